@@ -1,0 +1,54 @@
+# Veneer's commands; each works alone on a fresh clone. `make setup` is done first wherever it is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: setup demo test test-all lint docs bench bench-style sd15-smoke pocket-eval clean
+
+setup: $(STAMP)
+
+# torch comes first and alone: with it in place no other package pulls a CUDA build.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Veneer needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,web]'
+	touch $@
+
+demo: setup
+	$(BIN)/veneer run pocket-8bit --out runs/pocket-8bit
+
+# Two workers of one thread each: torch's own threads would wait for each other.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: setup
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint src
+	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python docs/make_reference.py
+
+sd15-smoke: setup
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
+	$(BIN)/python -m bench.sd15_smoke
+
+bench-style: setup
+	$(BIN)/python -m pocket fetch
+	$(BIN)/python -m bench.bench_style
+
+pocket-eval: setup
+	$(BIN)/python -m pocket eval
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
