@@ -1,0 +1,100 @@
+"""Sizes and budgets of the bundled base: one dataclass, two presets.
+
+Shown by ``python -m pocket config --size cpu``. The same code trains both presets; only these
+numbers differ. Arrays are (B, C, H, W); pixel values are in [-1, 1]; latents are already scaled.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Size:
+    """Everything that differs between a machine with two cores and one with a GPU.
+
+    Attributes:
+        name: Name of the preset, also of the folder of its checkpoints.
+        picture_px: Side of the training pictures.
+        num_variants: Pictures drawn per subject and drawing set.
+        vae_channels: Channels of the VAE per level; every level but the last halves the side.
+        vae_layers: Residual blocks per VAE level.
+        unet_channels: Channels of the UNet per level; the first level has no attention.
+        unet_layers: Residual blocks per UNet level.
+        unet_heads: Attention heads per block.
+        text_width: Width of the text tower (``cross_attention_dim`` of the UNet).
+        text_layers: Layers of the text tower.
+        vision_width: Width of the image tower.
+        vision_layers: Layers of the image tower.
+        vision_patch_px: Side of a patch of the image tower.
+        projection_width: Width of the shared space of both towers.
+        num_merges: Merges of the byte-pair vocabulary.
+        vae_batch: Pictures per VAE step.
+        clip_batch: Pairs per CLIP step.
+        unet_batch: Latents per UNet step.
+        captioner_batch: Pictures per captioner step.
+        judge_batch: Pictures per judge step.
+        unet_learning_rate: Peak learning rate of the UNet.
+        ema_decay: Highest decay of the moving average of the UNet.
+    """
+
+    name: str
+    picture_px: int = 64
+    num_variants: int = 8
+    vae_channels: tuple[int, ...] = (32, 64, 64)
+    vae_layers: int = 1
+    unet_channels: tuple[int, ...] = (64, 128, 192)
+    unet_layers: int = 1
+    unet_heads: int = 4
+    text_width: int = 192
+    text_layers: int = 4
+    vision_width: int = 160
+    vision_layers: int = 5
+    vision_patch_px: int = 16
+    projection_width: int = 160
+    num_merges: int = 2000
+    vae_batch: int = 8
+    clip_batch: int = 96
+    unet_batch: int = 32
+    captioner_batch: int = 48
+    judge_batch: int = 48
+    unet_learning_rate: float = 3e-3
+    ema_decay: float = 0.9985
+
+    @property
+    def latent_side(self) -> int:
+        """Side of the latents."""
+        return self.picture_px // 2 ** (len(self.vae_channels) - 1)
+
+
+CPU = Size(name="cpu")
+GPU = Size(
+    name="gpu",
+    picture_px=128,
+    num_variants=24,
+    vae_channels=(64, 128, 128, 128),
+    vae_layers=2,
+    unet_channels=(96, 160, 224),
+    unet_layers=2,
+    vae_batch=64,
+    clip_batch=512,
+    unet_batch=256,
+    captioner_batch=256,
+    judge_batch=256,
+    vision_patch_px=16,
+    unet_learning_rate=2e-3,
+    ema_decay=0.9998,
+)
+SIZES = {size.name: size for size in (CPU, GPU)}
+
+LATENT_CHANNELS = 4
+MAX_TOKENS = 77
+SEED = 0
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHIPPED = REPOSITORY / "src" / "veneer" / "pocket"
+
+
+def work_folder() -> Path:
+    """The folder of downloads, pictures, checkpoints and logs (``VENEER_POCKET_WORK``)."""
+    return Path(os.environ.get("VENEER_POCKET_WORK", "~/.cache/veneer-pocket")).expanduser()

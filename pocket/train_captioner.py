@@ -1,0 +1,177 @@
+"""Train the captioner, a tiny BLIP: ``python -m pocket captioner`` (after ``vision``).
+
+It starts from CLIP's image tower. Captions say subject and ground, not style: "a red apple on a
+blue background"; a recipe's own prefix says the style.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, CLIPModel
+
+from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, to_float
+from .config import Size, work_folder
+from .draw import COLOURS, Picture, load_pictures
+from .muon import muon
+from .subjects import load_subjects, with_article
+from .train_clip import load_clip_average, vision_folder
+from .training import (
+    Budget,
+    Trainee,
+    low_precision,
+    planned_rate,
+    prepare_torch,
+    step_generator,
+    train,
+    training_device,
+)
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
+PREFIXES = ("a picture of", "an illustration of", "a photography of", "a photo of")
+SHARE_PREFIXED = 0.08
+IGNORED = -100
+NOT_MATRICES = ("vision_model.embeddings", "text_decoder.bert.embeddings", "text_decoder.cls")
+
+
+def caption_for_captioner(picture: Picture) -> str:
+    """What the captioner should say of a picture."""
+    phrase = next(subject.phrase for subject in load_subjects() if subject.name == picture.subject)
+    ground = "" if picture.background == "white" else f" on {with_article(picture.background)} background"
+    return with_article(phrase) + ground
+
+
+def make_caption_tokenizer() -> BertTokenizer:
+    """Whole words of all captions, and single letters for the rest."""
+    words = {"a", "an", "on", "background", "-", "t", "illustration", "photography", "photo", "picture"}
+    words.update(word for subject in load_subjects() for word in subject.phrase.replace("-", " - ").split())
+    words.update(word for prefix in PREFIXES for word in prefix.split())
+    words.update(word for colour in COLOURS for word in colour.split())
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    entries = [*SPECIAL, *sorted(words | set(letters)), *(f"##{letter}" for letter in letters)]
+    vocabulary = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    return BertTokenizer(vocab=vocabulary, bos_token="[DEC]", model_max_length=64)
+
+
+def build_captioner(size: Size, tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
+    """An untrained captioner."""
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "encoder_hidden_size": size.vision_width,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "bos_token_id": tokenizer.convert_tokens_to_ids("[DEC]"),
+        "sep_token_id": tokenizer.sep_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "hidden_size": size.vision_width,
+        "intermediate_size": 4 * size.vision_width,
+        "num_hidden_layers": size.vision_layers - 1,
+        "num_attention_heads": size.vision_width // 32,
+        "image_size": size.picture_px,
+        "patch_size": size.vision_patch_px,
+        "initializer_range": 0.02,
+    }
+    prepare_torch()
+    return BlipForConditionalGeneration(
+        BlipConfig(text_config=text, vision_config=vision, projection_dim=128)
+    )
+
+
+def captioner_folder(size: Size) -> Path:
+    """Checkpoints of the captioner."""
+    return work_folder() / size.name / "captioner"
+
+
+def load_captioner_average(size: Size) -> BlipForConditionalGeneration:
+    """The moving average of the captioner, float32."""
+    model = build_captioner(size, make_caption_tokenizer())
+    state = torch.load(captioner_folder(size) / "checkpoint.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(state["ema"])
+    return model.eval()
+
+
+def train_captioner(size: Size, budget: Budget) -> None:
+    """Train to name the subject and the ground."""
+    tokenizer = make_caption_tokenizer()
+    device = training_device()
+    model = build_captioner(size, tokenizer)
+    start_from_clip(model, load_clip_average(size, vision_folder(size)))
+    model.to(device)
+    trainee = Trainee(captioner_folder(size), model, muon(model, NOT_MATRICES), 0.995)
+    pixels, pictures = load_pictures(size)
+    data, captions = torch.from_numpy(pixels), [caption_for_captioner(picture) for picture in pictures]
+
+    def step_loss(step: int) -> Tensor:
+        generator = step_generator("captioner", step)
+        chosen = torch.randint(0, len(data), (size.captioner_batch,), generator=generator)
+        shown = augment_for_captioner(to_float(data[chosen]), generator).to(device)
+        said = add_prefixes([captions[index] for index in chosen.tolist()], step)
+        with low_precision(device):
+            return caption_loss(model, tokenizer, shown, said)
+
+    train(trainee, step_loss, planned_rate(2e-3, 50, budget), budget, size.captioner_batch)
+
+
+def add_prefixes(captions: list[str], step: int) -> list[str]:
+    """Put a prefix before a share of the captions, so that prompted captioning works too."""
+    rng = random.Random(f"prefix {step}")
+    return [f"{rng.choice(PREFIXES)} {text}" if rng.random() < SHARE_PREFIXED else text for text in captions]
+
+
+def caption_loss(
+    model: BlipForConditionalGeneration, tokenizer: BertTokenizer, pictures: Tensor, captions: list[str]
+) -> Tensor:
+    """Mean cross entropy of the captions' tokens."""
+    tokens = tokenizer(captions, padding=True, return_tensors="pt").to(pictures.device)
+    input_ids = tokens.input_ids.clone()
+    input_ids[:, 0] = model.config.text_config.bos_token_id
+    labels = input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+    return model(
+        pixel_values=pictures, input_ids=input_ids, attention_mask=tokens.attention_mask, labels=labels
+    ).loss
+
+
+def augment_for_captioner(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """As for CLIP, without mixing colours so far that a ground's name becomes wrong."""
+    pictures = shift_colours(move(pictures, 0.15, 0.12, 12, generator), 0.12, generator)
+    pictures = posterise(draw_outlines(pictures, 0.3, generator), 0.15, generator)
+    return blur(fade_to_gray(pictures, 0.1, generator), 0.3, generator)
+
+
+@torch.no_grad()
+def start_from_clip(captioner: BlipForConditionalGeneration, clip: CLIPModel) -> None:
+    """Copy CLIP's image tower into the captioner's, as far as the two are alike.
+
+    BLIP has no norm before its first layer; the embeddings are scaled by CLIP's in its place.
+    """
+    ours, theirs = captioner.vision_model, clip.vision_model
+    scale = theirs.pre_layrnorm.weight / _embedding_std(theirs)
+    embeddings = theirs.embeddings
+    ours.embeddings.patch_embedding.weight.copy_(embeddings.patch_embedding.weight * scale.view(-1, 1, 1, 1))
+    ours.embeddings.patch_embedding.bias.copy_(theirs.pre_layrnorm.bias)
+    ours.embeddings.class_embedding.copy_(
+        (embeddings.class_embedding * scale).view_as(ours.embeddings.class_embedding)
+    )
+    ours.embeddings.position_embedding.copy_((embeddings.position_embedding.weight * scale).unsqueeze(0))
+    for mine, yours in zip(ours.encoder.layers, theirs.encoder.layers, strict=False):  # all but the last
+        attention = yours.self_attn
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        mine.self_attn.qkv.weight.copy_(torch.cat([part.weight for part in parts]))
+        mine.self_attn.qkv.bias.copy_(torch.cat([part.bias for part in parts]))
+        mine.self_attn.projection.load_state_dict(attention.out_proj.state_dict())
+        mine.layer_norm1.load_state_dict(yours.layer_norm1.state_dict())
+        mine.layer_norm2.load_state_dict(yours.layer_norm2.state_dict())
+        mine.mlp.load_state_dict(yours.mlp.state_dict())
+
+
+def _embedding_std(vision: torch.nn.Module) -> Tensor:
+    """Typical spread of CLIP's patch embeddings over the channels, on pictures of mid contrast."""
+    probe = torch.rand(16, 3, vision.config.image_size, vision.config.image_size) * 2 - 1
+    return vision.embeddings(probe).std(-1).median()
