@@ -1,0 +1,87 @@
+"""Veneer customises Stable Diffusion with LoRA, and measures whether the result beats the base model.
+
+The names below do all that the command line does; heavy libraries load when a name is first used::
+
+    import veneer
+    recipe = veneer.load_recipe("pocket-8bit")
+    result = veneer.run(recipe, Path("runs/demo"))
+    print(result.verdict, result.report)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from veneer.versions import VERSION
+
+__version__ = VERSION
+
+if TYPE_CHECKING:
+    from veneer.config import Recipe as Recipe
+    from veneer.dataset import Dataset as Dataset
+    from veneer.errors import VeneerError as VeneerError
+    from veneer.lora.info import inspect as inspect
+    from veneer.models.drawing import draw as draw
+    from veneer.pipeline import run as run
+    from veneer.recipe import load_recipe as load_recipe
+    from veneer.rundir import RunDir as RunDir
+    from veneer.stages.caption import caption as caption
+    from veneer.stages.check import check as check
+    from veneer.stages.collect import collect as collect
+    from veneer.stages.compare import compare as compare
+    from veneer.stages.encode import encode as encode
+    from veneer.stages.export import export as export
+    from veneer.stages.generate import generate as generate
+    from veneer.stages.report import report as report
+    from veneer.stages.train import train as train
+
+_HOMES = {
+    "Dataset": "dataset",
+    "Recipe": "config",
+    "RunDir": "rundir",
+    "VeneerError": "errors",
+    "caption": "stages.caption",
+    "check": "stages.check",
+    "collect": "stages.collect",
+    "compare": "stages.compare",
+    "draw": "models.drawing",
+    "encode": "stages.encode",
+    "export": "stages.export",
+    "generate": "stages.generate",
+    "inspect": "lora.info",
+    "load_recipe": "recipe",
+    "report": "stages.report",
+    "run": "pipeline",
+    "train": "stages.train",
+}
+
+__all__ = [
+    "Dataset",
+    "Recipe",
+    "RunDir",
+    "VeneerError",
+    "caption",
+    "check",
+    "collect",
+    "compare",
+    "draw",
+    "encode",
+    "export",
+    "generate",
+    "inspect",
+    "load_recipe",
+    "report",
+    "run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'veneer' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"veneer.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,235 @@
+"""The tables of a recipe, as frozen models: every key with its type, default, unit and one sentence.
+
+Nothing writes to a table after it is resolved (`veneer.recipe`). An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+MixedPrecision = Literal["no", "fp16", "bf16"]
+LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
+LossType = Literal["l2", "huber"]
+Choice = Literal["validation", "last", "style"]
+Optimizer = Literal["adamw", "adamw8bit", "prodigy", "schedulefree", "adafactor", "lion"]
+Schedule = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+]
+TargetSet = Literal["attention", "attention+ff", "attention+ff+conv"]
+
+
+class Table(BaseModel):
+    """A table of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class BaseTable(Table):
+    """The pretrained model that is customised."""
+
+    model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """Base model: hub name, local folder, `.safetensors` checkpoint, or `pocket` (bundled)."""
+    vae: str | None = None
+    """VAE to use in place of the base's own: hub name, folder or `.safetensors` file."""
+    revision: str | None = None
+    """Revision of the hub repository: a branch, tag or commit."""
+
+
+class CollectTable(Table):
+    """Where the pictures come from."""
+
+    sources: tuple[str, ...] = ()
+    """Folders, `bing:QUERY;size=large;type=photo`, `urls:FILE`, `hf:NAME`, or `pocket` (bundled)."""
+    limit: int | None = Field(None, ge=1)
+    """Most pictures to take over all sources, in pictures."""
+    max_file_mib: float = Field(25.0, gt=0)
+    """Largest file that is read or downloaded, in MiB."""
+    allow_private_addresses: bool = False
+    """Whether downloads may reach private, loopback and link-local addresses."""
+
+
+class CaptionTable(Table):
+    """How pictures without a caption get one."""
+
+    model: str = "Salesforce/blip-image-captioning-base"
+    """Captioner: hub name, local folder, `pocket` (bundled), or `none` to take file names."""
+    prefix: str = ""
+    """Text put before every generated caption, such as `8-bit illustration of`."""
+    trigger: str = ""
+    """Word put at the very beginning of every caption, the word that later calls the style."""
+    replacements: dict[str, str] = Field(default_factory=dict)
+    """Words to replace in generated captions."""
+
+
+class EncodeTable(Table):
+    """How pictures become latents."""
+
+    resolution: int = Field(512, ge=32, multiple_of=8)
+    """Training resolution, in pixels: side of the square whose area every bucket keeps."""
+    buckets: bool = False
+    """Whether pictures keep their aspect ratio in buckets, instead of a centre crop to a square."""
+    upscale: bool = True
+    """Whether pictures smaller than the resolution are enlarged; otherwise they get a smaller bucket."""
+    flip: Share = 0.5
+    """Share of training pictures mirrored left to right."""
+    variants: int = Field(1, ge=1, le=16)
+    """Crop variants cached for each picture; more than one keeps random cropping alive."""
+
+
+class LoraTable(Table):
+    """The adapter that is trained."""
+
+    rank: int = Field(4, ge=1)
+    """Rank of the update."""
+    lora_alpha: float = Field(4.0, gt=0)
+    """Scale numerator: the update is multiplied by lora_alpha / rank."""
+    target_modules: TargetSet | tuple[str, ...] = "attention"
+    """Layers that get an adapter: a named set, or a list of module-name endings."""
+    init: Literal["gaussian", "kaiming"] = "gaussian"
+    """How A is drawn (B is always zero): gaussian with deviation 1 / rank, or kaiming uniform."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout on the adapter's input while training."""
+    use_rslora: bool = False
+    """Whether the scale is lora_alpha / sqrt(rank)."""
+    use_dora: bool = False
+    """Whether weights are decomposed into magnitude and direction (DoRA)."""
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    """Ranks for modules whose name matches a pattern, in place of `rank`."""
+    timestep_rank: bool = False
+    """Whether fewer ranks act at high noise (T-LoRA)."""
+    text_encoder: bool = False
+    """Whether the text encoder's attention gets an adapter too."""
+
+
+class TrainTable(Table):
+    """How the adapter is trained."""
+
+    max_train_steps: int = Field(1000, ge=1)
+    """Optimizer steps."""
+    train_batch_size: int = Field(2, ge=1)
+    """Pictures of one micro-batch, over all processes."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Micro-batches of one optimizer step."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate."""
+    learning_rates: dict[str, float] = Field(default_factory=dict)
+    """Learning rates for modules whose name matches a pattern, in place of `learning_rate`."""
+    loraplus_ratio: float = Field(1.0, gt=0)
+    """Learning rate of B divided by that of A (LoRA+)."""
+    optimizer: Optimizer = "adamw"
+    """Optimizer."""
+    lr_scheduler: Schedule = "cosine"
+    """Shape of the learning rate over the steps."""
+    lr_warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises from zero."""
+    adam_weight_decay: float = Field(1e-2, ge=0)
+    """Weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients with a larger L2 norm are scaled down to it."""
+    mixed_precision: MixedPrecision = "no"
+    """Precision of the frozen base; adapters and optimizer state are always float32."""
+    gradient_checkpointing: bool = False
+    """Whether activations are recomputed in the backward pass, to save memory."""
+    loss_weighting: LossWeighting = "none"
+    """Weight of the loss by timestep."""
+    snr_gamma: float = Field(5.0, gt=0)
+    """Cap of the signal-to-noise ratio for min-SNR weighting."""
+    loss_type: LossType = "l2"
+    """Squared error, or pseudo-Huber with a schedule over timesteps."""
+    noise_offset: float = Field(0.0, ge=0)
+    """Deviation of a noise constant over each channel, added to the noise."""
+    input_perturbation: float = Field(0.0, ge=0)
+    """Extra noise in the UNet's input that is not in the target."""
+    timestep_range: tuple[int, int] | None = None
+    """First timestep that is trained and one past the last; none for all of the scheduler's."""
+    timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = "uniform"
+    """Distribution of timesteps."""
+    caption_dropout: Share = 0.0
+    """Share of pictures trained with the empty caption."""
+    masked_loss: bool = False
+    """Whether `NAME.mask.png` beside a picture weights its loss by place."""
+    prior_sources: tuple[str, ...] = ()
+    """Pictures of what the base should keep (prior preservation): folders."""
+    prior_loss_weight: float = Field(0.0, ge=0)
+    """Weight of the prior: pictures' loss, or, without pictures, distance to the untuned prediction."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of the moving average of the adapter; 0 for none."""
+    checkpointing_steps: int = Field(500, ge=1)
+    """Steps between checkpoints."""
+    checkpoints_total_limit: int | None = Field(None, ge=1)
+    """Most checkpoints kept; the chosen one is never removed."""
+    validation_share: Share = 0.1
+    """Share of pictures held out for validation (at least 4 where there are enough)."""
+    validation_steps: int = Field(100, ge=1)
+    """Steps between validations."""
+    patience: int | None = Field(None, ge=1)
+    """Validations without a new lowest loss after which training stops; none for never."""
+    average_last: int = Field(0, ge=0)
+    """Checkpoints averaged into one more candidate at the end; 0 for none."""
+    choose: Choice = "validation"
+    """Which checkpoint becomes the result: lowest held-out loss, the last, or nearest style."""
+    preview_steps: int | None = Field(None, ge=1)
+    """Steps between preview pictures; none for no previews."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random."""
+
+
+class GenerateTable(Table):
+    """The pictures made with base and tuned model."""
+
+    prompts: tuple[str, ...] = ("8-bit illustration of a city view",)
+    """Prompts."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds; every prompt is drawn with each."""
+    negative_prompt: str = ""
+    """What guidance pushes away from."""
+    num_inference_steps: int = Field(30, ge=1)
+    """Denoising steps."""
+    guidance_scale: float = Field(7.5, ge=1)
+    """Classifier-free guidance; 1 for none."""
+    scheduler: Literal["ddim", "dpmsolver", "euler", "pndm", "ddpm"] = "dpmsolver"
+    """Sampler."""
+    resolution: int | None = Field(None, ge=32, multiple_of=8)
+    """Side of the pictures in pixels; none for the training resolution."""
+    two_pass: bool = False
+    """Whether pictures above the base's own size are drawn at that size first, then enlarged and refined."""
+
+
+class CompareTable(Table):
+    """How base and tuned are held against each other."""
+
+    embedder: str = "auto"
+    """Features for the measures: `auto`, `pocket`, or a CLIP or DINO model by name."""
+    held_out_prompts: int = Field(16, ge=0)
+    """Held-out captions drawn as prompts, beside the recipe's own."""
+    general_prompts: tuple[str, ...] = (
+        "a photo of a dog",
+        "a photo of a red car",
+        "a photo of a tree",
+        "a photo of a house",
+        "a photo of an apple",
+        "a photo of a fish",
+        "a photo of a boat",
+        "a photo of a cup of coffee",
+    )
+    """Prompts that have nothing to do with the style: they show what was forgotten."""
+    scale: float = Field(1.0, ge=0)
+    """Strength of the adapter."""
+    prompt_margin: float = Field(0.02, ge=0)
+    """Fall of the prompt measure, in cosine similarity, that still counts as none."""
+
+
+class Recipe(Table):
+    """A whole recipe: one table for each stage."""
+
+    base: BaseTable = BaseTable()
+    collect: CollectTable = CollectTable()
+    caption: CaptionTable = CaptionTable()
+    encode: EncodeTable = EncodeTable()
+    lora: LoraTable = LoraTable()
+    train: TrainTable = TrainTable()
+    generate: GenerateTable = GenerateTable()
+    compare: CompareTable = CompareTable()

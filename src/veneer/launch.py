@@ -1,0 +1,239 @@
+"""Processes and devices: everything that differs between one laptop core and many nodes goes through here.
+
+``accelerate launch`` or ``torchrun`` start the same command once for each process; a process finds its rank
+in its environment. Without them there is one process and nothing is initialised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from veneer.config import MixedPrecision
+from veneer.errors import RecipeError
+
+T = TypeVar("T")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a piece of work took.
+
+    Attributes:
+        seconds: Wall-clock seconds.
+        peak_memory_gib: Highest resident memory of this process, in GiB.
+        peak_device_memory_gib: Highest memory that tensors took on the accelerator, in GiB; 0 on the CPU.
+    """
+
+    seconds: float
+    peak_memory_gib: float
+    peak_device_memory_gib: float
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device to run on.
+
+    Args:
+        name: "auto" for this process's accelerator or, without one, the CPU; otherwise a torch device.
+
+    Returns:
+        The device.
+
+    Raises:
+        RecipeError: If the named device is not there.
+    """
+    if name == "auto":
+        return torch.device(_state().device)
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError("no such device on this machine", where=name, todo="Use auto or cpu") from error
+    return torch.device(name)
+
+
+def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
+    """Accelerate's view of this process: device, autocast, and sums over processes.
+
+    Args:
+        mixed_precision: Precision of the frozen base in training.
+
+    Returns:
+        The accelerator; it wraps nothing, and gathers gradients only where asked.
+
+    Raises:
+        RecipeError: If the device cannot compute in this precision.
+    """
+    device = pick_device()
+    if mixed_precision == "fp16" and device.type == "cpu":
+        raise RecipeError("fp16 needs an accelerator", where="train.mixed_precision", todo="Use bf16 or no")
+    if mixed_precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RecipeError("this GPU has no bf16", where="train.mixed_precision", todo="Use fp16 or no")
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
+    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+
+
+def num_processes() -> int:
+    """Processes that work on this command together.
+
+    Returns:
+        A number from 1.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Number of this process.
+
+    Returns:
+        A number from 0; 0 is the main process, which alone writes what is written once.
+    """
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main_process() -> bool:
+    """Whether this is the main process.
+
+    Returns:
+        True where it is.
+    """
+    return rank() == 0
+
+
+def wait_for_everyone() -> None:
+    """Wait until every process has come here; nothing where there is one."""
+    if num_processes() > 1:
+        _state().wait_for_everyone()
+
+
+def share_numbers(numbers: Sequence[float]) -> list[float]:
+    """Sum numbers over all processes, each position by itself.
+
+    Args:
+        numbers: As many in every process.
+
+    Returns:
+        The sums, the same in every process.
+    """
+    if num_processes() == 1:
+        return list(numbers)
+    tensor = torch.tensor(numbers, dtype=torch.float64, device=_state().device)
+    torch.distributed.all_reduce(tensor)
+    return [float(x) for x in tensor.tolist()]
+
+
+def sum_in_place(tensors: Sequence[Tensor]) -> None:
+    """Sum tensors over all processes, all in one message; nothing where there is one process.
+
+    Args:
+        tensors: Of equal dtype and device, the same shapes in every process; overwritten with the sums.
+    """
+    if num_processes() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def shard(items: Sequence[T]) -> Sequence[T]:
+    """This process's share of some work: every n-th piece.
+
+    Args:
+        items: All of it, in the same order in every process.
+
+    Returns:
+        The pieces of this process; all of them where there is one process.
+    """
+    return items[rank() :: num_processes()]
+
+
+def set_threads() -> None:
+    """Use the cores at hand, and count denormal numbers as zero (they are slow, and too small to matter).
+
+    ``OMP_NUM_THREADS`` is respected where it is set.
+    """
+    torch.set_flush_denormal(True)
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // local_processes()))
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+
+
+def local_processes() -> int:
+    """Processes on this machine.
+
+    Returns:
+        A number from 1.
+    """
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def measure() -> Iterator[Callable[[], Usage]]:
+    """Seconds and peak memory of a block, each block with a peak of its own (on Linux).
+
+    Yields:
+        A function that gives what was used so far.
+    """
+    _reset_peak()
+    start = time.perf_counter()
+    yield lambda: Usage(time.perf_counter() - start, _peak_memory_gib(), _peak_device_memory_gib())
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that memory did not suffice.
+
+    Args:
+        error: What torch raised.
+
+    Returns:
+        True on an accelerator or the CPU.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(
+        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+def _state() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError):
+        _CLEAR_REFS.write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory_gib() -> float:
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**20
+    if sys.platform == "win32":
+        return 0.0
+    import resource  # not on Windows
+
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _peak_device_memory_gib() -> float:
+    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0

@@ -1,0 +1,188 @@
+"""Recipes: found by name, read from TOML, overridden by `table.key=value`, written back resolved.
+
+The order is defaults < recipe < overrides. An unknown key is an error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from veneer.config import Recipe
+from veneer.errors import RecipeError
+
+
+def bundled_names() -> tuple[str, ...]:
+    """Names of the recipes that come with Veneer.
+
+    Returns:
+        Names, sorted.
+    """
+    folder = resources.files("veneer") / "recipes"
+    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def recipe_text(name_or_path: str) -> str:
+    """Text of a recipe.
+
+    Args:
+        name_or_path: A bundled name, or the path of a TOML file.
+
+    Returns:
+        The TOML text with its comments.
+
+    Raises:
+        RecipeError: If there is no such recipe or file.
+    """
+    if name_or_path in bundled_names():
+        return (resources.files("veneer") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise RecipeError(
+            "no such recipe",
+            where=name_or_path,
+            todo=f"Name a .toml file, or one of: {', '.join(bundled_names())}",
+        )
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the recipe cannot be read: {error}", where=name_or_path) from error
+
+
+def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Resolve a recipe.
+
+    Args:
+        name_or_path: A bundled name, or the path of a TOML file.
+        overrides: Settings such as ``train.max_train_steps=2000``; values are TOML, bare words are text.
+
+    Returns:
+        The resolved recipe, frozen.
+
+    Raises:
+        RecipeError: For a missing recipe, broken TOML, an unknown key or a value that does not fit.
+    """
+    try:
+        tables = tomllib.loads(recipe_text(name_or_path))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not valid TOML: {error}", where=name_or_path) from error
+    for override in overrides:
+        _apply_override(tables, override)
+    return resolve(tables, where=name_or_path)
+
+
+def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Check tables of settings against the model of a recipe.
+
+    Args:
+        tables: Settings by table and key.
+        where: Name of their origin, for messages.
+
+    Returns:
+        The resolved recipe.
+
+    Raises:
+        RecipeError: For an unknown key or a value that does not fit; all faults in one message.
+    """
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        faults = [_fault(dict(e), where) for e in error.errors()]
+        raise RecipeError(
+            "; ".join(faults), todo="See `veneer recipes show NAME` or docs/reference"
+        ) from error
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Write a recipe as TOML, every key spelled out; keys that are none are left out.
+
+    Args:
+        recipe: A resolved recipe.
+
+    Returns:
+        TOML text that `load_recipe` reads back to an equal recipe.
+    """
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def fingerprint(value: Any) -> str:
+    """Short hash of settings or other plain data.
+
+    Args:
+        value: Anything that JSON can write.
+
+    Returns:
+        16 hexadecimal digits, equal for equal data.
+    """
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two sets of settings.
+
+    Args:
+        old: Settings before.
+        new: Settings now.
+        prefix: Name of the table, for the lines.
+
+    Returns:
+        Lines such as ``train.learning_rate: 0.0001 -> 0.001``.
+    """
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        else:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or len(parts) != 2:
+        raise RecipeError("not a setting", where=override, todo="Write it as table.key=value")
+    tables.setdefault(parts[0], {})[parts[1]] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text in {"none", "null"} else text
+
+
+def _fault(error: Mapping[str, Any], where: str) -> str:
+    path = [str(part) for part in error["loc"]]
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.4)
+        hint = f", did you mean `{near[0]}`?" if near else ""
+        return f"unknown key `{key}` in {where}{hint}"
+    return f"`{key}` in {where}: {error['msg'].lower()}, got {error['input']!r}"
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every key of a recipe.
+
+    Returns:
+        Names such as ``train.seed``, and the tables' own names.
+    """
+    keys: list[str] = []
+    for table, field in Recipe.model_fields.items():
+        keys.append(table)
+        keys += [f"{table}.{key}" for key in type(field.default).model_fields]
+    return tuple(keys)

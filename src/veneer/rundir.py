@@ -1,0 +1,249 @@
+"""The run folder: names every file of a run, and writes each so that a kill leaves the old or the new one.
+
+::
+
+    RUN/recipe.toml  RUN/run.json
+    RUN/dataset/{images/, metadata.csv, provenance.jsonl, rejected/}
+    RUN/cache/{index.json, latents/*.safetensors, text/*.safetensors}
+    RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/}
+    RUN/lora/{pytorch_lora_weights.safetensors, kohya/NAME.safetensors}
+    RUN/samples/{base,tuned}/P-SEED.png
+    RUN/report/{index.html, grid.png, metrics.json, report.md}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.recipe import load_recipe, to_toml
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run folder; building one touches no disk.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run, the folder's own."""
+        return self.root.resolve().name
+
+    @property
+    def recipe_toml(self) -> Path:
+        """The resolved recipe."""
+        return self.root / "recipe.toml"
+
+    @property
+    def run_json(self) -> Path:
+        """Versions, and for each stage hashes, seconds, peak memory and notices."""
+        return self.root / "run.json"
+
+    @property
+    def dataset(self) -> Path:
+        """The data set: a Hugging Face image folder."""
+        return self.root / "dataset"
+
+    @property
+    def cache(self) -> Path:
+        """Latents and text embeddings."""
+        return self.root / "cache"
+
+    @property
+    def train(self) -> Path:
+        """Log, checkpoints and previews."""
+        return self.root / "train"
+
+    @property
+    def log_jsonl(self) -> Path:
+        """One JSON object for each optimizer step."""
+        return self.train / "log.jsonl"
+
+    @property
+    def candidates_json(self) -> Path:
+        """Held-out loss of every candidate, and which was chosen."""
+        return self.train / "candidates.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.train / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of one checkpoint.
+
+        Args:
+            step: Optimizer step, from 1.
+
+        Returns:
+            Its path, such as ``train/checkpoints/step-000500``.
+        """
+        return self.checkpoints / f"step-{step:06d}"
+
+    @property
+    def lora(self) -> Path:
+        """The exported adapter."""
+        return self.root / "lora"
+
+    @property
+    def lora_file(self) -> Path:
+        """The exported adapter in diffusers' layout."""
+        return self.lora / "pytorch_lora_weights.safetensors"
+
+    @property
+    def kohya_file(self) -> Path:
+        """The exported adapter in kohya's layout."""
+        return self.lora / "kohya" / f"{self.name}.safetensors"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of base and tuned model."""
+        return self.root / "samples"
+
+    @property
+    def report(self) -> Path:
+        """The report and its parts."""
+        return self.root / "report"
+
+    @property
+    def metrics_json(self) -> Path:
+        """The measures and the verdict."""
+        return self.report / "metrics.json"
+
+    def read_recipe(self) -> Recipe:
+        """Read the run's recipe.
+
+        Returns:
+            The resolved recipe.
+
+        Raises:
+            RunError: If the folder holds no run.
+        """
+        if not self.recipe_toml.is_file():
+            raise RunError("not a run folder: recipe.toml is missing", where=str(self.root))
+        return load_recipe(str(self.recipe_toml))
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe.
+
+        Args:
+            recipe: The recipe of this run.
+        """
+        write_text(self.recipe_toml, to_toml(recipe))
+
+    def read_record(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Returns:
+            Its content, or an empty record where there is none yet.
+
+        Raises:
+            RunError: If the file is damaged.
+        """
+        if not self.run_json.is_file():
+            return {"stages": {}}
+        try:
+            return dict(json.loads(self.run_json.read_text("utf-8")))
+        except ValueError as error:
+            raise RunError(f"run.json is damaged: {error}", where=str(self.run_json)) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: aside, flushed, renamed.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: aside, flushed, renamed.
+
+    Args:
+        path: The file.
+        content: Its bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all.
+
+    Args:
+        path: The file.
+        value: Plain data.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def staged_folder(final: Path, *, resume: bool = False) -> Iterator[Path]:
+    """A folder written under a temporary name, and renamed when the block ends well.
+
+    Args:
+        final: The folder's name in the end; an older one is replaced.
+        resume: Whether what an interrupted command left under the temporary name is kept.
+
+    Yields:
+        The folder to write into.
+    """
+    aside = final.with_name(f"{final.name}.partial")
+    if aside.exists() and not resume:
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True, exist_ok=True)
+    yield aside
+    sync_tree(aside)
+    replace_folder(aside, final)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Put a complete folder in the place of another.
+
+    Args:
+        new: The complete folder.
+        final: Where it goes; an older one is removed.
+    """
+    if final.exists():
+        old = final.with_name(f"{final.name}.old.partial")
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        new.rename(final)
+        shutil.rmtree(old)
+    else:
+        new.rename(final)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file of a folder to the disk.
+
+    Args:
+        folder: The folder.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
