@@ -1,0 +1,1 @@
+"""Pretrained models: bases and their parts, embedders, and pictures drawn with a base."""
