@@ -1,0 +1,1 @@
+"""Adapters: attached, read and written in every layout, checked, merged, resized, converted."""

@@ -1,0 +1,173 @@
+"""A written LoRA file loaded back as a user would, its outputs held against the trained ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+
+from veneer.errors import AdapterError
+from veneer.lora.adapter import inject, load_adapter_state, set_scale
+from veneer.lora.file import read_lora
+from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.weights import LoraFile
+from veneer.models.base import Base, assemble
+from veneer.seeds import torch_generator
+
+TOLERANCE = 1e-3
+TIMESTEPS = (20, 700)
+LARGEST_SIDE = 16  # latents; enough to reach every layer, and quick at the real size
+
+
+def verify(
+    path: Path,
+    lora: LoraFile,
+    base: Base,
+    *,
+    tolerance: float = TOLERANCE,
+    measure: Callable[[], float] | None = None,
+) -> float:
+    """Load a file back and compare what the networks say with what they say under the adapter itself.
+
+    The file goes through diffusers' own `load_lora_weights`, except for a DoRA in kohya's layout, which
+    diffusers does not read: that one goes through Veneer's reader.
+
+    Args:
+        path: The written file, in diffusers' or kohya's layout.
+        lora: The adapter that it should hold.
+        base: The base with its UNet, and its text encoder where the adapter has a part for it; float32. Its
+            modules are as before when this returns.
+        tolerance: Largest difference that passes, as a share of the adapter's own effect.
+        measure: What `wearing_outputs` gives for this adapter and base, where several files are checked.
+
+    Returns:
+        Largest difference of an output, divided by the largest change that the adapter makes.
+
+    Raises:
+        AdapterError: If the file loads as something else.
+    """
+    measure = measure or wearing_outputs(base, lora)
+    is_unread = lora.use_dora and read_lora(path).layout == "kohya"
+    with wearing(base, read_lora(path)) if is_unread else _loaded_by_diffusers(base, path):
+        difference = measure()
+    if not difference <= tolerance:
+        raise AdapterError(
+            f"the written file does not load as trained: outputs differ by {difference:.2g} of its effect",
+            where=str(path),
+            todo="Please report it, with the recipe's [lora] table; the trained weights are safe in train/",
+        )
+    return difference
+
+
+def wearing_outputs(base: Base, lora: LoraFile, scale: float = 1.0) -> Callable[[], float]:
+    """Remember what a base says under an adapter, to hold something else against it.
+
+    Args:
+        base: The base, without adapter.
+        lora: The adapter.
+        scale: Its strength.
+
+    Returns:
+        A function that gives the largest difference of the base's outputs as they are when it is called, as a
+        share of the adapter's effect.
+    """
+    plain = _outputs(base, lora)
+    with wearing(base, lora, scale):
+        wanted = _outputs(base, lora)
+    return lambda: max(_difference(*three) for three in zip(plain, wanted, _outputs(base, lora), strict=True))
+
+
+@contextlib.contextmanager
+def wearing(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
+    """An adapter on a base's networks inside the block.
+
+    Args:
+        base: The base; networks that the adapter has no part for may be missing.
+        lora: The adapter.
+        scale: Its strength.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        AdapterError: If a layer of the adapter does not exist in the base, or has another shape.
+    """
+    networks = [(base.unet, False), (base.text_encoder, True)]
+    worn = [(network, part) for network, is_text in networks if (part := _part(lora, is_text)).alphas]
+    try:
+        for network, part in worn:
+            _check_layers(network, part)
+            inject(network, part.ranks, part.alphas, use_dora=part.use_dora)
+            load_adapter_state(network, part.state)
+            set_scale(network, scale)
+        yield
+    finally:
+        _pipeline(base).unload_lora_weights()
+
+
+def _part(lora: LoraFile, is_text: bool) -> LoraFile:
+    """The adapter of one network, under that network's own names."""
+    own = [module for module in lora.modules if module.startswith(TEXT_PREFIX) == is_text]
+    state = {
+        name.removeprefix(TEXT_PREFIX): weight
+        for name, weight in lora.state.items()
+        if name.startswith(TEXT_PREFIX) == is_text
+    }
+    return LoraFile(state, {module.removeprefix(TEXT_PREFIX): lora.alphas[module] for module in own})
+
+
+def _check_layers(network: Any, part: LoraFile) -> None:
+    missing = sorted(set(part.modules) - {name for name, _ in network.named_modules()})
+    if missing:
+        what = f"the LoRA is made for another base: it has {missing[0]} and {len(missing) - 1} more layers"
+        raise AdapterError(what, todo="Take the base that it was made for")
+
+
+@contextlib.contextmanager
+def _loaded_by_diffusers(base: Base, path: Path) -> Iterator[None]:
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()  # it warns of networks for which the file has no part
+    pipeline = _pipeline(base)
+    try:
+        pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
+        yield
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise AdapterError(f"diffusers cannot load the written file: {error}", where=str(path)) from error
+    finally:
+        pipeline.unload_lora_weights()
+        diffusers_logging.set_verbosity(before)
+
+
+def _pipeline(base: Base) -> Any:
+    return assemble(base, "ddim")
+
+
+@torch.no_grad()
+def _outputs(base: Base, lora: LoraFile) -> list[Tensor]:
+    """Outputs of the UNet at two noise levels, and of the text encoder where it is adapted."""
+    config = base.unet.config
+    side = min(int(config.sample_size), LARGEST_SIDE)
+    generator = torch_generator(0, "lora-check")
+    latents = torch.randn(1, config.in_channels, side, side, generator=generator)
+    hidden = torch.randn(1, 77, config.cross_attention_dim, generator=generator)
+    device, dtype = base.unet.device, base.unet.dtype
+    outputs = [
+        base.unet(latents.to(device, dtype), step, hidden.to(device, dtype), return_dict=False)[0].float()
+        for step in TIMESTEPS
+    ]
+    if any(module.startswith(TEXT_PREFIX) for module in lora.modules):
+        ids = torch.randint(0, base.text_encoder.config.vocab_size, (1, 77), generator=generator)
+        outputs.append(base.text_encoder(ids.to(base.text_encoder.device), return_dict=False)[0].float())
+    return outputs
+
+
+def _difference(plain: Tensor, wanted: Tensor, found: Tensor) -> float:
+    """Largest difference as a share of the adapter's effect; effects near rounding count as that much."""
+    effect = float((wanted - plain).abs().max())
+    floor = 1e-3 * float(plain.abs().max())
+    return float((found - wanted).abs().max()) / max(effect, floor)

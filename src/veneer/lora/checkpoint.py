@@ -1,0 +1,64 @@
+"""The adapter of a run's checkpoint, read together with the recipe that says its alpha."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from veneer.errors import RunError
+from veneer.events import OnEvent, ignore
+from veneer.lora.file import read_lora
+from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.weights import LoraFile, from_state
+from veneer.recipe import load_recipe, to_toml
+from veneer.versions import VERSION
+
+
+def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
+    """Read a LoRA file, or a checkpoint of a run together with the alpha that its recipe says.
+
+    Args:
+        path: The file.
+        on_event: Listener for notices.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        AdapterError: If it is no LoRA.
+    """
+    recipe = next((p / "recipe.toml" for p in path.resolve().parents if (p / "recipe.toml").is_file()), None)
+    if path.name != "adapter.safetensors" or recipe is None:
+        return read_lora(path, on_event)
+    settings = load_recipe(str(recipe))
+    text = {
+        "veneer.base": settings.base.model,
+        "veneer.recipe": to_toml(settings),
+        "veneer.version": VERSION,
+    }
+    return from_state(read_checkpoint(path), settings.lora, text)
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Read the adapter of a checkpoint.
+
+    Args:
+        path: Its `adapter.safetensors`; the text encoder's part lies in `text_encoder.safetensors` beside it.
+
+    Returns:
+        Weights by peft's names, the text encoder's with the prefix ``text_encoder.``.
+
+    Raises:
+        RunError: If the file is missing.
+    """
+    if not path.is_file():
+        raise RunError(
+            "the chosen checkpoint is gone", where=str(path), todo="Train again: `veneer train RUN`"
+        )
+    state = dict(load_file(path))
+    beside = path.with_name("text_encoder.safetensors")
+    if beside.is_file():
+        state |= {TEXT_PREFIX + name: weight for name, weight in load_file(beside).items()}
+    return {name: weight for name, weight in state.items() if ".lora_" in name}

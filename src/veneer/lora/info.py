@@ -1,0 +1,147 @@
+"""What is in a LoRA file: layout, ranks, alphas, how strong each block is, and the recipe it was made by."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from veneer.events import OnEvent, ignore
+from veneer.lora.file import read_lora
+from veneer.lora.merge import delta_norm
+from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
+from veneer.lora.weights import Layout
+
+KINDS = ATTENTION + FEED_FORWARD + CONVOLUTIONS
+
+
+@dataclass(frozen=True)
+class BlockInfo:
+    """One block of the network.
+
+    Attributes:
+        block: Name, such as ``down_blocks.0`` or ``text_encoder``.
+        num_layers: Adapted layers in it.
+        norm: Frobenius norm of the update over these layers, unitless; a DoRA's magnitudes are left out.
+    """
+
+    block: str
+    num_layers: int
+    norm: float
+
+
+@dataclass(frozen=True)
+class LoraInfo:
+    """What `inspect` finds.
+
+    Attributes:
+        path: The file.
+        layout: "diffusers", "kohya" or "peft".
+        ranks: How many layers have which rank.
+        alphas: How many layers have which alpha.
+        use_dora: Whether weights are decomposed into magnitude and direction.
+        num_layers: Adapted layers.
+        num_parameters: Trained numbers.
+        size_bytes: Size of the file.
+        precision: Precision of the weights, such as ``float32``.
+        layers: How many layers of each kind, such as ``to_q``.
+        blocks: Strength of each block.
+        base: Base that it was made for; empty where the file does not say.
+        step: Optimizer step of the weights; empty where the file does not say.
+        recipe: The recipe, as TOML; empty where the file does not say.
+        metadata: All text in the file.
+    """
+
+    path: Path
+    layout: Layout
+    ranks: dict[int, int]
+    alphas: dict[float, int]
+    use_dora: bool
+    num_layers: int
+    num_parameters: int
+    size_bytes: int
+    precision: str
+    layers: dict[str, int]
+    blocks: tuple[BlockInfo, ...]
+    base: str
+    step: str
+    recipe: str
+    metadata: dict[str, str]
+
+    @property
+    def summary(self) -> str:
+        """One line: layout, rank, alpha, layers, size."""
+        ranks, alphas = (
+            "/".join(f"{value:g}" for value in sorted(part)) for part in (self.ranks, self.alphas)
+        )
+        kind = "DoRA" if self.use_dora else "LoRA"
+        return (
+            f"{kind} in {self.layout} layout, rank {ranks}, alpha {alphas}, {self.num_layers} layers, "
+            f"{self.num_parameters:,} numbers in {self.precision}, {self.size_bytes / 2**20:.1f} MiB"
+        )
+
+
+def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
+    """Look into a LoRA file.
+
+    Args:
+        path: The `.safetensors` file, of Veneer or another tool.
+        on_event: Listener for notices, such as an alpha that is missing.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        AdapterError: If it is missing, damaged, or no LoRA.
+    """
+    lora = read_lora(path, on_event)
+    norms = {module: delta_norm(lora, module) for module in lora.modules}
+    own = lora.metadata
+    return LoraInfo(
+        path=path,
+        layout=lora.layout,
+        ranks=dict(Counter(lora.ranks.values())),
+        alphas=dict(Counter(lora.alphas.values())),
+        use_dora=lora.use_dora,
+        num_layers=len(lora.modules),
+        num_parameters=sum(weight.numel() for weight in lora.state.values()),
+        size_bytes=path.stat().st_size,
+        precision=str(next(iter(lora.state.values())).dtype).removeprefix("torch."),
+        layers=dict(Counter(kind_of(module) for module in lora.modules)),
+        blocks=tuple(_blocks(norms)),
+        base=own.get("veneer.base") or own.get("ss_sd_model_name", ""),
+        step=own.get("veneer.step") or own.get("ss_steps", ""),
+        recipe=own.get("veneer.recipe", ""),
+        metadata=dict(own),
+    )
+
+
+def kind_of(module: str) -> str:
+    """Kind of a layer.
+
+    Args:
+        module: Name of the module.
+
+    Returns:
+        The end of its name that says what it is, such as ``to_out.0``, ``ff.net.2`` or ``conv1``.
+    """
+    return next((ending for ending in KINDS if ends_with(module, ending)), module.rpartition(".")[2])
+
+
+def _blocks(norms: dict[str, float]) -> Iterable[BlockInfo]:
+    blocks: dict[str, list[float]] = {}
+    for module, norm in norms.items():
+        blocks.setdefault(_block_of(module), []).append(norm)
+    for block, values in sorted(blocks.items()):
+        yield BlockInfo(block, len(values), math.sqrt(sum(value**2 for value in values)))
+
+
+def _block_of(module: str) -> str:
+    if module.startswith(TEXT_PREFIX):
+        return TEXT_PREFIX.removesuffix(".")
+    match = re.match(r"(?:down|up)_blocks\.\d+|[a-z_]+", module)
+    return match.group() if match else module

@@ -1,0 +1,128 @@
+"""What LoRA files say about themselves: diffusers' settings, kohya's `ss_*` and `modelspec.*` keys."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.weights import LoraFile
+
+DIFFUSERS_KEY = "lora_adapter_metadata"
+
+
+def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_dora: bool) -> dict[str, Any]:
+    """Settings from which diffusers builds the adapter again.
+
+    Args:
+        ranks: Rank by module; modules of the text encoder begin with ``text_encoder.``.
+        alphas: Alpha by module.
+        use_dora: Whether weights are decomposed into magnitude and direction.
+
+    Returns:
+        Arguments of peft's `LoraConfig`, each with the prefix of its network.
+    """
+    settings: dict[str, Any] = {}
+    for prefix in ("unet.", TEXT_PREFIX):
+        modules = [module for module in ranks if module.startswith(TEXT_PREFIX) == (prefix == TEXT_PREFIX)]
+        if not modules:
+            continue
+        own = {
+            module.removeprefix(TEXT_PREFIX): (ranks[module], alphas[module]) for module in sorted(modules)
+        }
+        rank = Counter(rank for rank, _ in own.values()).most_common(1)[0][0]
+        alpha = Counter(alpha for _, alpha in own.values()).most_common(1)[0][0]
+        config = {
+            "r": rank,
+            "lora_alpha": alpha,
+            "target_modules": list(own),
+            "rank_pattern": {
+                f"^{re.escape(name)}": value for name, (value, _) in own.items() if value != rank
+            },
+            "alpha_pattern": {
+                f"^{re.escape(name)}": value for name, (_, value) in own.items() if value != alpha
+            },
+            "use_dora": use_dora,
+        }
+        settings |= {f"{prefix}{key}": value for key, value in config.items()}
+    return settings
+
+
+def alphas_of_metadata(settings: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, float]:
+    """Alpha of each module, as diffusers' settings say it.
+
+    Args:
+        settings: What `adapter_metadata` gives, or diffusers itself wrote.
+        ranks: Rank by module.
+
+    Returns:
+        Alpha by module such that alpha / rank is the factor, rank-stabilised or not.
+    """
+    alphas = {}
+    for module, rank in ranks.items():
+        prefix = TEXT_PREFIX if module.startswith(TEXT_PREFIX) else "unet."
+        name = module.removeprefix(TEXT_PREFIX)
+        own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+        alpha = float(own.get("lora_alpha", rank))
+        for pattern, value in (own.get("alpha_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", name):
+                alpha = float(value)
+                break
+        alphas[module] = alpha * rank**0.5 if own.get("use_rslora") else alpha
+    return alphas
+
+
+def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
+    """Keys that A1111, ComfyUI, Forge and model managers read.
+
+    Args:
+        lora: The adapter, with Veneer's own metadata where it has any.
+        title: Name of the file.
+
+    Returns:
+        Text by key; no date, so that the same weights give the same bytes.
+    """
+    own = lora.metadata
+    recipe = _recipe(own.get("veneer.recipe", ""))
+    is_second = own.get("veneer.family") == "sd2"
+    predicts_v = own.get("veneer.prediction_type") == "v_prediction"
+    resolution = recipe.get("encode", {}).get("resolution", 768 if predicts_v else 512)
+    version = ("sd_v2_v" if predicts_v else "sd_v2") if is_second else "sd_v1"
+    architecture = (
+        ("stable-diffusion-v2-768-v" if predicts_v else "stable-diffusion-v2-512") if is_second else ""
+    )
+    text = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(lora.rank),
+        "ss_network_alpha": str(float(lora.alpha)),
+        "ss_base_model_version": version,
+        "ss_v2": str(is_second),
+        "ss_sd_model_name": own.get("veneer.base", ""),
+        "ss_output_name": title,
+        "ss_resolution": f"({resolution}, {resolution})",
+        "ss_steps": own.get("veneer.step", ""),
+        "ss_seed": str(recipe.get("train", {}).get("seed", "")),
+        "ss_learning_rate": str(recipe.get("train", {}).get("learning_rate", "")),
+        "ss_training_comment": f"veneer {own.get('veneer.version', '')}".strip(),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture or 'stable-diffusion-v1'}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": title,
+        "modelspec.resolution": f"{resolution}x{resolution}",
+        "modelspec.prediction_type": "v" if predicts_v else "epsilon",
+        "modelspec.trigger_phrase": recipe.get("caption", {}).get("trigger", ""),
+        "modelspec.description": f"LoRA for {own['veneer.base']}" if "veneer.base" in own else "",
+    }
+    if lora.use_dora:
+        text["ss_network_args"] = '{"dora_wd": "True"}'
+    return {key: value for key, value in text.items() if value}
+
+
+def _recipe(toml: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(toml)
+    except tomllib.TOMLDecodeError:
+        return {}

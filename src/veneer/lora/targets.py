@@ -1,0 +1,125 @@
+"""Which layers get an adapter, and of which rank: named sets, endings, and patterns."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from torch import nn
+
+from veneer.config import LoraTable
+from veneer.errors import RecipeError
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+# Of the convolutions those inside the blocks: the first and last one see 4 channels and need no update.
+CONVOLUTIONS = (
+    "conv1", "conv2", "conv_shortcut", "time_emb_proj",
+    "downsamplers.0.conv", "upsamplers.0.conv", "proj_in", "proj_out",
+)  # fmt: skip
+TEXT_ENCODER = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+def target_names(module: nn.Module, lora: LoraTable) -> tuple[str, ...]:
+    """Names of the layers that a recipe puts an adapter on.
+
+    Args:
+        module: The UNet or the text encoder.
+        lora: The adapter's settings.
+
+    Returns:
+        Full names of linear and convolution layers, sorted.
+
+    Raises:
+        RecipeError: If nothing matches, or an ending of the user's list matches nothing.
+    """
+    candidates = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    endings = TEXT_ENCODER if is_text_encoder(module) else target_endings(lora)
+    chosen = {ending: [name for name in candidates if ends_with(name, ending)] for ending in endings}
+    for ending, names in chosen.items():
+        if not names and not isinstance(lora.target_modules, str):
+            raise _no_match(ending, candidates)
+    return tuple(sorted({name for names in chosen.values() for name in names}))
+
+
+def target_endings(lora: LoraTable) -> tuple[str, ...]:
+    """Module-name endings of a target set.
+
+    Args:
+        lora: The adapter's settings.
+
+    Returns:
+        Endings of UNet layers.
+    """
+    match lora.target_modules:
+        case "attention":
+            return ATTENTION
+        case "attention+ff":
+            return ATTENTION + FEED_FORWARD
+        case "attention+ff+conv":
+            return ATTENTION + FEED_FORWARD + CONVOLUTIONS
+        case endings:
+            return tuple(endings)
+
+
+def module_ranks(names: Sequence[str], lora: LoraTable) -> dict[str, int]:
+    """Rank of each adapted layer.
+
+    Args:
+        names: Full names of the layers.
+        lora: The adapter's settings; a key of `rank_pattern` is an ending or a regular expression.
+
+    Returns:
+        Rank by name; of several patterns that match, the first one counts.
+
+    Raises:
+        RecipeError: If a pattern matches no layer.
+    """
+    ranks = dict.fromkeys(names, lora.rank)
+    for pattern, rank in reversed(lora.rank_pattern.items()):
+        matched = [
+            name for name in names if re.search(rf"(^|\.)(?:{pattern})$", name) or re.match(pattern, name)
+        ]
+        if not matched and not _is_for_other_network(pattern, names, lora):
+            raise _no_match(pattern, names, key="lora.rank_pattern")
+        ranks |= dict.fromkeys(matched, rank)
+    return ranks
+
+
+def is_text_encoder(module: nn.Module) -> bool:
+    """Tell a text encoder from a UNet.
+
+    Args:
+        module: One of the two.
+
+    Returns:
+        True for CLIP's text encoder.
+    """
+    return type(module).__name__.startswith("CLIPText")
+
+
+def ends_with(name: str, ending: str) -> bool:
+    """Tell whether a module's name ends with whole parts.
+
+    Args:
+        name: Full name.
+        ending: One or more parts, such as ``to_out.0``.
+
+    Returns:
+        True where the name is the ending, or ends with a dot and the ending.
+    """
+    return name == ending or name.endswith(f".{ending}")
+
+
+def _is_for_other_network(pattern: str, names: Sequence[str], lora: LoraTable) -> bool:
+    """Whether a rank's pattern may mean the other of UNet and text encoder."""
+    is_text = any(ends_with(name, ending) for name in names for ending in TEXT_ENCODER)
+    return is_text or (lora.text_encoder and any(re.search(pattern, ending) for ending in TEXT_ENCODER))
+
+
+def _no_match(ending: str, names: Sequence[str], key: str = "lora.target_modules") -> RecipeError:
+    endings = {".".join(name.split(".")[-count:]) for name in names for count in (1, 2, 3)}
+    near = difflib.get_close_matches(ending, sorted(endings), n=3, cutoff=0.4)
+    hint = f"Nearest: {', '.join(near)}" if near else "`attention` names the usual layers"
+    return RecipeError(f"no layer's name ends with `{ending}`", where=key, todo=hint)
