@@ -1,0 +1,272 @@
+"""Fetch pictures and pages from the web: side by side, with limits, and only from public addresses.
+
+Only http and https. Each file has a limit of size, held while it streams, and of time; each host a number of
+connections. What fails for a passing reason is tried again, later and later. A site that asks with
+``X-Robots-Tag: noai`` not to be used for training is left alone.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import httpcore
+import httpx
+
+from veneer.data.guard import Address, AddressRefused, Guard, GuardedTransport, Resolve, is_public, resolve
+
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
+PAGE_BYTES = 8 * 2**20
+MOST_REDIRECTS = 6
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NO_AI = ("noai", "noimageai", "noimageindex")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Limits of the client.
+
+    Attributes:
+        max_bytes: Largest file, in bytes.
+        seconds: Longest that one file may take with all redirects, in seconds.
+        attempts: How often a passing failure is tried.
+        backoff_seconds: Wait before the second attempt; it doubles with each.
+        connections: Files fetched side by side.
+        per_host: Connections to one host.
+        is_allowed: Which addresses may be reached.
+        resolve: How names are looked up.
+    """
+
+    max_bytes: int = 25 * 2**20
+    seconds: float = 60.0
+    attempts: int = 3
+    backoff_seconds: float = 1.0
+    connections: int = 12
+    per_host: int = 4
+    is_allowed: Callable[[Address], bool] = is_public
+    resolve: Resolve = resolve
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A file that was not had.
+
+    Attributes:
+        reason: Why, in plain words.
+        passing: Whether it may succeed another time.
+        status: Status of the server's answer; 0 where there was none.
+    """
+
+    reason: str
+    passing: bool
+    status: int = 0
+
+
+class Downloader:
+    """The client; a context manager.
+
+    Args:
+        reach: Its limits.
+    """
+
+    def __init__(self, reach: Reach = Reach()) -> None:
+        self.reach = reach
+        guard = Guard(reach.is_allowed, reach.resolve, reach.seconds)
+        self._client = httpx.Client(
+            transport=GuardedTransport(guard, reach.connections),
+            headers={"User-Agent": BROWSER, "Accept": "image/*,text/html;q=0.9,*/*;q=0.5"},
+            timeout=httpx.Timeout(min(15.0, reach.seconds), pool=None),
+            follow_redirects=False,
+        )
+        self._hosts: defaultdict[str, threading.Semaphore] = defaultdict(
+            lambda: threading.Semaphore(reach.per_host)
+        )
+        self._lock = threading.Lock()
+        self.threads = ThreadPoolExecutor(reach.connections, thread_name_prefix="download")
+
+    def __enter__(self) -> Downloader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.threads.shutdown(wait=error is None, cancel_futures=True)
+        self._client.close()
+
+    def file(self, address: str, target: Path) -> Missed | None:
+        """Fetch a picture.
+
+        Args:
+            address: Its URL.
+            target: Where its bytes go.
+
+        Returns:
+            None where it is there; otherwise why not.
+
+        Raises:
+            OSError: If it cannot be written: the disk is full.
+        """
+        try:
+            with target.open("wb") as file:
+                missed = self._fetch(address, file.write, self.reach.max_bytes)
+        except _DiskError as error:
+            assert isinstance(error.__cause__, OSError)
+            raise error.__cause__ from None
+        if missed is not None:
+            target.unlink()
+        return missed
+
+    def page(self, address: str) -> str | Missed:
+        """Fetch a page.
+
+        Args:
+            address: Its URL.
+
+        Returns:
+            Its text, or why there is none.
+        """
+        pieces: list[bytes] = []
+        missed = self._fetch(address, pieces.append, PAGE_BYTES, picture=False)
+        return missed or b"".join(pieces).decode("utf-8", errors="replace")
+
+    def _fetch(
+        self, address: str, write: Callable[[bytes], object], max_bytes: int, *, picture: bool = True
+    ) -> Missed | None:
+        sink = _Sink(write, max_bytes, self.reach.seconds)
+        missed: Missed | None = None
+        for attempt in range(self.reach.attempts):
+            if attempt:
+                time.sleep(self._pause(attempt, missed))
+            try:
+                self._follow(address, sink, picture=picture)
+                return None
+            except _EXPECTED as error:
+                missed = _explain(error, self.reach.seconds)
+            if not missed.passing or sink.size or sink.is_late:  # half a file cannot be taken back
+                break
+        return missed
+
+    def _pause(self, attempt: int, missed: Missed | None) -> float:
+        busy = 4.0 if missed is not None and missed.status == 429 else 1.0
+        jitter = random.uniform(0.8, 1.2)
+        return min(30.0, self.reach.backoff_seconds * busy * 2.0 ** (attempt - 1) * jitter)
+
+    def _follow(self, address: str, sink: _Sink, *, picture: bool) -> None:
+        url = httpx.URL(address)
+        for _ in range(MOST_REDIRECTS):
+            if url.scheme not in {"http", "https"} or not url.host:
+                raise _MissedError(
+                    Missed(f"only http and https are fetched, not {url.scheme or 'this'}:", False)
+                )
+            with self._turn(url.host), self._client.stream("GET", url) as answer:
+                if answer.is_redirect:
+                    url = url.join(answer.headers["location"])
+                    continue
+                _refuse(answer, sink.max_bytes, picture=picture)
+                for piece in answer.iter_bytes():
+                    sink.take(piece)
+                if picture and not sink.size:
+                    raise _MissedError(Missed("the server sent nothing", False))
+                return
+        raise _MissedError(Missed(f"more than {MOST_REDIRECTS} redirects", False))
+
+    @contextmanager
+    def _turn(self, host: str) -> Iterator[None]:
+        with self._lock:
+            turn = self._hosts[host]
+        with turn:
+            yield
+
+
+class _MissedError(Exception):
+    def __init__(self, missed: Missed) -> None:
+        super().__init__(missed.reason)
+        self.missed = missed
+
+
+_EXPECTED = (
+    _MissedError,
+    AddressRefused,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    OSError,
+    UnicodeError,
+)
+
+
+class _Sink:
+    """Takes the pieces of a file until there are too many, or it is too late."""
+
+    def __init__(self, write: Callable[[bytes], object], max_bytes: int, seconds: float) -> None:
+        self._write = write
+        self._deadline = time.monotonic() + seconds
+        self._seconds = seconds
+        self.max_bytes = max_bytes
+        self.size = 0
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def take(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self.size > self.max_bytes:
+            raise _MissedError(_too_large(self.max_bytes))
+        if self.is_late:
+            raise _MissedError(Missed(f"not there within {self._seconds:g} s", True))
+        try:
+            self._write(piece)
+        except OSError as error:  # a full disk is no fault of the network
+            raise _DiskError(error) from error
+
+
+class _DiskError(Exception):
+    pass
+
+
+def _explain(error: BaseException, seconds: float) -> Missed:
+    match error:
+        case _MissedError():
+            return error.missed
+        case AddressRefused():
+            return Missed(f"refused: {error}", False)
+        case httpcore.TimeoutException():
+            return Missed(f"not there within {seconds:g} s", True)
+        case httpcore.NetworkError() | OSError():
+            return Missed(f"no connection: {error}", True)
+        case _:
+            return Missed(f"not a usable address or answer: {error}", False)
+
+
+def _refuse(answer: httpx.Response, max_bytes: int, *, picture: bool) -> None:
+    status, kind = answer.status_code, answer.headers.get("content-type", "").lower()
+    length = answer.headers.get("content-length", "")
+    missed = None
+    if status == 429:
+        missed = Missed("the server asks to come back later (429)", True, status)
+    elif status != 200:
+        missed = Missed(f"the server answers {status} {answer.reason_phrase}", status in _PASSING, status)
+    elif picture and kind.startswith("text/html"):
+        missed = Missed("the server sent a web page, not a picture", False, status)
+    elif picture and any(word in answer.headers.get("x-robots-tag", "").lower() for word in _NO_AI):
+        missed = Missed("the site asks not to be used for training", False, status)
+    elif length.isdigit() and int(length) > max_bytes:
+        missed = _too_large(max_bytes)
+    if missed is not None:
+        raise _MissedError(missed)
+
+
+def _too_large(max_bytes: int) -> Missed:
+    return Missed(f"larger than {max_bytes / 2**20:g} MiB", False)

@@ -1,0 +1,53 @@
+"""Unsafe content, by an image classifier that the user has installed; Veneer brings none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from veneer.data.findings import Finding
+from veneer.data.picture import load_small
+from veneer.errors import VeneerError
+
+UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
+UNSAFE_SHARE = 0.5
+BATCH_SIZE = 16
+LONGEST_SIDE_PX = 512
+
+
+def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Finding]:
+    """Find unsafe pictures.
+
+    Args:
+        root: The data-set folder.
+        names: Its readable pictures.
+        checker: A classifier's folder or hub name.
+
+    Returns:
+        What was found.
+
+    Raises:
+        VeneerError: If a named checker cannot be loaded.
+    """
+    try:
+        model = AutoModelForImageClassification.from_pretrained(checker, use_safetensors=True).eval()
+        processor = AutoImageProcessor.from_pretrained(checker, backend="pil")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VeneerError(
+            f"the safety checker cannot be loaded: {reason}", where=checker, todo="Name another, or none"
+        ) from error
+    findings = []
+    for start in range(0, len(names), BATCH_SIZE):
+        part = names[start : start + BATCH_SIZE]
+        pictures = [load_small(root / name, LONGEST_SIDE_PX) for name in part]
+        with torch.inference_mode():
+            shares = model(**processor(images=pictures, return_tensors="pt")).logits.softmax(-1)
+        unsafe = [i for i, label in model.config.id2label.items() if str(label).lower() in UNSAFE_LABELS]
+        for name, share in zip(part, shares[:, unsafe].sum(-1).tolist(), strict=True):
+            if share > UNSAFE_SHARE:
+                findings.append(Finding(name, "unsafe", f"unsafe at {100 * share:.0f} % ({checker})"))
+    return findings

@@ -1,0 +1,256 @@
+"""Sources on the web: searches, lists of addresses, and data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from veneer.data.download import Downloader, Missed
+from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_results
+from veneer.data.sources import Found
+from veneer.dataset import CAPTION_KEYS, read_text_any, some_of
+from veneer.errors import DatasetError, NetworkError
+from veneer.events import Notice, OnEvent
+from veneer.rundir import write_text
+
+OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
+_PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
+_ADDRESS_COLUMNS = ("url", "image_url", "URL", "TEXT_URL")
+_CAPTION_COLUMNS = (*CAPTION_KEYS, "prompt", "sentence", "description", "en_caption", "title")
+
+
+@dataclass(frozen=True)
+class Web:
+    """What sources on the web need.
+
+    Attributes:
+        downloader: Fetches pages.
+        scratch: Folder for passing files.
+        pages: Folder for pages that were not understood.
+        on_event: Called with notices.
+        search_address: Address of the search.
+    """
+
+    downloader: Downloader
+    scratch: Path
+    pages: Path
+    on_event: OnEvent
+    search_address: str = BING
+
+
+def searched_pictures(source: str, web: Web) -> Iterator[Found]:
+    """Find pictures by a search, page after page, as far as they are asked for.
+
+    Args:
+        source: Such as ``bing:red houses;size=large``.
+        web: What is needed.
+
+    Yields:
+        The results, not fetched yet.
+    """
+    query = parse_query(source)
+    seen: set[str] = set()
+    for number in range(MOST_PAGES):
+        page = web.downloader.page(query.address(web.search_address, 1 + len(seen)))
+        if isinstance(page, Missed):
+            _tell_missed(source, page, len(seen), web)
+            return
+        results = [result for result in read_results(page) if result.address not in seen]
+        if not results:
+            if number == 0:
+                _tell_nothing(source, query, page, web)
+            return
+        seen.update(result.address for result in results)
+        for result in results:
+            facts = {"source": source, "query": query.text, "page": result.page, "title": result.title}
+            licence = f"search filter {query.licence}" if query.licence else ""
+            yield Found(result.address, facts={**facts, "licence": licence})
+
+
+def listed_pictures(source: str, file: Path, on_event: OnEvent) -> Iterator[Found]:
+    """Find pictures by a list of addresses: one a line, with a tab and a caption if wanted, or a CSV file.
+
+    Args:
+        source: Such as ``urls:houses.csv``.
+        file: The list. A CSV file has a column "url", and "caption" or "text" if wanted; others are kept.
+        on_event: Told of lines without an address.
+
+    Yields:
+        The pictures, not fetched yet.
+
+    Raises:
+        DatasetError: If a CSV file has no column of addresses.
+    """
+    rows = _csv_list(file) if file.suffix.lower() in {".csv", ".tsv"} else _plain_list(file)
+    wrong = []
+    for number, (address, caption, extra) in enumerate(rows, 1):
+        if not re.match(r"https?://", address, re.IGNORECASE):
+            wrong.append(f"line {number}: {address[:60]!r}")
+            continue
+        facts = {"source": source, "licence": extra.pop("licence", "") or extra.pop("license", "")}
+        yield Found(address, caption=caption, facts={**facts, "extra": extra})
+    if wrong:
+        message = f"{len(wrong)} lines of {file} hold no address: {some_of(wrong, 5)}"
+        on_event(Notice("collect", "no-address", message))
+
+
+def hub_pictures(source: str, limit: int | None, web: Web) -> Iterator[Found]:
+    """Find the pictures of a Hugging Face data set, on the hub or in a local folder.
+
+    Args:
+        source: ``hf:NAME``, with ``;split=``, ``;config=``, ``;image=`` or ``;caption=`` if needed.
+        limit: With a limit the set is streamed instead of fetched whole.
+        web: What is needed.
+
+    Yields:
+        The pictures; a set of addresses yields pictures not fetched yet.
+
+    Raises:
+        NetworkError: If the data set cannot be had.
+        DatasetError: If it has no column of pictures or addresses.
+    """
+    name, options = _options(source)
+    rows = _load_rows(source, name, options, streaming=limit is not None and not Path(name).exists())
+    columns = list(rows.features or {})
+    picture = options.get("image") or next((c for c in _PICTURE_COLUMNS if c in columns), None)
+    address = next((c for c in _ADDRESS_COLUMNS if c in columns), None)
+    caption = options.get("caption") or next((c for c in _CAPTION_COLUMNS if c in columns), None)
+    if picture is None and address is None:
+        raise DatasetError(
+            "the data set has no column of pictures",
+            where=source,
+            todo=f"Its columns are {', '.join(columns)}; name one with ;image=COLUMN",
+        )
+    if picture is not None:
+        rows = rows.cast_column(picture, datasets.Image(decode=False))
+    for number, row in enumerate(rows):
+        text = str(row[caption] or "") if caption else ""
+        if picture is None:
+            yield Found(str(row[address]), caption=text, facts={"source": source})
+        else:
+            yield _hub_picture(source, number, row[picture] or {}, text, web)
+
+
+def _hub_picture(source: str, number: int, picture: Mapping[str, Any], caption: str, web: Web) -> Found:
+    origin = f"{source}#{number}"
+    name = str(picture.get("path") or "")
+    if picture.get("bytes") is None and name and Path(name).is_file():
+        return Found(origin, Path(name), caption, {"source": source, "name": Path(name).name})
+    target = scratch_file(web.scratch, origin, Path(name).suffix)
+    target.write_bytes(picture.get("bytes") or b"")
+    return Found(origin, target, caption, {"source": source, "name": Path(name).name}, temporary=True)
+
+
+def scratch_file(scratch: Path, origin: str, suffix: str = "") -> Path:
+    """Name a passing file.
+
+    Args:
+        scratch: Their folder.
+        origin: What the file is a copy of.
+        suffix: Its suffix, for people.
+
+    Returns:
+        A path of its own for each origin.
+    """
+    safe = suffix if re.fullmatch(r"\.\w{1,5}", suffix) else ""
+    return scratch / f"{hashlib.sha256(origin.encode()).hexdigest()[:24]}{safe}"
+
+
+def _load_rows(source: str, name: str, options: Mapping[str, str], *, streaming: bool) -> Any:
+    try:
+        return datasets.load_dataset(
+            name, options.get("config"), split=options.get("split", "train"), streaming=streaming
+        )
+    except (OSError, ValueError, RuntimeError) as error:  # datasets raises all three for one missing set
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise NetworkError(
+            f"the data set cannot be had: {reason}",
+            where=source,
+            todo="Check its name, split and config (hf:NAME;split=train;config=...), and the connection",
+        ) from error
+
+
+def _options(source: str) -> tuple[str, dict[str, str]]:
+    name, *rest = source.removeprefix("hf:").split(";")
+    pairs = (entry.partition("=") for entry in rest)
+    options = {key.strip(): value.strip() for key, _, value in pairs}
+    unknown = sorted(set(options) - {"split", "config", "image", "caption"})
+    if unknown:
+        raise DatasetError(
+            f"no such option: {', '.join(unknown)}",
+            where=source,
+            todo="Options are split, config, image, caption",
+        )
+    return name.strip(), options
+
+
+def _plain_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+    for line in read_text_any(file).splitlines():
+        address, _, caption = line.strip().partition("\t")
+        if address and not address.startswith("#"):
+            yield address.strip(), " ".join(caption.split()), {}
+
+
+def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+    text = read_text_any(file)
+    heading = text.partition("\n")[0]
+    separator = next((mark for mark in ",;\t" if mark in heading), ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    columns = list(reader.fieldnames or [])
+    address = next((column for column in _ADDRESS_COLUMNS if column in columns), None)
+    if address is None:
+        raise DatasetError(
+            "no column of addresses", where=str(file), todo="Name it url; captions are in caption or text"
+        )
+    caption = next((column for column in CAPTION_KEYS if column in columns), None)
+    for row in reader:
+        extra = {
+            k: v for k, v in row.items() if k not in {address, caption, None} and isinstance(v, str) and v
+        }
+        yield (row[address] or "").strip(), " ".join((row[caption] or "").split()) if caption else "", extra
+
+
+def _tell_missed(source: str, missed: Missed, results: int, web: Web) -> None:
+    so_far = f" after {results} results, which are kept" if results else ""
+    message = (
+        f"{source}: the search stopped{so_far}: {missed.reason}. The same command goes on. {OTHER_SOURCES}"
+    )
+    web.on_event(Notice("collect", "search-stopped", message))
+
+
+def _tell_nothing(source: str, query: Query, page: str, web: Web) -> None:
+    if not page.strip():
+        message = f"{source}: no results. Try other words or fewer filters"
+        web.on_event(Notice("collect", "no-results", message))
+        return
+    name = re.sub(r"\W+", "-", query.text).strip("-")[:40] or "search"
+    path = web.pages / f"{name}.html"
+    with suppress(OSError):
+        write_text(path, page)
+    message = f"{source}: no results understood; the page is saved at {path}. {OTHER_SOURCES}"
+    web.on_event(Notice("collect", "no-results-understood", message))
+
+
+def refuse_wrong_options(sources: Sequence[str]) -> None:
+    """Refuse queries and options that are not understood, before anything is fetched.
+
+    Args:
+        sources: Sources as the user named them.
+
+    Raises:
+        DatasetError: For the first one.
+    """
+    for source in sources:
+        if source.startswith("bing:"):
+            parse_query(source)
+        elif source.startswith("hf:"):
+            _options(source)
