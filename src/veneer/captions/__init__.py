@@ -1,0 +1,1 @@
+"""Captions: asked of a model, looked at, kept where a person wrote them."""
