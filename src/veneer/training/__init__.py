@@ -1,0 +1,1 @@
+"""Training: the objective, what is drawn for a step, the loop, checkpoints, candidates, the plan."""

@@ -1,0 +1,300 @@
+"""What the UNet trains on at a step: pictures from the cache, with all that is drawn for them.
+
+A step's *global batch* has ``train_batch_size * gradient_accumulation_steps`` items, numbered by position.
+Every process takes the positions that are its rank modulo the number of processes, so the global batch is the
+same for any number of them. Shapes: B items, C channels, h x w latent pixels, L tokens, D text features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from veneer import launch
+from veneer.config import Recipe, TrainTable
+from veneer.errors import RecipeError, RunError
+from veneer.seeds import derive
+from veneer.training import draws
+from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader, Split
+from veneer.training.order import DataOrder
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Pictures that go through the UNet together.
+
+    Attributes:
+        latents: Clean latents, scaled, shape (B, C, h, w).
+        noise: Noise to predict, shape (B, C, h, w).
+        input_noise: Noise in the UNet's input; the same tensor unless it is perturbed.
+        timesteps: Shape (B,), int64.
+        encoder_hidden_states: Caption embeddings, shape (B, L, D).
+        weights: Weight of each item in the step's mean, shape (B,).
+        masks: Weight of each place, shape (B, 1, h, w), or None.
+        prior_hidden_states: Embeddings for prior prediction, shape (B, L, D), or None.
+        captions: The captions themselves, for a text encoder that is trained along.
+        dropout_seed: Seed of the adapter's dropout.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    input_noise: Tensor
+    timesteps: Tensor
+    encoder_hidden_states: Tensor
+    weights: Tensor
+    masks: Tensor | None = None
+    prior_hidden_states: Tensor | None = None
+    captions: tuple[str, ...] = ()
+    dropout_seed: int = 0
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The batch on a device; copies run beside the computation where memory is pinned.
+
+        Args:
+            device: Where the UNet is.
+
+        Returns:
+            The batch.
+        """
+        if device.type == "cpu":
+            return self
+        return self._mapped(lambda tensor: _pinned(tensor).to(device, non_blocking=True))
+
+    def split(self, parts: int) -> Iterator[MicroBatch]:
+        """Cut into smaller batches.
+
+        Args:
+            parts: How many, at least 1; fewer come out where there are fewer items.
+
+        Yields:
+            The parts in order.
+        """
+        size = -(-len(self.timesteps) // parts)
+        for first in range(0, len(self.timesteps), size):
+            end = first + size
+            part = self._mapped(lambda tensor, a=first, b=end: tensor[a:b])  # type: ignore[misc]
+            yield dataclasses.replace(part, captions=self.captions[first:end])
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
+        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Makes the batches of any step.
+
+    Attributes:
+        reader: Reads the cache.
+        index: What the cache holds.
+        settings: The recipe's train table.
+        flip: Share of pictures mirrored.
+        timestep_range: First timestep trained and one past the last.
+        order: Order of the pictures that are trained on.
+        prior_order: Order of the prior's pictures, or None.
+    """
+
+    reader: CacheReader
+    index: CacheIndex
+    settings: TrainTable
+    flip: float
+    timestep_range: tuple[int, int]
+    order: DataOrder
+    prior_order: DataOrder | None
+
+    @property
+    def batch(self) -> int:
+        """Items of the global batch, prior pictures not counted."""
+        return self.settings.train_batch_size * self.settings.gradient_accumulation_steps
+
+    def at(self, step: int) -> Iterator[MicroBatch]:
+        """This process's micro-batches of a step.
+
+        Args:
+            step: Optimizer step, from 1.
+
+        Yields:
+            Micro-batches on the CPU, of this process's items alone; their weights add up to 1 over all
+            processes, prior pictures not counted.
+        """
+        items = self.index.split("train")
+        yield from self._of_order(step, self.order, items, first=0, weight=1 / self.batch)
+        if self.prior_order is not None:
+            weight = self.settings.prior_loss_weight / self.batch
+            yield from self._of_order(step, self.prior_order, self.index.split("prior"), self.batch, weight)
+
+    def _of_order(
+        self, step: int, order: DataOrder, items: Sequence[CachedItem], first: int, weight: float
+    ) -> Iterator[MicroBatch]:
+        accumulation, size = self.settings.gradient_accumulation_steps, self.settings.train_batch_size
+        for number in range(accumulation):
+            chosen = order.micro_batch((step - 1) * accumulation + number)
+            start = first + number * size
+            mine = [(start + i, items[k]) for i, k in enumerate(chosen) if _is_mine(start + i)]
+            if mine:
+                yield self._micro_batch(step, [p for p, _ in mine], [item for _, item in mine], weight)
+
+    def _micro_batch(
+        self, step: int, positions: Sequence[int], items: Sequence[CachedItem], weight: float
+    ) -> MicroBatch:
+        seed = self.settings.seed
+        views = [self._view(step, position, item) for position, item in zip(positions, items, strict=True)]
+        mean, std, masks = (torch.stack(tensors) for tensors in zip(*views, strict=True))
+        shape = mean.shape[1:]
+        noise = self._noise(step, positions, shape)
+        dropped = [draws.uniform(seed, "caption", step, p) < self.settings.caption_dropout for p in positions]
+        texts = [self.index.empty_caption if d else i.text for d, i in zip(dropped, items, strict=True)]
+        return MicroBatch(
+            latents=mean + std * draws.normal(seed, "latents", step, positions, shape),
+            noise=noise,
+            input_noise=self._perturbed(noise, step, positions),
+            timesteps=self._timesteps(step, positions),
+            encoder_hidden_states=torch.stack([self.reader.text(name) for name in texts]),
+            weights=torch.full((len(items),), weight),
+            masks=masks if self.settings.masked_loss else None,
+            prior_hidden_states=self._prior_texts(items),
+            captions=tuple("" if d else i.caption for d, i in zip(dropped, items, strict=True)),
+            dropout_seed=derive(seed, "dropout", step, positions[0]),
+        )
+
+    def _view(self, step: int, position: int, item: CachedItem) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = self.reader.tensors(item.latents)
+        sides = 2 if self.index.mirrored else 1
+        crop = int(draws.uniform(self.settings.seed, "crop", step, position) * self.index.crops)
+        mirrored = draws.uniform(self.settings.seed, "flip", step, position) < self.flip
+        view = crop * sides + (mirrored and sides == 2)
+        mean = tensors["mean"][view]
+        mask = tensors["masks"][view] if "masks" in tensors else torch.ones_like(mean[:1])
+        return mean, tensors["std"][view], mask
+
+    def _noise(self, step: int, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
+        seed, offset = self.settings.seed, self.settings.noise_offset
+        noise = draws.normal(seed, "noise", step, positions, shape)
+        if offset:
+            noise = noise + offset * draws.normal(seed, "noise-offset", step, positions, (shape[0], 1, 1))
+        return noise
+
+    def _perturbed(self, noise: Tensor, step: int, positions: Sequence[int]) -> Tensor:
+        strength = self.settings.input_perturbation
+        if not strength:
+            return noise
+        return noise + strength * draws.normal(
+            self.settings.seed, "perturb", step, positions, noise.shape[1:]
+        )
+
+    def _timesteps(self, step: int, positions: Sequence[int]) -> Tensor:
+        table = self.settings
+        batch = self.batch * (1 if self.prior_order is None else 2)
+        return draws.timesteps(
+            table.seed, step, positions, batch, self.timestep_range, sampling=table.timestep_sampling
+        )
+
+    def _prior_texts(self, items: Sequence[CachedItem]) -> Tensor | None:
+        if not all(item.prior_text for item in items):
+            return None
+        return torch.stack([self.reader.text(item.prior_text) for item in items])
+
+
+def batch_source(reader: CacheReader, index: CacheIndex, recipe: Recipe, num_timesteps: int) -> BatchSource:
+    """Set up the batches of a run.
+
+    Args:
+        reader: Reads the cache.
+        index: What the cache holds.
+        recipe: The resolved recipe.
+        num_timesteps: Timesteps of the base's scheduler.
+
+    Returns:
+        The source of batches.
+
+    Raises:
+        RecipeError: If the recipe's timestep range does not fit the scheduler.
+    """
+    settings = recipe.train
+    orders = [_order(index, split, settings) for split in ("train", "prior")]
+    if orders[0] is None:
+        raise RunError("the cache holds no pictures to train on", todo="Run `veneer encode` again")
+    timestep_range = checked_range(settings.timestep_range, num_timesteps)
+    return BatchSource(reader, index, settings, recipe.encode.flip, timestep_range, orders[0], orders[1])
+
+
+def checked_range(wanted: tuple[int, int] | None, num_timesteps: int) -> tuple[int, int]:
+    """The timesteps that are trained.
+
+    Args:
+        wanted: First timestep and one past the last, or None for all.
+        num_timesteps: Timesteps of the scheduler.
+
+    Returns:
+        First timestep and one past the last.
+
+    Raises:
+        RecipeError: If they do not lie within the scheduler's.
+    """
+    first, end = wanted or (0, num_timesteps)
+    if not 0 <= first < end <= num_timesteps:
+        raise RecipeError(
+            f"timesteps {first} to {end} are not a range within 0 to {num_timesteps}",
+            where="train.timestep_range",
+            todo="Give the first timestep and one past the last",
+        )
+    return first, end
+
+
+class Prefetcher:
+    """Hands out batches on the device, and prepares the next step's in a thread meanwhile.
+
+    Args:
+        source: Makes the batches.
+        device: Where the UNet is.
+    """
+
+    def __init__(self, source: BatchSource, device: torch.device) -> None:
+        self._source = source
+        self._device = device
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ready: dict[int, Future[list[MicroBatch]]] = {}
+
+    def at(self, step: int) -> list[MicroBatch]:
+        """This process's micro-batches of a step.
+
+        Args:
+            step: Optimizer step, from 1; any order is right, counting up is fast.
+
+        Returns:
+            Micro-batches on the device.
+        """
+        ready = self._ready.pop(step, None) or self._pool.submit(self._make, step)
+        self._ready = {step + 1: self._pool.submit(self._make, step + 1)}
+        return ready.result()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _make(self, step: int) -> list[MicroBatch]:
+        return [batch.to(self._device) for batch in self._source.at(step)]
+
+
+def _order(index: CacheIndex, split: Split, settings: TrainTable) -> DataOrder | None:
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for number, item in enumerate(index.split(split)):
+        buckets.setdefault(item.bucket, []).append(number)
+    if not buckets:
+        return None
+    members = tuple(tuple(buckets[bucket]) for bucket in sorted(buckets))
+    return DataOrder(members, settings.train_batch_size, derive(settings.seed, f"order-{split}"))
+
+
+def _is_mine(position: int) -> bool:
+    return position % launch.num_processes() == launch.rank()
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor

@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM while training: the step at hand is finished and saved; a second one does not wait."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from veneer.events import Notice, OnEvent
+
+
+@dataclass
+class Interruption:
+    """Whether the user, or the machine's scheduler, asked to stop.
+
+    Attributes:
+        is_asked: True from the first signal on.
+    """
+
+    is_asked: bool = False
+
+
+@contextlib.contextmanager
+def watch_signals(on_event: OnEvent) -> Iterator[Interruption]:
+    """Catch the first Ctrl-C or SIGTERM inside the block; outside the main thread nothing is caught.
+
+    Args:
+        on_event: Told that the step at hand is being finished.
+
+    Yields:
+        Whether there was a signal.
+    """
+    asked = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.is_asked:
+            raise KeyboardInterrupt
+        asked.is_asked = True
+        notice = Notice("train", "interrupted", "finishing this step and saving; once more stops at once")
+        # In a thread: whoever was printing when the signal came holds its lock until the handler returns.
+        threading.Thread(target=on_event, args=(notice,), daemon=True).start()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,262 @@
+"""Optimizers from their own packages, parameter groups, and diffusers' learning-rate schedules.
+
+The learning rate is a pure function of the step, so a resumed run needs no scheduler state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.optimization import get_scheduler
+from torch import Tensor, nn
+
+from veneer.config import TrainTable
+from veneer.errors import RecipeError
+from veneer.events import Notice, OnEvent
+from veneer.launch import sum_in_place
+
+Schedule = Callable[[int], float]
+RESTARTS = 3
+"""Cycles of `cosine_with_restarts`."""
+PIP_LINE = "Install it: pip install 'veneer[optimizers]'"
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """An optimizer with its schedule.
+
+    Attributes:
+        optimizer: The optimizer; every group holds its peak rate as ``initial_lr``.
+        schedule: Factor on the peak rates, by step from 0.
+        skips_on_device: Whether the optimizer itself skips a step that a device flag marks, with no wait for
+            it.
+    """
+
+    optimizer: Any
+    schedule: Schedule
+    skips_on_device: bool
+
+    def set_rate(self, step: int, cut: float) -> float:
+        """Set the learning rates of a step.
+
+        Args:
+            step: Optimizer step, from 1.
+            cut: Further factor, 1 unless training went back to a checkpoint.
+
+        Returns:
+            The first group's rate.
+        """
+        factor = self.schedule(step - 1) * cut
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Weights as they should be judged and saved; only schedule-free optimizers keep others for training.
+
+        Yields:
+            Nothing.
+        """
+        switch = getattr(self.optimizer, "eval", None)
+        if switch is None:
+            yield
+            return
+        switch()
+        try:
+            yield
+        finally:
+            self.optimizer.train()
+
+
+def build_stepper(
+    parameters: Mapping[str, nn.Parameter], settings: TrainTable, device: torch.device, on_event: OnEvent
+) -> Stepper:
+    """Build the optimizer and the schedule of a recipe.
+
+    Args:
+        parameters: What is trained, by name.
+        settings: The recipe's train table.
+        device: Where the parameters are.
+        on_event: Told of settings that the optimizer does not use.
+
+    Returns:
+        Optimizer and schedule.
+
+    Raises:
+        RecipeError: If the optimizer's package is not installed, or a pattern of `learning_rates` fits
+            nothing.
+    """
+    groups = parameter_groups(parameters, settings)
+    optimizer = _optimizer(groups, settings, device)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    _tell_unused(settings, on_event)
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    return Stepper(optimizer, schedule_of(settings), settings.optimizer == "adamw" and device.type == "cuda")
+
+
+def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTable) -> list[dict[str, Any]]:
+    """Sort parameters by their learning rate.
+
+    Args:
+        parameters: What is trained, by name.
+        settings: The recipe's train table.
+
+    Returns:
+        Groups for an optimizer; the order of the parameters within them is that of the mapping.
+
+    Raises:
+        RecipeError: If a pattern of `learning_rates` fits no parameter.
+
+    Source: LoRA+: Hayou et al. 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models", section 3.
+    """
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    used: set[str] = set()
+    for name, parameter in parameters.items():
+        pattern = next((p for p in settings.learning_rates if re.search(p, name)), None)
+        rate = settings.learning_rate if pattern is None else settings.learning_rates[pattern]
+        used |= {pattern} if pattern else set()
+        if "lora_B" in name:
+            rate *= settings.loraplus_ratio
+        by_rate.setdefault(rate, []).append(parameter)
+    if unused := sorted(set(settings.learning_rates) - used):
+        raise RecipeError(
+            f"{unused[0]!r} fits no trained weight",
+            where="train.learning_rates",
+            todo=f"Patterns are searched in names such as {next(iter(parameters))}",
+        )
+    return [{"params": members, "lr": rate} for rate, members in by_rate.items()]
+
+
+def schedule_of(settings: TrainTable) -> Schedule:
+    """The learning rate's course, as a factor on its peak.
+
+    Args:
+        settings: The recipe's train table.
+
+    Returns:
+        A function of the step, from 0.
+    """
+    name: str = settings.lr_scheduler
+    if settings.optimizer == "schedulefree":
+        name = "constant_with_warmup"
+    dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
+    scheduler = get_scheduler(
+        name,
+        dummy,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.max_train_steps,
+        num_cycles=RESTARTS if name == "cosine_with_restarts" else 1,
+    )
+    factor: Schedule = scheduler.lr_lambdas[0]
+    return factor
+
+
+def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch.device) -> Any:
+    rate, decay = settings.learning_rate, settings.adam_weight_decay
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(
+                groups, lr=rate, weight_decay=decay, fused=device.type in {"cpu", "cuda"}
+            )
+        case "adamw8bit":
+            with _told("bitsandbytes"):
+                from bitsandbytes.optim import AdamW8bit
+            return AdamW8bit(groups, lr=rate, weight_decay=decay)
+        case "prodigy":
+            with _told("prodigyopt"):
+                from prodigyopt import Prodigy
+            return Prodigy(
+                groups, lr=rate, weight_decay=decay, safeguard_warmup=True, use_bias_correction=True
+            )
+        case "schedulefree":
+            with _told("schedulefree"):
+                from schedulefree import AdamWScheduleFree
+            return AdamWScheduleFree(groups, lr=rate, weight_decay=decay)
+        case "adafactor":
+            from transformers.optimization import Adafactor
+
+            return Adafactor(groups, lr=rate, weight_decay=decay, relative_step=False, scale_parameter=False)
+        case "lion":
+            with _told("lion-pytorch"):
+                from lion_pytorch import Lion
+            return Lion(groups, lr=rate, weight_decay=decay)
+
+
+@contextlib.contextmanager
+def _told(package: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise RecipeError(
+            f"the optimizer needs the package {package}", where="train.optimizer", todo=PIP_LINE
+        ) from error
+
+
+def _tell_unused(settings: TrainTable, on_event: OnEvent) -> None:
+    if settings.optimizer == "schedulefree" and not settings.lr_scheduler.startswith("constant"):
+        message = (
+            f"train.lr_scheduler = {settings.lr_scheduler} is not used: schedulefree keeps the rate constant"
+        )
+        on_event(Notice("train", "scheduler-ignored", message))
+    if settings.optimizer == "prodigy" and settings.learning_rate < 0.1:
+        message = (
+            f"train.learning_rate = {settings.learning_rate} multiplies the rate that prodigy finds itself; "
+            "1.0 is its usual value"
+        )
+        on_event(Notice("train", "prodigy-rate", message))
+
+
+class Gradients:
+    """All gradients in one piece of memory, then the step's loss and a flag: one sum, one norm, one scaling.
+
+    Args:
+        parameters: What is trained; their ``grad`` becomes a view, into which the backward pass adds.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        count = sum(parameter.numel() for parameter in parameters)
+        self._all = torch.zeros(count + 2, device=parameters[0].device)
+        self._gradients = self._all[:count]
+        for parameter, part in zip(
+            parameters, torch.split(self._gradients, [p.numel() for p in parameters]), strict=True
+        ):
+            parameter.grad = part.view_as(parameter)
+
+    @property
+    def loss(self) -> Tensor:
+        """The step's loss, a scalar view to add to."""
+        return self._all[-2]
+
+    @property
+    def flag(self) -> Tensor:
+        """A scalar view: above 0 where a process was asked to stop."""
+        return self._all[-1]
+
+    def zero(self) -> None:
+        """Start a step."""
+        self._all.zero_()
+
+    def sum_over_processes(self) -> None:
+        """Add up what every process has."""
+        sum_in_place([self._all])
+
+    def clip(self, max_norm: float) -> tuple[Tensor, Tensor]:
+        """Scale all gradients down to a norm.
+
+        Args:
+            max_norm: Largest L2 norm of all together.
+
+        Returns:
+            The norm before and after, scalars on the device.
+        """
+        before = torch.linalg.vector_norm(self._gradients)
+        self._gradients.mul_((max_norm / (before + 1e-6)).clamp(max=1.0))
+        return before, torch.linalg.vector_norm(self._gradients)

@@ -1,0 +1,219 @@
+"""What a training will take, told before anything loads: ``veneer train RUN --plan``.
+
+The UNet is built without memory (torch's meta device) and run once, so that operations and activations are
+counted and not guessed; time is then the operations over what this machine does in a matrix product.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from veneer import launch
+from veneer.config import Recipe
+from veneer.dataset import Dataset
+from veneer.lora.adapter import attach, trainable
+from veneer.models.base import Base, load_base
+from veneer.rundir import RunDir
+from veneer.training.cachefile import read_index
+from veneer.training.network import base_dtype
+from veneer.training.split import held_out_count
+from veneer.training.validation import grid
+
+GIB = 2**30
+BACKWARD_SHARE = 1.13
+"""Operations of the backward pass over those of the forward: weights of the base get no gradient."""
+CHECKPOINTED_SHARE = 0.25
+"""Activations kept under gradient checkpointing, as a share of all."""
+MACHINE_SHARE = 0.6
+"""Share of a matrix product's speed that a whole step reaches."""
+RUNTIME_GIB = 0.6
+"""Memory of Python and its libraries."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training will take; memory and time are estimates.
+
+    Attributes:
+        steps: Optimizer steps.
+        pictures: Pictures trained on.
+        held_out: Pictures held out.
+        pictures_per_step: Size of the global batch.
+        pictures_seen: Pictures over all steps, repeats counted.
+        epochs: Times that each picture comes up.
+        trained_parameters: Numbers that are trained.
+        checkpoints: Checkpoints kept at the end.
+        disk_gib: Disk that they take, in GiB.
+        tflop_per_step: Floating-point operations of a step, in 10**12.
+        memory_gib: Peak memory of one process, in GiB.
+        seconds_per_step: Seconds of a step.
+        hours: Hours of all steps and validations.
+    """
+
+    steps: int
+    pictures: int
+    held_out: int
+    pictures_per_step: int
+    pictures_seen: int
+    epochs: float
+    trained_parameters: int
+    checkpoints: int
+    disk_gib: float
+    tflop_per_step: float
+    memory_gib: float
+    seconds_per_step: float
+    hours: float
+
+
+@dataclass(frozen=True)
+class _Counted:
+    trained: int
+    frozen: int
+    forward_flop: int
+    activation_bytes: int
+
+
+def plan(run: RunDir, recipe: Recipe) -> Plan:
+    """Tell what a training will take.
+
+    Args:
+        run: The run folder, with its data set.
+        recipe: The resolved recipe.
+
+    Returns:
+        The plan.
+
+    Raises:
+        DatasetError: If there is no data set yet.
+        BaseModelError: If the base's settings cannot be read.
+    """
+    return plan_for(recipe, *_pictures(run, recipe))
+
+
+def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
+    """Tell what a training will take where there is no run folder yet.
+
+    Args:
+        recipe: The resolved recipe.
+        pictures: Pictures to train on.
+        held_out: Pictures held out.
+
+    Returns:
+        The plan.
+
+    Raises:
+        BaseModelError: If the base's settings cannot be read.
+    """
+    settings = recipe.train
+    batch = settings.train_batch_size * settings.gradient_accumulation_steps
+    base = load_base(recipe.base.model, vae=recipe.base.vae, revision=recipe.base.revision, parts=())
+    counted = _count(base, recipe)
+    saved = _checkpoints(recipe)
+    forwards = 1.0 + BACKWARD_SHARE
+    if settings.prior_loss_weight:
+        forwards *= 2
+    flop = counted.forward_flop * forwards * batch
+    rate = _flop_per_second(recipe) * MACHINE_SHARE * launch.num_processes()
+    points = len(grid(held_out, (0, 1000))) * (settings.max_train_steps // settings.validation_steps + 1)
+    seconds = settings.max_train_steps * flop / rate + points * counted.forward_flop / rate
+    return Plan(
+        steps=settings.max_train_steps,
+        pictures=pictures,
+        held_out=held_out,
+        pictures_per_step=batch,
+        pictures_seen=batch * settings.max_train_steps,
+        epochs=round(batch * settings.max_train_steps / pictures, 1),
+        trained_parameters=counted.trained,
+        checkpoints=saved,
+        disk_gib=round(saved * _copies(recipe) * 4 * counted.trained / GIB, 3),
+        tflop_per_step=round(flop / 1e12, 6),
+        memory_gib=round(_memory(counted, recipe), 1),
+        seconds_per_step=round(flop / rate, 4),
+        hours=round(seconds / 3600, 2),
+    )
+
+
+def _pictures(run: RunDir, recipe: Recipe) -> tuple[int, int]:
+    if (run.cache / "index.json").is_file():
+        index = read_index(run.cache)
+        return len(index.split("train")), len(index.split("held_out"))
+    count = len(Dataset(run.dataset).picture_names())
+    held_out = held_out_count(count, recipe.train.validation_share)
+    return max(1, count - held_out), held_out
+
+
+def _checkpoints(recipe: Recipe) -> int:
+    settings = recipe.train
+    saved = -(-settings.max_train_steps // settings.checkpointing_steps)
+    if settings.checkpoints_total_limit is None:
+        return saved
+    return min(saved, max(settings.checkpoints_total_limit, settings.average_last))
+
+
+def _copies(recipe: Recipe) -> int:
+    """Numbers kept for each trained one: itself, two moments, and the moving average."""
+    return 4 if recipe.train.ema_decay else 3
+
+
+def _memory(counted: _Counted, recipe: Recipe) -> float:
+    settings = recipe.train
+    width = base_dtype(settings.mixed_precision).itemsize
+    share = -(-settings.train_batch_size // launch.num_processes())
+    activations = counted.activation_bytes * width / 4 * share
+    if settings.gradient_checkpointing:
+        activations *= CHECKPOINTED_SHARE
+    adapter = 4 * counted.trained * (_copies(recipe) + 1)
+    return (counted.frozen * width + activations + adapter) / GIB + RUNTIME_GIB
+
+
+def _count(base: Base, recipe: Recipe) -> _Counted:
+    config = base.settings["unet"]
+    side = recipe.encode.resolution // base.vae_factor
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+        frozen = sum(parameter.numel() for parameter in unet.parameters())
+        attach(unet, recipe.lora, seed=0)
+        latents = torch.zeros(1, config["in_channels"], side, side)
+        hidden_states = torch.zeros(1, 77, config["cross_attention_dim"])
+        with _saved_bytes(unet) as saved, FlopCounterMode(display=False) as flop:
+            unet(latents, torch.zeros(1, dtype=torch.int64), hidden_states)
+    trained = sum(parameter.numel() for parameter in trainable(unet).values())
+    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()))
+
+
+@contextlib.contextmanager
+def _saved_bytes(module: nn.Module) -> Iterator[dict[int, int]]:
+    """Bytes that are kept for the backward pass, by storage; the module's own weights do not count."""
+    own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
+    saved: dict[int, int] = {}
+    alive: list[Tensor] = []  # a storage that is gone would give its number to another
+
+    def note(tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in own:
+            saved[key] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield saved
+
+
+def _flop_per_second(recipe: Recipe) -> float:
+    device = launch.pick_device()
+    side = 8192 if device.type == "cuda" else 1024
+    matrix = torch.ones(side, side, dtype=base_dtype(recipe.train.mixed_precision), device=device)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])
+        times.append(time.perf_counter() - start)
+    return float(2 * side**3 / min(times))

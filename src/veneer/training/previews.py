@@ -1,0 +1,132 @@
+"""Pictures drawn while training, at fixed prompts and seeds: to be looked at, or to choose by their style.
+
+Previews lie in RUN/train/previews/step-000100/P-SEED.png.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+
+from accelerate import Accelerator
+
+from veneer import launch
+from veneer.config import Recipe
+from veneer.errors import RecipeError
+from veneer.events import OnEvent, PreviewEvent
+from veneer.models.base import assemble, load_base
+from veneer.models.drawing import Drawn, Easel, paint
+from veneer.models.embedder import choose_embedders
+from veneer.rundir import RunDir, write_bytes
+from veneer.training.network import Network
+
+Preview = Callable[[int], None]
+Style = Callable[[], float]
+MAX_PROMPTS = 4
+
+
+def preview_maker(
+    run: RunDir, recipe: Recipe, network: Network, accelerator: Accelerator, on_event: OnEvent
+) -> Preview:
+    """Make the function that draws previews; VAE and text encoder are in memory only while it draws.
+
+    Args:
+        run: The run folder.
+        recipe: The resolved recipe; its first prompts, first seed and sampler are used.
+        network: What is trained.
+        accelerator: Device and autocast.
+        on_event: Told of every picture.
+
+    Returns:
+        A function of the step.
+    """
+    prompts = recipe.generate.prompts[:MAX_PROMPTS]
+    jobs = list(enumerate(prompts))
+
+    def preview(step: int) -> None:
+        easel = _easel(recipe, network, accelerator)
+        share = launch.shard(jobs)
+        seed = recipe.generate.seeds[0]
+        drawn = _draw(easel, network, accelerator, [(prompt, seed) for _, prompt in share])
+        for (number, _), one in zip(share, drawn, strict=True):
+            path = run.train / "previews" / f"step-{step:06d}" / f"{number:03d}-{seed}.png"
+            png = io.BytesIO()
+            one.image.save(png, "PNG")
+            write_bytes(path, png.getvalue())
+            on_event(PreviewEvent(step, path))
+
+    return preview
+
+
+def style_scorer(
+    run: RunDir, recipe: Recipe, network: Network, accelerator: Accelerator, held_out: Sequence[str]
+) -> Style | None:
+    """Make the function that measures style: likeness of drawn pictures to the held-out ones.
+
+    Args:
+        run: The run folder.
+        recipe: The resolved recipe; its prompts, seeds, sampler and embedder are used.
+        network: What is trained.
+        accelerator: Device and autocast.
+        held_out: Names of the held-out pictures, relative to the data set.
+
+    Returns:
+        A function that gives the mean cosine similarity, in [-1, 1]; None where style does not choose.
+
+    Raises:
+        RecipeError: If nothing is held out to measure by.
+
+    Source: Ruiz et al. 2023, "DreamBooth", section 4.1 (CLIP-I and DINO), on pictures never trained on.
+    """
+    if recipe.train.choose != "style":
+        return None
+    if not held_out:
+        raise RecipeError(
+            "no picture is held out to choose by style",
+            where="train.choose",
+            todo="Set train.validation_share above 0, or choose last",
+        )
+    embedder = choose_embedders(recipe.compare.embedder, recipe.base.model, accelerator.device).pictures
+    references = embedder.image_features([run.dataset / name for name in held_out])
+    jobs = [(prompt, seed) for prompt in recipe.generate.prompts for seed in recipe.generate.seeds]
+
+    def style() -> float:
+        share = launch.shard(jobs)
+        drawn = _draw(_easel(recipe, network, accelerator), network, accelerator, share)
+        likeness = embedder.image_features([one.image for one in drawn]) @ references.T if drawn else None
+        total = 0.0 if likeness is None else float(likeness.mean(axis=1).sum())
+        return launch.share_numbers([total])[0] / len(jobs)
+
+    return style
+
+
+def _draw(
+    easel: Easel, network: Network, accelerator: Accelerator, jobs: Sequence[tuple[str, int]]
+) -> list[Drawn]:
+    network.train(False)
+    with accelerator.autocast():
+        drawn = list(paint(easel, jobs))
+    network.train()
+    return drawn
+
+
+def _easel(recipe: Recipe, network: Network, accelerator: Accelerator) -> Easel:
+    loaded = load_base(
+        recipe.base.model,
+        vae=recipe.base.vae,
+        revision=recipe.base.revision,
+        dtype=network.dtype,
+        device=accelerator.device,
+        parts=("tokenizer", "text_encoder", "vae", "scheduler"),
+    )
+    text_encoder = loaded.text_encoder if network.text is None else network.text.module
+    base = dataclasses.replace(loaded, unet=network.unet, text_encoder=text_encoder)
+    side = recipe.generate.resolution or recipe.encode.resolution
+    return Easel(
+        pipeline=assemble(base, recipe.generate.scheduler),
+        native_px=base.native_px,
+        fingerprint="",
+        table=recipe.generate,
+        side_px=side,
+    )

@@ -1,0 +1,299 @@
+"""The training loop and what surrounds it: steps, checkpoints, validation, and what to do about bad numbers.
+
+The loop knows nothing of prediction types, optimizers or trackers: those were chosen before (`losses`,
+`optimizers`), and everything random comes with the batch (`batches`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from veneer import launch
+from veneer.config import Recipe
+from veneer.errors import TrainingError
+from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
+from veneer.rundir import RunDir
+from veneer.training import checkpoints
+from veneer.training.batches import Prefetcher
+from veneer.training.candidates import Ledger
+from veneer.training.checkpoints import Checkpoint
+from veneer.training.interrupt import Interruption
+from veneer.training.judging import Judge
+from veneer.training.losses import Loss
+from veneer.training.network import Files, Network
+from veneer.training.optimizers import Gradients, Stepper
+from veneer.training.previews import Preview
+from veneer.training.trainlog import Record, TrainLog
+from veneer.training.trainstate import MovingState
+
+STAGE = "train"
+BAD_STEPS = 3
+MAX_RETURNS = 2
+READ_EVERY_ON_DEVICE = 10
+
+
+@dataclass
+class Health:
+    """What is remembered about bad numbers; part of every checkpoint.
+
+    Attributes:
+        bad_in_a_row: Steps without a finite loss or gradient, up to now.
+        returns: Times that training went back to a checkpoint.
+        parts: Pieces that a micro-batch is cut into, for want of memory.
+    """
+
+    bad_in_a_row: int = 0
+    returns: int = 0
+    parts: int = 1
+
+    @property
+    def cut(self) -> float:
+        """Factor on the learning rate."""
+        return float(0.5**self.returns)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the trainer works with, made by `veneer.stages.train`."""
+
+    run: RunDir
+    recipe: Recipe
+    accelerator: Accelerator
+    network: Network
+    loss: Loss
+    batches: Prefetcher
+    stepper: Stepper
+    judge: Judge
+    preview: Preview
+    interruption: Interruption
+    identity: Mapping[str, Any]
+    on_event: OnEvent
+
+
+class Trainer:
+    """Trains from wherever the newest checkpoint is.
+
+    Args:
+        parts: All that it works with.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+        self._settings = parts.recipe.train
+        parameters = list(parts.network.parameters.values())
+        self._weights: list[Tensor] = [parameter.data for parameter in parameters]
+        self._gradients = Gradients(parameters)
+        self._scaler = torch.amp.GradScaler(
+            parts.accelerator.device.type, enabled=self._settings.mixed_precision == "fp16"
+        )
+        self._ema = [weight.clone() for weight in self._weights] if self._settings.ema_decay else []
+        self._moving = MovingState(parts.network, parts.stepper, self._scaler, self._ema)
+        batch = self._settings.train_batch_size * self._settings.gradient_accumulation_steps
+        self._log = TrainLog(parts.run.log_jsonl, batch, writes=launch.is_main_process())
+        on_cpu = parts.accelerator.device.type == "cpu"
+        self._read_every = 1 if on_cpu else READ_EVERY_ON_DEVICE
+        self.step = 0
+        self.health = Health()
+        self._judge = parts.judge
+        self._start = self._state()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The candidates so far."""
+        return self._judge.ledger
+
+    def train(self) -> None:
+        """Train to the last step, or until the held-out loss has not fallen for long.
+
+        Raises:
+            TrainingError: If the loss is not a number even after going back, or memory does not suffice.
+            RunError: If the disk is full.
+            KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
+        """
+        self._log.cut_back(self.step)
+        if self.step == 0:
+            self._validate()
+            if self._settings.preview_steps is not None:
+                self._preview()
+        while self.step < self._settings.max_train_steps and self.ledger.stopped is None:
+            self.step += 1
+            self._train_step()
+            if self._is_read() and self._went_back():
+                continue
+            if self._is_due(self._settings.validation_steps):
+                self._validate()
+            if self._is_due(self._settings.checkpointing_steps):
+                self._save()
+            if self._is_due(self._settings.preview_steps):
+                self._preview()
+
+    def finish(self) -> None:
+        """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json."""
+        self._judge.finish(self.step)
+
+    def close(self) -> None:
+        """Stop what runs beside the loop."""
+        self._p.batches.close()
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Put back everything that a checkpoint holds.
+
+        Args:
+            checkpoint: A verified checkpoint of this recipe.
+        """
+        self._moving.put_back(checkpoint.tensors, checkpoint.state)
+        self.step = checkpoint.step
+        self.health = Health(**checkpoint.state["health"])
+        self._judge.resume(checkpoint.state["ledger"])
+
+    def _is_due(self, every: int | None) -> bool:
+        if every is None:
+            return False
+        is_last = self.step == self._settings.max_train_steps or self.ledger.stopped is not None
+        return is_last or self.step % every == 0
+
+    def _is_read(self) -> bool:
+        settings = self._settings
+        return any(
+            self._is_due(every)
+            for every in (self._read_every, settings.validation_steps, settings.checkpointing_steps)
+        )
+
+    def _train_step(self) -> None:
+        rate = self._p.stepper.set_rate(self.step, self.health.cut)
+        self._accumulate()
+        self._gradients.flag.add_(float(self._p.interruption.is_asked))
+        self._gradients.sum_over_processes()
+        self._scaler.unscale_(self._p.stepper.optimizer)
+        before, after = self._gradients.clip(self._settings.max_grad_norm)
+        self._apply(before)
+        if self._ema:
+            torch._foreach_lerp_(self._ema, self._weights, 1 - self._settings.ema_decay)
+        values = torch.stack([self._gradients.loss, before, after, self._gradients.flag])
+        self._log.add(Record(self.step, rate, values))
+
+    def _accumulate(self) -> None:
+        while True:
+            try:
+                self._gradients.zero()
+                for batch in self._p.batches.at(self.step):
+                    for part in batch.split(self.health.parts):
+                        with self._p.accelerator.autocast():
+                            loss = self._p.loss(part)
+                        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                        self._gradients.loss.add_(loss.detach())
+                return
+            except RuntimeError as error:
+                if not launch.is_out_of_memory(error):
+                    raise
+                self._halve(error)
+
+    def _halve(self, error: RuntimeError) -> None:
+        share = -(-self._settings.train_batch_size // launch.num_processes())
+        if self.health.parts >= share:
+            raise TrainingError(
+                f"not enough memory for one picture: {str(error).splitlines()[0]}",
+                where=f"step {self.step}",
+                todo="Set train.gradient_checkpointing = true, or a lower encode.resolution",
+            ) from error
+        self.health.parts *= 2
+        if self._p.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        parts = f"micro-batches are cut into {self.health.parts} parts, with the same effective batch"
+        self._tell("out-of-memory", f"not enough memory at step {self.step}: {parts}")
+
+    def _apply(self, norm: Tensor) -> None:
+        optimizer = self._p.stepper.optimizer
+        is_good = torch.isfinite(norm + self._gradients.loss)
+        if self._scaler.is_enabled():
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        elif self._p.stepper.skips_on_device:
+            optimizer.found_inf = (~is_good).float()
+            optimizer.step()
+        elif bool(is_good):
+            optimizer.step()
+
+    def _went_back(self) -> bool:
+        events, is_asked = self._log.read()
+        for event in events:
+            self._p.on_event(event)
+            self._p.on_event(Progress(STAGE, event.step, f"loss {event.loss:.4f}"))
+            self._watch(event)
+            if self.health.bad_in_a_row >= BAD_STEPS:
+                self._go_back(event)
+                return True
+        if is_asked:
+            self._save()
+            raise KeyboardInterrupt
+        return False
+
+    def _watch(self, event: StepEvent) -> None:
+        is_scaling = self._scaler.is_enabled() and self._scaler.get_scale() > 1
+        if math.isfinite(event.loss) and (math.isfinite(event.grad_norm) or is_scaling):
+            self.health.bad_in_a_row = 0
+            return
+        self.health.bad_in_a_row += 1
+        self._tell("not-a-number", f"the loss or its gradient is no number at step {event.step}: not applied")
+
+    def _go_back(self, event: StepEvent) -> None:
+        if self.health.returns == MAX_RETURNS:
+            raise TrainingError(
+                f"the loss is no number {BAD_STEPS} steps in a row, after going back {MAX_RETURNS} times",
+                where=f"step {event.step}",
+                todo='Lower train.learning_rate, or set train.mixed_precision = "no"',
+            )
+        checkpoint = checkpoints.load_newest(self._p.run.checkpoints, self._p.on_event)
+        returns, parts, events = self.health.returns + 1, self.health.parts, self.ledger.events
+        if checkpoint is None:
+            self._moving.put_back(*self._start)
+            self.step = 0
+            self._judge.start_over()
+        else:
+            self.resume(checkpoint)
+        self.health = Health(returns=returns, parts=parts)
+        self.ledger.events = events
+        self._log.cut_back(self.step)
+        where = f"back to step {self.step}, with the learning rate times {self.health.cut}"
+        self._tell("went-back", f"{BAD_STEPS} bad steps in a row at step {event.step}: {where}")
+
+    def _tell(self, code: str, message: str) -> None:
+        self.ledger.tell(self.step, code, message)
+        self._p.on_event(Notice(STAGE, code, message))
+
+    def _validate(self) -> None:
+        self._judge.validate(self.step, self._ema)
+        self._log.skip_time()
+
+    def _preview(self) -> None:
+        with self._p.stepper.evaluating():
+            self._p.preview(self.step)
+        self._log.skip_time()
+
+    def _save(self) -> None:
+        path = self._p.run.checkpoint(self.step)
+        state = self._state()
+        if launch.is_main_process():
+            checkpoints.save(path, self.step, *state)
+            limit = self._settings.checkpoints_total_limit
+            if limit is not None:
+                checkpoints.rotate(self._p.run.checkpoints, max(limit, self._settings.average_last), ())
+        launch.wait_for_everyone()
+        self._log.skip_time()
+        self._p.on_event(CheckpointEvent(self.step, path))
+
+    def _state(self) -> tuple[Files, checkpoints.State]:
+        files, plain = self._moving.read_out()
+        plain |= {
+            "identity": dict(self._p.identity),
+            "health": asdict(self.health),
+            "ledger": self.ledger.plain(),
+        }
+        return files, plain

@@ -1,0 +1,169 @@
+"""Held-out loss on a fixed grid of pictures, timesteps and noises: the same question to every candidate.
+
+Differences between candidates are then differences between weights, not between draws (Voronov et al. 2023,
+"Is This Loss Informative? Faster Text-to-Image Customization by Tracking Objective Dynamics").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from veneer import launch
+from veneer.training import draws
+from veneer.training.batches import MicroBatch
+from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader
+from veneer.training.diffusion import Objective, add_noise
+from veneer.training.network import Network
+
+STRATA = 8
+MAX_POINTS = 256
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """One question of the grid.
+
+    Attributes:
+        picture: Number of the held-out picture.
+        stratum: Number of the timestep's stratum.
+        timestep: The timestep.
+    """
+
+    picture: int
+    stratum: int
+    timestep: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A held-out loss.
+
+    Attributes:
+        loss: Mean over the pictures.
+        losses: Loss of each picture.
+        by_timestep: Loss of each stratum, from little noise to much.
+    """
+
+    loss: float
+    losses: tuple[float, ...]
+    by_timestep: tuple[float, ...]
+
+
+def grid(num_pictures: int, timestep_range: tuple[int, int], max_points: int = MAX_POINTS) -> list[Point]:
+    """The questions: every picture at the middle of every stratum; where that is too much, a part in balance.
+
+    Args:
+        num_pictures: Held-out pictures.
+        timestep_range: First timestep trained and one past the last.
+        max_points: Most questions; every picture has at least one.
+
+    Returns:
+        Points, the same for the same arguments.
+    """
+    first, end = timestep_range
+    rounds = max(1, min(STRATA, max_points // max(1, num_pictures)))
+    middles = [first + int((end - first) * (k + 0.5) / STRATA) for k in range(STRATA)]
+    strata = [(r * STRATA // rounds, p) for r in range(rounds) for p in range(num_pictures)]
+    return [Point(p, (r + p) % STRATA, middles[(r + p) % STRATA]) for r, p in strata]
+
+
+class Validator:
+    """Judges the network as it is.
+
+    Args:
+        network: What is trained.
+        objective: Its target; weights and robust distances do not count here.
+        index: What the cache holds.
+        reader: Reads the cache.
+        seed: Seed of the run.
+        timestep_range: First timestep trained and one past the last.
+        accelerator: Device and autocast.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        index: CacheIndex,
+        reader: CacheReader,
+        *,
+        seed: int,
+        timestep_range: tuple[int, int],
+        accelerator: Accelerator,
+    ) -> None:
+        self._network = network
+        self._objective = objective
+        self._reader = reader
+        self._seed = seed
+        self._accelerator = accelerator
+        self.items = index.split("held_out")
+        self._points = grid(len(self.items), timestep_range)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the held-out pictures."""
+        return tuple(item.file_name for item in self.items)
+
+    def measure(self) -> Measured | None:
+        """Measure the held-out loss.
+
+        Returns:
+            The loss, or None where nothing is held out.
+        """
+        if not self.items:
+            return None
+        self._network.train(False)
+        sums = torch.zeros(4, max(len(self.items), STRATA), dtype=torch.float64)
+        for points in self._batches():
+            losses = self._losses(points).double().cpu()
+            for point, loss in zip(points, losses, strict=True):
+                sums[:, point.picture] += torch.tensor([loss, 1, 0, 0])
+                sums[:, point.stratum] += torch.tensor([0, 0, loss, 1])
+        self._network.train()
+        total = torch.tensor(launch.share_numbers(sums.flatten().tolist()), dtype=torch.float64).view_as(sums)
+        losses = (total[0] / total[1])[: len(self.items)]
+        by_timestep = (total[2] / total[3].clamp(min=1))[:STRATA]
+        return Measured(float(losses.mean()), tuple(losses.tolist()), tuple(by_timestep.tolist()))
+
+    def _batches(self) -> list[list[Point]]:
+        by_bucket: dict[tuple[int, int], list[Point]] = {}
+        for point in self._points:
+            by_bucket.setdefault(self.items[point.picture].bucket, []).append(point)
+        batches = [p[i : i + BATCH] for p in by_bucket.values() for i in range(0, len(p), BATCH)]
+        return list(launch.shard(batches))
+
+    def _losses(self, points: Sequence[Point]) -> Tensor:
+        batch = self._batch(points).to(self._accelerator.device)
+        noisy_latents = add_noise(batch.latents, batch.noise, batch.timesteps, self._objective.alphas_cumprod)
+        with torch.no_grad(), self._accelerator.autocast():
+            hidden_states = self._network.hidden_states(batch)
+            model_pred = self._network.predict(noisy_latents, batch.timesteps, hidden_states)
+        target = self._objective.target(batch.latents, batch.noise, batch.timesteps)
+        return (model_pred.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+    def _batch(self, points: Sequence[Point]) -> MicroBatch:
+        items: list[CachedItem] = [self.items[point.picture] for point in points]
+        latents = torch.stack([self._reader.tensors(item.latents)["mean"][0] for item in items])
+        noise = torch.cat(
+            [
+                draws.normal(
+                    self._seed, f"validation-{item.file_name}", 0, [point.stratum], latents.shape[1:]
+                )
+                for item, point in zip(items, points, strict=True)
+            ]
+        )
+        return MicroBatch(
+            latents=latents,
+            noise=noise,
+            input_noise=noise,
+            timesteps=torch.tensor([point.timestep for point in points]),
+            encoder_hidden_states=torch.stack([self._reader.text(item.text) for item in items]),
+            weights=torch.ones(len(points)),
+            captions=tuple(item.caption for item in items),
+        )
