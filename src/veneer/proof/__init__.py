@@ -1,0 +1,1 @@
+"""The measured answer: prompts, measures, verdict, charts and pages."""

@@ -1,0 +1,223 @@
+"""What the report shows, gathered from a run folder as plain data; pictures are data addresses."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from veneer.dataset import Dataset
+from veneer.errors import RunError
+from veneer.proof.charts import Line, draw_chart
+from veneer.proof.history import Curve, held_out_curve, read_candidates, read_log
+from veneer.proof.pairs import Pair, find_pairs
+from veneer.proof.promptset import read_index, read_prompts
+from veneer.proof.sheet import Group
+from veneer.proof.wording import describe_measures
+from veneer.rundir import RunDir
+
+KINDS = {
+    "recipe": "Prompts of the recipe",
+    "held_out": "Captions of held-out pictures",
+    "general": "Prompts outside the style",
+}
+SAMPLE_PX, THUMBNAIL_PX, PIXEL_ART_PX = 512, 160, 128
+TRAINING_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture in the page.
+
+    Attributes:
+        source: Its bytes as a data address.
+        is_small: Whether it is enlarged by repeating pixels.
+        alt: What it shows, in words.
+    """
+
+    source: str
+    is_small: bool
+    alt: str
+
+
+def gather(run: RunDir) -> dict[str, Any]:
+    """Gather everything that the report shows.
+
+    Args:
+        run: A run whose pictures were compared.
+
+    Returns:
+        Plain data by name; the templates use nothing else.
+
+    Raises:
+        RunError: If the comparison is missing or damaged.
+    """
+    metrics = read_metrics(run.metrics_json)
+    candidates = read_candidates(run.candidates_json)
+    prompts = read_prompts(run.samples / "prompts.json")
+    pairs = find_pairs(run.samples / "base", run.samples / "tuned", prompts)
+    record = run.read_record()
+    stages = record.get("stages", {})
+    return {
+        "name": run.name,
+        "metrics": metrics,
+        "rows": describe_measures(metrics),
+        "sections": _sections(pairs),
+        "charts": _charts(run, candidates, metrics["chosen_step"]),
+        "candidates": candidates.get("candidates", []),
+        "base_loss": candidates.get("base_loss"),
+        "chosen": candidates.get("chosen") or {},
+        "stopped": candidates.get("stopped"),
+        "events": candidates.get("events", []),
+        "training": _training(run),
+        "copies": _copies(run, metrics.get("copies")),
+        "notices": [
+            {"stage": name, **one} for name, stage in stages.items() for one in stage.get("notices", [])
+        ],
+        "recipe_toml": run.recipe_toml.read_text("utf-8") if run.recipe_toml.is_file() else "",
+        "versions": record.get("versions", {}),
+        "stages": stages,
+    }
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read the measures and the verdict.
+
+    Args:
+        path: ``report/metrics.json``.
+
+    Returns:
+        Its content.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    if not path.is_file():
+        raise RunError("nothing was compared yet", where=str(path), todo="Run `veneer compare RUN` first")
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise RunError(f"damaged: {error}", where=str(path), todo="Run `veneer compare RUN` again") from error
+
+
+def sheet_groups(run: RunDir) -> list[Group]:
+    """Pictures for ``grid.png``: the recipe's own prompts.
+
+    Args:
+        run: A run with its pictures.
+
+    Returns:
+        One group for each prompt; those of other kinds where the recipe has none.
+    """
+    prompts = read_prompts(run.samples / "prompts.json")
+    pairs = find_pairs(run.samples / "base", run.samples / "tuned", prompts)
+    own = [pair for pair in pairs if pair.kind == "recipe"] or pairs
+    return [
+        Group(prompt, [pair.base for pair in group], [pair.tuned for pair in group])
+        for prompt, group in _by_prompt(own).items()
+    ]
+
+
+def show(path: Path, alt: str, side_px: int = SAMPLE_PX) -> Shown:
+    """Turn a picture into a data address; large ones are made smaller.
+
+    Args:
+        path: The picture.
+        alt: What it shows, in words.
+        side_px: Longest side in the page, in pixels.
+
+    Returns:
+        The picture for the page.
+    """
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    is_small = max(picture.size) <= PIXEL_ART_PX
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    out, form = io.BytesIO(), "png" if is_small else "webp"
+    picture.save(out, form, **({"optimize": True} if is_small else {"quality": 86}))
+    return Shown(f"data:image/{form};base64,{base64.b64encode(out.getvalue()).decode()}", is_small, alt)
+
+
+def _sections(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    sections = []
+    for kind, title in KINDS.items():
+        groups = _by_prompt([pair for pair in pairs if pair.kind == kind])
+        cells = [
+            {"prompt": prompt, "cells": [_cell(pair) for pair in group]} for prompt, group in groups.items()
+        ]
+        if cells:
+            sections.append({"kind": kind, "title": title, "groups": cells})
+    return sections
+
+
+def _cell(pair: Pair) -> dict[str, Any]:
+    about = f"{pair.prompt}, seed {pair.seed}"
+    return {
+        "seed": pair.seed,
+        "about": about,
+        "base": show(pair.base, f"Base: {about}"),
+        "tuned": show(pair.tuned, f"Tuned: {about}"),
+    }
+
+
+def _by_prompt(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.prompt, []).append(pair)
+    return groups
+
+
+def _charts(run: RunDir, candidates: Mapping[str, Any], chosen_step: int | None) -> list[dict[str, str]]:
+    log = read_log(run.log_jsonl)
+    nothing = Curve((), ())
+    loss = [
+        Line("training loss", log.get("loss", nothing)),
+        Line("held-out loss", held_out_curve(candidates), has_dots=True),
+        Line("held-out, average", held_out_curve(candidates, "ema"), has_dots=True),
+    ]
+    norms = [
+        Line("before clipping", log.get("grad_norm", nothing)),
+        Line("after clipping", log.get("grad_norm_clipped", nothing)),
+    ]
+    drawn = {
+        "Loss": draw_chart("Loss over the steps", loss, chosen_step=chosen_step),
+        "Held-out loss alone": draw_chart("Held-out loss over the steps", loss[1:], chosen_step=chosen_step),
+        "Gradient norm": draw_chart("Gradient norm over the steps", norms, logarithmic=True),
+        "Learning rate": draw_chart("Learning rate over the steps", [Line("lr", log.get("lr", nothing))]),
+    }
+    return [{"title": title, "svg": svg} for title, svg in drawn.items() if svg]
+
+
+def _training(run: RunDir) -> dict[str, Any]:
+    splits = {item["file_name"]: item["split"] for item in read_index(run.cache / "index.json")["items"]}
+    items = Dataset(run.dataset).items() if run.dataset.is_dir() else []
+    shown = [
+        {
+            "picture": show(run.dataset / item.file_name, item.caption, THUMBNAIL_PX),
+            "caption": item.caption,
+            "split": splits.get(item.file_name, "train"),
+        }
+        for item in items[:TRAINING_SHOWN]
+    ]
+    return {"shown": shown, "total": len(items)}
+
+
+def _copies(run: RunDir, copies: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if copies is None:
+        return None
+    pairs = [
+        {
+            **one,
+            "picture": show(run.root / one["picture"], "Tuned picture", THUMBNAIL_PX),
+            "training": show(run.root / one["training"], "Nearest training picture", THUMBNAIL_PX),
+        }
+        for one in copies["nearest"]
+        if (run.root / one["training"]).is_file()
+    ]
+    return {**copies, "nearest": pairs}

@@ -1,0 +1,176 @@
+"""The prompt set of a run: which prompts are drawn, with which seeds, and what each picture is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.rundir import write_json
+
+Kind = Literal["recipe", "held_out", "general"]
+
+HELD_OUT_SEEDS = 2
+"""Seeds drawn for a held-out caption: two, so that diversity is known for it."""
+GENERAL_SEEDS = 1
+"""Seeds drawn for a general prompt: it is compared with the base's own picture of the same seed."""
+SEED_STRIDE = 1000
+"""Distance of the seeds of one prompt from the next one's, so that prompts share no noise."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of the set.
+
+    Attributes:
+        index: Its place in the set, from 0.
+        prompt: The text.
+        kind: From the recipe, a held-out caption, or one that has nothing to do with the style.
+    """
+
+    index: int
+    prompt: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw, by base and by tuned model.
+
+    Attributes:
+        prompt: Its prompt.
+        seed: Its seed.
+    """
+
+    prompt: Prompt
+    seed: int
+
+    @property
+    def file_name(self) -> str:
+        """Name of the picture, such as ``003-0.png``."""
+        return f"{self.prompt.index:03d}-{self.seed}.png"
+
+
+def build_prompts(recipe: Recipe, held_out: Sequence[str]) -> list[Prompt]:
+    """Put the prompt set together; a prompt that comes twice is drawn once.
+
+    Args:
+        recipe: The recipe: its own prompts and general prompts, and how many held-out captions are taken.
+        held_out: Captions of the held-out pictures.
+
+    Returns:
+        Recipe prompts, then held-out captions, then general prompts.
+
+    Raises:
+        RunError: If there is no prompt at all.
+    """
+    taken = list(dict.fromkeys(held_out))[: recipe.compare.held_out_prompts]
+    kinds: dict[str, Kind] = dict.fromkeys(recipe.generate.prompts, "recipe")
+    for text in taken:
+        kinds.setdefault(text, "held_out")
+    for text in recipe.compare.general_prompts:
+        kinds.setdefault(text, "general")
+    if not kinds:
+        raise RunError("no prompt to draw", where="generate.prompts", todo="Name at least one prompt")
+    return [Prompt(index, text, kind) for index, (text, kind) in enumerate(kinds.items())]
+
+
+def build_jobs(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Job]:
+    """Which pictures are drawn: every seed for the recipe's prompts, a few for the others.
+
+    Recipe prompts are drawn with the recipe's seeds as they are, side by side as in a grid. The others get
+    seeds of their own, because pictures from one noise resemble each other whatever the prompt: with shared
+    noise, prompts would be less independent than the intervals take them to be.
+
+    Args:
+        prompts: The prompt set.
+        seeds: The recipe's seeds, at least one.
+
+    Returns:
+        Jobs, prompt by prompt.
+
+    Raises:
+        RunError: If there is no seed.
+    """
+    unique = list(dict.fromkeys(seeds))
+    if not unique:
+        raise RunError("no seed to draw with", where="generate.seeds", todo="Name at least one seed")
+    limits: dict[Kind, int] = {
+        "recipe": len(unique),
+        "held_out": HELD_OUT_SEEDS,
+        "general": GENERAL_SEEDS,
+    }
+    jobs = []
+    for prompt in prompts:
+        shift = 0 if prompt.kind == "recipe" else SEED_STRIDE * prompt.index
+        jobs += [Job(prompt, seed + shift) for seed in unique[: limits[prompt.kind]]]
+    return jobs
+
+
+def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
+    """Write the prompt set beside the pictures.
+
+    Args:
+        path: ``samples/prompts.json``.
+        prompts: The prompt set.
+    """
+    write_json(path, [asdict(prompt) for prompt in prompts])
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Read the prompt set of a folder of pictures.
+
+    Args:
+        path: ``samples/prompts.json``.
+
+    Returns:
+        The prompt set.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise RunError("no prompt set", where=str(path), todo="Draw the pictures first: `veneer generate`")
+    try:
+        return [Prompt(**entry) for entry in json.loads(path.read_text("utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise RunError(f"the prompt set is damaged: {error}", where=str(path)) from error
+
+
+def read_index(path: Path) -> Mapping[str, Any]:
+    """Read what the stage encode found out about base and pictures.
+
+    Args:
+        path: ``cache/index.json``.
+
+    Returns:
+        Its content; "items" is empty where there is no such file.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
+    if not path.is_file():
+        return {"items": []}
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise RunError(
+            f"damaged: {error}", where=str(path), todo="Encode again: `veneer encode RUN`"
+        ) from error
+
+
+def split_items(index: Mapping[str, Any], split: Literal["train", "held_out"]) -> list[Mapping[str, Any]]:
+    """Pictures of one part of the data set.
+
+    Args:
+        index: Content of ``cache/index.json``.
+        split: Which part.
+
+    Returns:
+        Its entries: "file_name", "caption" and what else encode wrote.
+    """
+    return [item for item in index["items"] if item["split"] == split]

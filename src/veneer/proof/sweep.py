@@ -1,0 +1,115 @@
+"""Several adapters at several strengths against one base, each with measures and a verdict.
+
+The base is loaded once, its pictures are drawn once. From a notebook::
+
+    for one in sweep("pocket", [lora], [0.5, 1.0], prompts=prompts, seeds=[0, 1], out=folder):
+        print(one.lora, one.scale, one.comparison.summary)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from veneer.config import GenerateTable
+from veneer.errors import RunError
+from veneer.events import OnEvent, ignore
+from veneer.launch import pick_device
+from veneer.models.drawing import Easel, paint, set_up, take_off, wear
+from veneer.models.embedder import choose_embedders
+from veneer.proof.comparison import Comparison, References, compare_pairs
+from veneer.proof.pairs import Pair
+from veneer.proof.promptset import Job, Prompt, build_jobs, write_prompts
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One adapter at one strength.
+
+    Attributes:
+        lora: The adapter's file.
+        scale: Its strength.
+        folder: Its pictures.
+        comparison: Measures and verdict against the base.
+    """
+
+    lora: Path
+    scale: float
+    folder: Path
+    comparison: Comparison
+
+
+def sweep(
+    base: str,
+    loras: Sequence[Path],
+    scales: Sequence[float],
+    *,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    references: References | None = None,
+    general_prompts: Sequence[str] = (),
+    table: GenerateTable | None = None,
+    vae: str | None = None,
+    embedder: str = "auto",
+    prompt_margin: float = 0.02,
+    on_event: OnEvent = ignore,
+) -> list[Swept]:
+    """Draw and compare every adapter at every strength.
+
+    Args:
+        base: Base model.
+        loras: Adapter files.
+        scales: Strengths, >= 0.
+        prompts: Prompts that call the style.
+        seeds: Seeds.
+        out: Folder of the pictures: ``base/`` and one folder for each adapter and strength.
+        references: Held-out and training pictures; without them there is no style measure.
+        general_prompts: Prompts outside the style.
+        table: Sampler, steps, guidance and size.
+        vae: VAE in place of the base's own.
+        embedder: As the recipe's key `compare.embedder`.
+        prompt_margin: Fall of the prompt measure that still counts as none.
+        on_event: Listener.
+
+    Returns:
+        One entry for each adapter and strength, strengths within an adapter.
+
+    Raises:
+        RunError: If there is no adapter, strength, prompt or seed.
+        AdapterError: If an adapter does not fit the base.
+    """
+    if not (loras and scales and prompts):
+        raise RunError("nothing to compare", todo="Name at least one adapter, one scale and one prompt")
+    asked = [Prompt(index, text, "recipe") for index, text in enumerate(prompts)]
+    asked += [Prompt(len(asked) + index, text, "general") for index, text in enumerate(general_prompts)]
+    jobs = build_jobs(asked, seeds)
+    easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    _draw(easel, jobs, out / "base")
+    write_prompts(out / "prompts.json", asked)
+    embedders = choose_embedders(embedder, base, pick_device())
+    results = []
+    for number, lora in enumerate(loras):
+        for scale in scales:
+            folder = out / f"{number}-{lora.stem}-{scale:g}"
+            wear(easel, lora, scale)
+            _draw(easel, jobs, folder)
+            pairs = [_pair(job, out / "base", folder) for job in jobs]
+            found = compare_pairs(
+                pairs, references or References(), embedders, prompt_margin=prompt_margin, on_event=on_event
+            )
+            results.append(Swept(lora, scale, folder, found))
+    take_off(easel)
+    return results
+
+
+def _draw(easel: Easel, jobs: Sequence[Job], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in jobs])
+    for job, one in zip(jobs, drawn, strict=True):
+        one.image.save(folder / job.file_name)
+
+
+def _pair(job: Job, base: Path, tuned: Path) -> Pair:
+    return Pair(job.prompt.prompt, job.prompt.kind, job.seed, base / job.file_name, tuned / job.file_name)

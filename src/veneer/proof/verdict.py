@@ -1,0 +1,276 @@
+"""One word for a comparison: `better`, `no different` or `worse`, by rules that docs/verdict.md explains.
+
+The rules are pure: they read measures and facts, and touch neither pictures nor models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from veneer.proof.nearness import signed, style_falls, style_rises, style_words
+from veneer.stats import Measure
+
+Word = Literal["better", "no different", "worse"]
+
+RETRIEVAL_MARGIN = 0.1
+"""Fall of the share of subjects found that still counts as none."""
+BROKEN_SHARE = 0.05
+"""Share of pictures that may be black or empty."""
+COPY_SHARE = 0.25
+"""Share of copies of training pictures, above the base's own share, from which a result is not `better`."""
+CHANCE = 0.05
+"""p-value below which captions are believed to describe their pictures."""
+SMOOTHNESS = 0.3
+"""Correlation of neighbouring pixels below which training pictures are noise."""
+LOSS_RISE = 1.02
+"""Held-out loss, as a multiple of the lowest, from which it is said to have risen."""
+DIVERSITY_LOST = 0.5
+"""Share of the base's diversity below which the tuned model is said to repeat itself."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the verdict is what it is, or what else the user should know.
+
+    Attributes:
+        code: Short fixed name, such as "prompt-fell".
+        text: What was found, with numbers.
+        todo: The next thing to try; empty where there is nothing to do.
+        decides: Whether the verdict rests on it.
+    """
+
+    code: str
+    text: str
+    todo: str = ""
+    decides: bool = False
+
+    def plain(self) -> dict[str, str | bool]:
+        """Write as plain data.
+
+        Returns:
+            The object that metrics.json holds.
+        """
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Held-out loss over the run.
+
+    Attributes:
+        base: Of the base.
+        chosen: Of the chosen checkpoint.
+        chosen_step: Its step.
+        best: Lowest of all checkpoints.
+        best_step: Its step.
+        last: Of the last checkpoint.
+        last_step: Its step.
+    """
+
+    base: float
+    chosen: float
+    chosen_step: int
+    best: float
+    best_step: int
+    last: float
+    last_step: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules read beside the measures.
+
+    Attributes:
+        num_prompts: Prompts that call the style.
+        num_held_out: Held-out pictures.
+        num_pictures: Pictures of each model.
+        num_identical: Pairs in which base and tuned picture are the same, pixel for pixel.
+        num_broken: Tuned pictures without content, where the base's has some.
+        num_copies: Tuned pictures that copy a training picture.
+        losses: Held-out loss over the run; None where it was not measured.
+        caption_p_value: How probable the captions' fit to their pictures is by chance; None where unknown.
+        smoothness: Mean correlation of neighbouring pixels in the training pictures; None where unknown.
+        style_word_share: Share of captions with a word that every prompt of the recipe has; or None.
+        side_px: Side of the pictures; None where unknown.
+        native_px: Side that the base was trained on; None where unknown.
+        has_two_passes: Whether pictures were composed at the base's own size first.
+    """
+
+    num_prompts: int
+    num_held_out: int
+    num_pictures: int
+    num_identical: int = 0
+    num_broken: int = 0
+    num_copies: int = 0
+    losses: Losses | None = None
+    caption_p_value: float | None = None
+    smoothness: float | None = None
+    style_word_share: float | None = None
+    side_px: int | None = None
+    native_px: int | None = None
+    has_two_passes: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer.
+
+    Attributes:
+        word: `better`, `no different` or `worse`.
+        reasons: Those that decide first.
+    """
+
+    word: Word
+    reasons: tuple[Reason, ...] = field(default_factory=tuple)
+
+
+def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin: float = 0.02) -> Verdict:
+    """Say in one word whether the tuned model beats the base.
+
+    Args:
+        measures: The measures by name; "style" and "prompt" decide.
+        facts: What else the rules read.
+        prompt_margin: Fall of the prompt measure that still counts as none, in cosine similarity.
+
+    Returns:
+        The verdict with its reasons.
+    """
+    notes = tuple(_notes(measures, facts))
+    if facts.num_identical == facts.num_pictures:
+        return Verdict("no different", (_nothing_changed(facts), *notes))
+    causes = tuple(_causes(measures, facts))
+    faults = tuple(_faults(measures, facts, prompt_margin))
+    if faults:
+        return Verdict("worse", (*faults, *causes, *notes))
+    doubts = (*_unknowns(measures, facts, prompt_margin), *causes)
+    if doubts:
+        return Verdict("no different", doubts + notes)
+    prompt = measures["prompt"]
+    assert prompt is not None
+    text = (
+        f"nearer to the style ({style_words(measures)}) and as true to the prompt "
+        f"({signed(prompt, 95)}, margin {prompt_margin:g})"
+    )
+    return Verdict("better", (Reason("style-rose", text, decides=True), *notes))
+
+
+def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: float) -> Iterator[Reason]:
+    """Each of them makes the verdict `worse`."""
+    prompt, retrieval = measures.get("prompt"), measures.get("retrieval")
+    if facts.num_broken > BROKEN_SHARE * facts.num_pictures:
+        text = f"{facts.num_broken} of {facts.num_pictures} tuned pictures are black or empty"
+        todo = "Train again with a tenth of train.learning_rate"
+        yield Reason("broken-pictures", text, todo, decides=True)
+    if style_falls(measures):
+        text = f"further from the style than the base ({style_words(measures)})"
+        yield Reason("style-fell", text, "Lower train.learning_rate, or train fewer steps", decides=True)
+    if prompt is not None and prompt.falls and prompt.gain < -margin:
+        text = f"less true to the prompt ({signed(prompt)}, margin {margin:g})"
+        todo = "Lower compare.scale, train fewer steps, or mend the captions"
+        yield Reason("prompt-fell", text, todo, decides=True)
+    if retrieval is not None and retrieval.falls and retrieval.gain < -RETRIEVAL_MARGIN:
+        shares = f"{_percent(retrieval.tuned)} of pictures, with the base in {_percent(retrieval.base)}"
+        text = f"the prompt's subject is found in {shares}"
+        todo = "Lower compare.scale, train fewer steps, or mend the captions"
+        yield Reason("subject-lost", text, todo, decides=True)
+
+
+def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: float) -> Iterator[Reason]:
+    """What is not shown; each of them keeps the verdict from being `better`."""
+    style, prompt = measures.get("style"), measures.get("prompt")
+    if style is None:
+        text = "nearness to the style cannot be measured without held-out pictures"
+        yield Reason("no-held-out-pictures", text, "Set train.validation_share to 0.1", decides=True)
+    elif style.ci95 is None:
+        text = f"nearness to the style: {style.note}"
+        yield Reason("too-few-prompts", text, "Add prompts or compare.held_out_prompts", decides=True)
+    elif not style_rises(measures):
+        text = f"no nearer to the style ({style_words(measures)})"
+        yield Reason("style-same", text, _style_todo(facts), decides=True)
+    if prompt is None:
+        text = "faithfulness to the prompt cannot be measured by an embedder that reads no text"
+        yield Reason("prompt-unknown", text, "Name a CLIP model in compare.embedder", decides=True)
+    elif prompt.ci95 is not None and not prompt.holds(margin):
+        text = f"the prompt measure may have fallen by more than {margin:g} ({signed(prompt, 95)})"
+        yield Reason("prompt-unsure", text, "Add prompts, or train fewer steps", decides=True)
+
+
+def _causes(measures: Mapping[str, Measure | None], facts: Facts) -> Iterator[Reason]:
+    """What went wrong before; each keeps the verdict from being `better`, and explains a `worse`."""
+    yield from _loss_doubts(facts.losses)
+    yield from _copy_doubts(measures, facts)
+    if facts.caption_p_value is not None and facts.caption_p_value >= CHANCE:
+        text = "the captions fit their pictures no better than captions dealt at random"
+        todo = "Look at dataset/metadata.csv; caption again with `veneer caption`"
+        yield Reason("captions-mismatch", text, todo, decides=True)
+    if facts.smoothness is not None and facts.smoothness < SMOOTHNESS:
+        yield Reason(
+            "pictures-noise", "the training pictures look like noise", "Look at dataset/images", decides=True
+        )
+
+
+def _loss_doubts(losses: Losses | None) -> Iterator[Reason]:
+    if losses is None or losses.chosen <= losses.base:
+        return
+    text = f"held-out loss {losses.chosen:.4f} at step {losses.chosen_step}, the base's is {losses.base:.4f}"
+    if losses.best < losses.base:
+        todo = f"Take the checkpoint of step {losses.best_step}: train.choose=validation"
+        yield Reason("overfit", f"{text}; it rose after step {losses.best_step}", todo, decides=True)
+    else:
+        todo = "Train again with a tenth of train.learning_rate, and look at the captions"
+        yield Reason("diverged", f"{text}, and no checkpoint was below it", todo, decides=True)
+
+
+def _copy_doubts(measures: Mapping[str, Measure | None], facts: Facts) -> Iterator[Reason]:
+    copies = measures.get("memorisation")
+    if copies is None or facts.num_copies == 0:
+        return
+    decides = copies.delta > COPY_SHARE and copies.falls
+    text = f"memorised: {facts.num_copies} pictures are nearer to a training picture than those to each other"
+    if decides:
+        yield Reason("memorised", text, "Train fewer steps, or on more pictures", decides=True)
+
+
+def _notes(measures: Mapping[str, Measure | None], facts: Facts) -> Iterator[Reason]:
+    """What does not decide, but should be known."""
+    losses, general = facts.losses, measures.get("general_prompt")
+    diversity = measures.get("diversity")
+    if losses and losses.last > LOSS_RISE * losses.best and losses.chosen <= losses.base:
+        text = f"held-out loss rose after step {losses.best_step}; step {losses.chosen_step} was taken"
+        yield Reason("overfit-later", text, f"{losses.best_step} steps would have done")
+    if facts.side_px and facts.native_px and facts.side_px > facts.native_px and not facts.has_two_passes:
+        text = f"pictures of {facts.side_px} px are above the base's own {facts.native_px} px"
+        yield Reason("resolution-above-base", text, "Set generate.two_pass, or a smaller generate.resolution")
+    if facts.style_word_share is not None and facts.style_word_share < 0.5:
+        text = (
+            f"captions carry no style word: {_percent(facts.style_word_share)} share a word with every prompt"
+        )
+        yield Reason(
+            "no-style-word", text, "Set caption.prefix or caption.trigger, and use it in the prompts"
+        )
+    if general is not None and general.falls and general.gain < -0.02:
+        text = f"forgetting: prompts outside the style are followed less ({signed(general)})"
+        yield Reason("forgets", text, "Lower compare.scale, or set train.prior_loss_weight")
+    if diversity is not None and diversity.falls and diversity.tuned < DIVERSITY_LOST * diversity.base:
+        change = f"{diversity.base:.3f} to {diversity.tuned:.3f}"
+        text = f"pictures of one prompt differ less between seeds ({change})"
+        yield Reason("less-varied", text, "Train fewer steps, or on more pictures")
+
+
+def _nothing_changed(facts: Facts) -> Reason:
+    text = f"the adapter changes nothing: all {facts.num_pictures} pictures equal the base's, pixel for pixel"
+    todo = "Look at compare.scale, and whether the adapter was trained at all"
+    return Reason("adapter-changes-nothing", text, todo, decides=True)
+
+
+def _style_todo(facts: Facts) -> str:
+    losses = facts.losses
+    if losses and losses.best_step == losses.last_step:
+        return "Train longer: held-out loss was still falling at the end"
+    return "Raise train.learning_rate or lora.rank, or add pictures"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
