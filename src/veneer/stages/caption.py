@@ -1,0 +1,181 @@
+"""Give every picture a caption: ``veneer caption DATASET``.
+
+A model describes the pictures that have none; a person's words are never written over. Captions with a fault
+are asked for once more with other settings, and listed where that does not help.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unicodedata import normalize
+
+from veneer import launch
+from veneer.captions.book import plan_item, read_records, write_records
+from veneer.captions.faults import Fault
+from veneer.captions.work import STAGE, CaptionWork, Records, TokenCounter
+from veneer.config import CaptionTable
+from veneer.dataset import Dataset, Item, some_of
+from veneer.errors import DatasetError
+from veneer.events import Notice, OnEvent, StageStarted, ignore
+from veneer.models.embedder import Embedder
+
+_ADVICE: Mapping[Fault, str] = {
+    "empty": "the model said nothing; write them by hand",
+    "loop": "the model went round in circles",
+    "artefact": "the model made up a word",
+    "too-long": "more than CLIP's 77 tokens; what is beyond is not read in training",
+    "same-as-others": "many pictures share one caption, which says little about each",
+    "low-agreement": "the caption fits other pictures of the set as well as its own",
+}
+
+
+@dataclass(frozen=True)
+class CaptionResult:
+    """What captioning gave.
+
+    Attributes:
+        root: The data-set folder.
+        pictures: Pictures in it.
+        generated: Captions that this command generated, or would generate (``dry_run``).
+        kept: Captions of an earlier command.
+        by_person: Captions that a person wrote or edited.
+        edited: Those of them that a model wrote first.
+        asked_again: Captions that had a fault and were asked for once more.
+        faults: What is wrong with captions in the end, and how many.
+        pruned: Lines of the metadata that named no picture and were taken out.
+        dry_run: Whether nothing was written.
+    """
+
+    root: Path
+    pictures: int
+    generated: int
+    kept: int
+    by_person: int
+    edited: int
+    asked_again: int
+    faults: Mapping[Fault, int]
+    pruned: int = 0
+    dry_run: bool = False
+
+    @property
+    def summary(self) -> str:
+        """One line of what came out."""
+        verb = "to caption" if self.dry_run else "captioned"
+        parts = [f"{self.generated} of {self.pictures} pictures {verb}"]
+        if self.kept:
+            parts.append(f"{self.kept} captioned before")
+        if self.by_person:
+            parts.append(f"{self.by_person} by a person ({self.edited} edited)")
+        if self.asked_again:
+            parts.append(f"{self.asked_again} asked again")
+        parts += [f"{count} {fault}" for fault, count in self.faults.items()]
+        if self.pruned:
+            parts.append(f"{self.pruned} lines without a picture taken out")
+        return ", ".join(parts)
+
+
+def caption(
+    dataset: Path,
+    config: CaptionTable = CaptionTable(),  # noqa: B008 - frozen
+    on_event: OnEvent = ignore,
+    *,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    prune: bool = False,
+    count_tokens: TokenCounter | None = None,
+    embedder: Embedder | None = None,
+) -> CaptionResult:
+    """Give every picture of a data set a caption.
+
+    Args:
+        dataset: The data-set folder.
+        config: Captioner and what is made of its texts.
+        on_event: Called with every event.
+        overwrite: Whether generated captions are generated again; a person's stay all the same.
+        dry_run: Whether to count only, and write nothing.
+        prune: Whether to take lines out of the metadata that name no picture.
+        count_tokens: Counts CLIP's tokens; without it they are estimated.
+        embedder: A CLIP that tells how well captions fit; without it that is not looked at.
+
+    Returns:
+        What was captioned.
+
+    Raises:
+        DatasetError: If the folder or its metadata cannot be used.
+        CaptionerError: If the captioner cannot be loaded.
+    """
+    folder = Dataset(dataset)
+    pruned = _prune(folder, dry_run=dry_run) if prune else 0
+    items = folder.items()
+    if not items:
+        raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
+    records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
+    counts = Counter(record.by for record in records.values())
+    result = CaptionResult(
+        root=dataset,
+        pictures=len(items),
+        generated=len(todo),
+        kept=counts["model"] + counts["name"],
+        by_person=counts["person"],
+        edited=sum(record.edited for record in records.values()),
+        asked_again=0,
+        faults={},
+        pruned=pruned,
+        dry_run=dry_run,
+    )
+    if dry_run:
+        return result
+    work = CaptionWork(folder, config, count_tokens, embedder, on_event)
+    on_event(StageStarted(STAGE, len(launch.shard(todo)), "captions"))
+    asked_again = work.name_all(todo, records) if config.model == "none" else work.describe_all(todo, records)
+    if launch.is_main_process():
+        _write(folder, items, records)
+        _tell_faults(records, on_event)
+    launch.wait_for_everyone()
+    faults = Counter(fault for record in records.values() for fault in record.faults)
+    return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def _plan(
+    items: Sequence[Item], known: Records, config: CaptionTable, *, overwrite: bool
+) -> tuple[Records, list[str]]:
+    records: Records = {}
+    todo = []
+    for item in items:
+        planned = plan_item(item, known.get(item.file_name), config, overwrite=overwrite)
+        if planned is None:
+            todo.append(item.file_name)
+        else:
+            records[item.file_name] = planned
+    return records, todo
+
+
+def _prune(folder: Dataset, *, dry_run: bool) -> int:
+    present = {normalize("NFC", name) for name in folder.picture_names()}
+    lines = folder.read_metadata()
+    kept = [item for item in lines if normalize("NFC", item.file_name) in present]
+    if len(kept) < len(lines) and not dry_run:
+        folder.write_metadata(kept)
+    return len(lines) - len(kept)
+
+
+def _write(folder: Dataset, items: Sequence[Item], records: Records) -> None:
+    """Metadata first: a kill in between leaves the journals, from which the next command goes on."""
+    folder.write_metadata(
+        [
+            replace(item, caption=records[item.file_name].caption) if item.file_name in records else item
+            for item in items
+        ]
+    )
+    write_records(folder, (records[item.file_name] for item in items if item.file_name in records))
+
+
+def _tell_faults(records: Records, on_event: OnEvent) -> None:
+    for fault, advice in _ADVICE.items():
+        names = [name for name, record in records.items() if fault in record.faults]
+        if names:
+            message = f"{len(names)} captions: {advice}: {some_of(names)}"
+            on_event(Notice(STAGE, f"caption-{fault}", message))

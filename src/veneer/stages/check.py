@@ -1,0 +1,267 @@
+"""Look for what spoils a training: ``veneer check DATASET [--apply | --restore]``.
+
+Every picture is measured once; the measures are kept, so the same command again looks only at what is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from veneer.data.contact import contact_sheet
+from veneer.data.findings import (
+    FLAGS,
+    MEANINGS,
+    REMOVED,
+    SPOILING,
+    Finding,
+    Flag,
+    copy_findings,
+    own_findings,
+)
+from veneer.data.inspection import VERSION, Inspected, inspect_picture
+from veneer.data.ledger import drop_torn_line, read_lines
+from veneer.data.rejection import bring_back, move_away
+from veneer.data.worker import Failure, Workers, processes_for
+from veneer.dataset import Dataset, some_of
+from veneer.errors import DatasetError
+from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.rundir import write_json, write_text
+
+if TYPE_CHECKING:
+    from veneer.models.embedder import Embedder
+
+STAGE = "check"
+USUAL_CHECKER = "Falconsai/nsfw_image_detection"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What checking found.
+
+    Attributes:
+        root: The data-set folder.
+        pictures: Pictures looked at.
+        findings: What is wrong, by picture.
+        moved: Pictures moved to ``rejected/``.
+        restored: Pictures brought back.
+        notes: What was not looked at, and why.
+    """
+
+    root: Path
+    pictures: int
+    findings: tuple[Finding, ...] = ()
+    moved: int = 0
+    restored: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Mapping[Flag, int]:
+        """Findings by flag, in the order of their weight."""
+        counted = Counter(finding.flag for finding in self.findings)
+        return {flag: counted[flag] for flag in FLAGS if counted[flag]}
+
+    @property
+    def table(self) -> tuple[tuple[str, int, str, str], ...]:
+        """Rows for people: flag, pictures, what ``--apply`` does with them, meaning."""
+        return tuple(
+            (flag, count, "moves" if flag in REMOVED else "leaves", MEANINGS[flag])
+            for flag, count in self.counts.items()
+        )
+
+    @property
+    def contact_sheet(self) -> Path:
+        """The HTML file that shows every flagged picture."""
+        return self.root / "check.html"
+
+    @property
+    def summary(self) -> str:
+        """One line of what came out."""
+        if self.restored:
+            return f"{self.restored} pictures brought back from rejected/"
+        flagged = len({finding.file_name for finding in self.findings})
+        what = ", ".join(f"{count} {flag}" for flag, count in self.counts.items())
+        moved = f"; {self.moved} moved to rejected/" if self.moved else ""
+        return f"{flagged} of {self.pictures} pictures flagged{f' ({what})' if what else ''}{moved}"
+
+
+def check(
+    dataset: Path,
+    *,
+    resolution: int = 512,
+    query: str = "",
+    embedder: Embedder | None = None,
+    safety_checker: str = "auto",
+    apply: bool = False,
+    flags: Collection[Flag] = REMOVED,
+    restore: bool = False,
+    on_event: OnEvent = ignore,
+) -> CheckResult:
+    """Look at every picture of a data set; writes check.json and a contact sheet.
+
+    Args:
+        dataset: The data-set folder.
+        resolution: Training resolution in pixels.
+        query: What the pictures should show; empty to take each picture's own search query.
+        embedder: Finds copies that hashes miss and, with texts, pictures far from the query.
+        safety_checker: Image classifier that knows unsafe content: a folder or hub name, "auto" for the usual
+            one where it is on this machine, "none" for none.
+        apply: Whether flagged pictures are moved to ``rejected/``.
+        flags: Which flags ``apply`` acts on.
+        restore: Whether to bring back what was moved, and look at nothing.
+        on_event: Called with every event.
+
+    Returns:
+        What was found and moved.
+
+    Raises:
+        DatasetError: If the folder or its metadata cannot be used, or ``apply`` meets ``restore``.
+        VeneerError: If the safety checker is named and cannot be loaded.
+    """
+    folder = Dataset(dataset)
+    if apply and restore:
+        raise DatasetError("apply and restore exclude each other", where=str(dataset))
+    if restore:
+        names = folder.picture_names()
+        restored = bring_back(folder)
+        return CheckResult(dataset, len(names) + restored, restored=restored)
+    names = folder.picture_names()
+    if not names:
+        raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
+    seen, findings = _inspect(folder, names, resolution, on_event)
+    spoilt = {finding.file_name for finding in findings if finding.flag in SPOILING}
+    copies = copy_findings(list(seen), list(seen.values()), spoilt)
+    likeness, notes = _see(folder, seen, query, embedder, spoilt)
+    unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
+    notes += more_notes
+    findings = _sorted([*findings, *copies, *likeness, *unsafe])
+    removed: frozenset[Flag] = frozenset(flags)
+    sheet = contact_sheet(folder, len(names), findings, removed, notes)
+    write_text(dataset / "check.html", sheet)
+    moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
+    result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes))
+    _write(folder, result, resolution, apply=apply)
+    _tell(result, on_event)
+    return result
+
+
+def _inspect(
+    folder: Dataset, names: Sequence[str], resolution: int, on_event: OnEvent
+) -> tuple[dict[str, Inspected], list[Finding]]:
+    on_event(StageStarted(STAGE, len(names), "pictures"))
+    known = _read_measures(folder)
+    fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(folder.root / name)]
+    findings: list[Finding] = []
+    done = len(names) - len(fresh)
+    workers = Workers(inspect_picture, count=processes_for(len(fresh)))
+    with _measures(folder).open("a", encoding="utf-8") as file, workers:
+        for name, seen in workers.map((name, (folder.root / name,)) for name in fresh):
+            done += 1
+            on_event(Progress(STAGE, done))
+            stamp = _stamp(folder.root / name)
+            entry: dict[str, Any] = {"file_name": name, "stamp": stamp}
+            if isinstance(seen, Failure):
+                known[name] = (stamp, seen.reason)
+                entry["broken"] = seen.reason
+            else:
+                known[name] = (stamp, seen)
+                entry |= {**asdict(seen), "colours": seen.colours.hex()}
+            file.write(json.dumps(entry) + "\n")
+    inspected: dict[str, Inspected] = {}
+    for name in names:
+        measured = known[name][1]
+        if isinstance(measured, str):
+            findings.append(Finding(name, "broken", measured))
+        else:
+            inspected[name] = measured
+            findings += own_findings(name, measured, resolution)
+    return inspected, findings
+
+
+def _see(
+    folder: Dataset,
+    seen: Mapping[str, Inspected],
+    query: str,
+    embedder: Embedder | None,
+    spoilt: Collection[str],
+) -> tuple[list[Finding], list[str]]:
+    if embedder is None:
+        return [], ["Not looked at: likeness to the query, and copies that hashes miss (no embedder given)."]
+    from veneer.data.likeness import likeness_findings
+
+    return likeness_findings(folder, seen, query, embedder, spoilt)
+
+
+def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[Finding], list[str]]:
+    if checker == "auto":
+        on_disk = isinstance(try_to_load_from_cache(USUAL_CHECKER, "config.json"), str)
+        checker = USUAL_CHECKER if on_disk else "none"
+    if checker == "none":
+        return [], ["Not looked at: unsafe content (no checker is installed)."]
+    from veneer.data.safety import unsafe_pictures  # with torch, whose import takes seconds
+
+    return unsafe_pictures(root, names, checker), []
+
+
+def _read_measures(folder: Dataset) -> dict[str, tuple[str, Inspected | str]]:
+    path = _measures(folder)
+    drop_torn_line(path)
+    known: dict[str, tuple[str, Inspected | str]] = {}
+    for line in read_lines(path):
+        name, stamp = line.pop("file_name"), line.pop("stamp")
+        if "broken" in line:
+            known[name] = (stamp, line["broken"])
+        else:
+            known[name] = (stamp, Inspected(**{**line, "colours": bytes.fromhex(line["colours"])}))
+    return known
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a file is written anew, or measured in another way."""
+    facts = path.stat()
+    return f"{VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def _measures(folder: Dataset) -> Path:
+    return folder.root / ".measures.jsonl"
+
+
+def _sorted(findings: Sequence[Finding]) -> list[Finding]:
+    """In the order of weight, each picture once for each flag."""
+    unique = {(finding.file_name, finding.flag): finding for finding in reversed(findings)}
+    return sorted(unique.values(), key=lambda finding: (FLAGS.index(finding.flag), finding.file_name))
+
+
+def _by_picture(findings: Sequence[Finding], flags: frozenset[Flag]) -> Mapping[str, Sequence[Finding]]:
+    found: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.flag in flags:
+            found[finding.file_name].append(finding)
+    return found
+
+
+def _write(folder: Dataset, result: CheckResult, resolution: int, *, apply: bool) -> None:
+    write_json(
+        folder.check_json,
+        {
+            "pictures": result.pictures,
+            "resolution": resolution,
+            "counts": dict(result.counts),
+            "moved": result.moved if apply else 0,
+            "notes": list(result.notes),
+            "findings": [asdict(finding) for finding in result.findings],
+        },
+    )
+
+
+def _tell(result: CheckResult, on_event: OnEvent) -> None:
+    for flag in result.counts:
+        names = [finding.file_name for finding in result.findings if finding.flag == flag]
+        message = f"{len(names)} pictures: {MEANINGS[flag]}: {some_of(names, 3)}"
+        on_event(Notice(STAGE, f"check-{flag}", message))

@@ -1,0 +1,289 @@
+"""Collect pictures into a data-set folder: ``veneer collect SOURCE... --out DATASET``.
+
+Every picture gets a standard form and name, and an entry in provenance.jsonl; what cannot be used goes to
+``rejected/`` with its reason. The same command again goes on where it stopped and takes nothing twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veneer.config import CollectTable
+from veneer.data.download import Downloader, Missed, Reach
+from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
+from veneer.data.ledger import Ledger
+from veneer.data.search import BING
+from veneer.data.sources import KINDS, Found, refuse_unknown
+from veneer.data.standard import Standardised, standardise
+from veneer.data.websources import Web, refuse_wrong_options
+from veneer.data.worker import Failure, Workers
+from veneer.dataset import Dataset, Item
+from veneer.errors import DatasetError, NetworkError
+from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
+
+STAGE = "collect"
+MIN_PICTURES = 4
+"""Fewest pictures that a data set can be trained and tested on."""
+
+
+@dataclass(frozen=True)
+class CollectResult:
+    """What collecting gave.
+
+    Attributes:
+        root: The data-set folder.
+        pictures: Pictures in it now.
+        added: Pictures added by this command.
+        known: Pictures that an earlier command had seen already.
+        rejected: Pictures left out by this command.
+        reasons: Why, and how many each.
+        captioned: Pictures that came with a caption, of those added.
+    """
+
+    root: Path
+    pictures: int
+    added: int
+    known: int
+    rejected: int
+    reasons: Mapping[str, int]
+    captioned: int
+
+    @property
+    def summary(self) -> str:
+        """One line of what came out."""
+        parts = [f"{self.pictures} pictures in {self.root}", f"{self.added} new"]
+        if self.captioned:
+            parts.append(f"{self.captioned} of them with a caption")
+        if self.known:
+            parts.append(f"{self.known} seen before")
+        if self.rejected:
+            parts.append(f"{self.rejected} left out ({_counted(self.reasons)})")
+        return ", ".join(parts)
+
+
+def collect(
+    sources: Sequence[str],
+    out: Path,
+    config: CollectTable = CollectTable(),  # noqa: B008 - frozen
+    on_event: OnEvent = ignore,
+    *,
+    reach: Reach = Reach(),  # noqa: B008 - frozen
+    search_address: str = BING,
+) -> CollectResult:
+    """Collect pictures from all sources.
+
+    Folders come first to last; results of several searches take turns, so that a limit is shared fairly.
+
+    Args:
+        sources: Folders, `bing:QUERY`, `urls:FILE`, `hf:NAME`, or `pocket`.
+        out: The data-set folder; made where it does not exist, extended where it does.
+        config: Limits; its own ``sources`` are not read.
+        on_event: Called with every event.
+        reach: Further limits of the client; size and addresses come from ``config``.
+        search_address: Address of the picture search.
+
+    Returns:
+        What was collected.
+
+    Raises:
+        DatasetError: If a source does not exist, or the data set has fewer than 4 pictures in the end.
+        NetworkError: If the network is dead, or gave too little; what was got is kept.
+    """
+    if not sources:
+        raise DatasetError("no source given", where="collect.sources", todo=f"Name {KINDS}")
+    refuse_unknown(sources)
+    refuse_wrong_options(sources)
+    dataset = Dataset(out)
+    ledger = Ledger(dataset)
+    tally = _Tally(ledger, config, on_event)
+    on_event(StageStarted(STAGE, config.limit, "pictures"))
+    with _scratch(out) as scratch, Downloader(_reach(reach, config)) as downloader:
+        web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
+        fetched = Fetcher(downloader, scratch).fetch(
+            tally.new(find_pictures(sources, out, config.limit, web))
+        )
+        with Workers(standardise) as workers:
+            for (found, partial), made in workers.map(tally.jobs(fetched)):
+                tally.enter(found, partial, made)
+                if tally.is_full:
+                    break
+    _add_captions(dataset, ledger)
+    result = tally.result()
+    _refuse_failure(result, dataset, tally)
+    return result
+
+
+class _Tally:
+    """Counts what one command takes and leaves out, and enters it into the books."""
+
+    def __init__(self, ledger: Ledger, config: CollectTable, on_event: OnEvent) -> None:
+        self._ledger = ledger
+        self._config = config
+        self._on_event = on_event
+        self._pictures = sum(1 for _ in ledger.dataset.picture_names())
+        self._added = self._captioned = self._known = 0
+        self._met: set[str] = set()
+        self.reasons: Counter[str] = Counter()
+        self.troubles: list[str] = []
+        self.network_is_dead = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit is reached."""
+        return self._config.limit is not None and self._pictures >= self._config.limit
+
+    def listen(self, event: Event) -> None:
+        """Pass an event on, and remember what went wrong with a search."""
+        if isinstance(event, Notice) and event.code in {
+            "search-stopped",
+            "no-results",
+            "no-results-understood",
+        }:
+            self.troubles.append(event.message)
+        self._on_event(event)
+
+    def new(self, found: Iterator[Found]) -> Iterator[Found]:
+        """Leave out what an earlier command has seen."""
+        for one in found:
+            if self.is_full:
+                return
+            if self._ledger.knows(one.origin, one.stamp) or one.origin in self._met:
+                self._known += one.origin not in self._met
+                _forget(one)
+            else:
+                self._met.add(one.origin)
+                yield one
+
+    def jobs(
+        self, fetched: Iterator[tuple[Found, Missed | None]]
+    ) -> Iterator[tuple[tuple[Found, Path], tuple[Path, Path]]]:
+        """Turn what was fetched and is not too large into jobs of `standardise`."""
+        for found, missed in fetched:
+            if missed is not None:
+                self._miss(found, missed)
+            elif found.path is None or self.is_full:
+                _forget(found)
+            elif found.path.stat().st_size > self._config.max_file_mib * 2**20:
+                self._refuse(found, f"larger than {self._config.max_file_mib:g} MiB", keep=False)
+            else:
+                partial = self._ledger.new_partial()
+                yield (found, partial), (found.path, partial)
+
+    def enter(self, found: Found, partial: Path, made: Standardised | Failure) -> None:
+        """Enter one picture, or leave it out."""
+        if isinstance(made, Failure):
+            self._refuse(found, made.reason)
+        elif made.sha256 in self._ledger.by_sha256:
+            same = self._ledger.by_sha256[made.sha256]
+            self._refuse(found, "same bytes as another picture", keep=False, same_as=same)
+        else:
+            facts = {"caption": found.caption, **found.facts}
+            name = self._ledger.accept(found.origin, partial, made, facts)
+            self._take_mask(found, name)
+            self._added += 1
+            self._pictures += 1
+            self._captioned += bool(found.caption.strip())
+        partial.unlink(missing_ok=True)
+        _forget(found)
+        detail = f"{self.reasons.total()} left out" if self.reasons else ""
+        self._on_event(Progress(STAGE, self._added, detail))
+
+    def result(self) -> CollectResult:
+        """Sum up."""
+        return CollectResult(
+            root=self._ledger.dataset.root,
+            pictures=self._pictures,
+            added=self._added,
+            known=self._known,
+            rejected=self.reasons.total(),
+            reasons=dict(self.reasons),
+            captioned=self._captioned,
+        )
+
+    def _refuse(self, found: Found, reason: str, *, keep: bool = True, same_as: str = "") -> None:
+        more = {key: value for key, value in {"same_as": same_as, "stamp": found.stamp}.items() if value}
+        self._ledger.refuse(found.origin, reason, found.path if keep else None, **found.facts, **more)
+        self.reasons[reason.partition(":")[0]] += 1
+        self._on_event(Notice(STAGE, "picture-rejected", f"{found.origin}: {reason}"))
+
+    def _miss(self, found: Found, missed: Missed) -> None:
+        """A lasting failure goes into the books; after a passing one the same command tries again."""
+        if not missed.passing:
+            self._refuse(found, missed.reason, keep=False)
+            return
+        self.network_is_dead = self.network_is_dead or missed.reason == DEAD
+        self.reasons[missed.reason.partition(":")[0]] += 1
+        self._on_event(
+            Notice(STAGE, "not-fetched", f"{found.origin}: {missed.reason}; tried again next time")
+        )
+
+    def _take_mask(self, found: Found, name: str) -> None:
+        if found.path is None:
+            return
+        mask = found.path.with_name(f"{found.path.stem}.mask.png")
+        if mask.is_file():
+            target = self._ledger.dataset.root / name
+            shutil.copyfile(mask, target.with_name(f"{target.stem}.mask.png"))
+
+
+def _reach(reach: Reach, config: CollectTable) -> Reach:
+    allowed = (lambda _: True) if config.allow_private_addresses else reach.is_allowed
+    return replace(reach, max_bytes=int(config.max_file_mib * 2**20), is_allowed=allowed)
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    folder = out / ".downloads"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget(found: Found) -> None:
+    if found.temporary and found.path is not None:
+        found.path.unlink(missing_ok=True)
+
+
+def _add_captions(dataset: Dataset, ledger: Ledger) -> None:
+    """Add the new pictures to the metadata; lines that are there stay as they are."""
+    items = dataset.read_metadata()
+    known = {item.file_name for item in items}
+    new = [
+        Item(entry["file_name"], entry.get("caption", ""), entry.get("extra", {}))
+        for entry in ledger.entries()
+        if entry["file_name"] not in known and (dataset.root / entry["file_name"]).is_file()
+    ]
+    if new or not items:
+        dataset.write_metadata([*items, *new])
+
+
+def _refuse_failure(result: CollectResult, dataset: Dataset, tally: _Tally) -> None:
+    if tally.network_is_dead and not tally.is_full:
+        raise NetworkError(
+            f"the network is dead: {MANY_DEAD} addresses in a row gave no connection",
+            where=str(dataset.root),
+            todo=f"{result.pictures} pictures are kept; the same command goes on when it is back",
+        )
+    if result.pictures >= MIN_PICTURES:
+        return
+    what = "no pictures" if result.pictures == 0 else f"only {result.pictures} usable pictures"
+    left_out = f"; {result.rejected} left out ({_counted(tally.reasons)})" if result.rejected else ""
+    seen = f"; {result.known} seen by an earlier command" if result.known else ""
+    trouble = "".join(f"; {line}" for line in tally.troubles)
+    raise (NetworkError if trouble else DatasetError)(
+        f"{what}, at least {MIN_PICTURES} are needed{left_out}{seen}{trouble}",
+        where=str(dataset.root),
+        todo=f"Add pictures to the source; what was left out is in {dataset.rejected}",
+    )
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda x: -x[1]))

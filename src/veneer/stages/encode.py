@@ -1,0 +1,278 @@
+"""Turn the data set into latents and text embeddings: neither VAE nor text encoder runs while training.
+
+``veneer encode RUN``. What the cache holds already is not made again; with several processes each makes its
+share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from veneer import launch
+from veneer.config import Recipe
+from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
+from veneer.rundir import RunDir
+from veneer.training.buckets import share_cut
+from veneer.training.cachefile import CachedItem, CacheIndex, content_key, is_whole, write_tensors
+from veneer.training.checkpoints import disk_full_is_told
+from veneer.training.encodejob import EncodeJob, load_batches, make_job, size_multiple, views_at_once
+from veneer.training.split import Picture, read_pictures
+
+STAGE = "encode"
+TEXT_BATCH = 16
+MUCH_CUT = 0.25
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What encoding gave.
+
+    Attributes:
+        pictures: Pictures in the cache, prior ones not counted.
+        held_out: How many of them are held out.
+        encoded: Pictures encoded now, by all processes.
+        reused: Pictures that the cache held already.
+        truncated: Captions longer than the text encoder reads.
+        buckets: Sizes in pixels and how many pictures have them.
+    """
+
+    pictures: int
+    held_out: int
+    encoded: int
+    reused: int
+    truncated: int
+    buckets: tuple[tuple[tuple[int, int], int], ...]
+
+    @property
+    def summary(self) -> str:
+        """One line of what came out."""
+        sizes = ", ".join(f"{n} of {w}x{h} px" for (w, h), n in self.buckets)
+        reused = f", {self.reused} taken from the cache" if self.reused else ""
+        return f"{self.pictures} pictures encoded ({sizes}), {self.held_out} held out{reused}"
+
+
+def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:
+    """Encode a run's data set.
+
+    Args:
+        run: The run folder, with a captioned data set.
+        recipe: The resolved recipe.
+        on_event: Called with every event.
+
+    Returns:
+        What was encoded.
+
+    Raises:
+        DatasetError: If there are fewer than 4 pictures, or captions or pictures cannot be used.
+        BaseModelError: If the base cannot be loaded.
+        RunError: If the disk is full.
+    """
+    launch.set_threads()
+    pictures = read_pictures(run, recipe, on_event)
+    base = _load(recipe, "tokenizer", on_event)
+    _warn_of_resolution(recipe, base, on_event)
+    jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
+    _tell_crops(pictures, jobs, on_event)
+    todo = list({job.file: job for job in jobs if not is_whole(job.file)}.values())
+    items = [
+        _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
+    ]
+    index = _index(items, run.cache, recipe, base)
+    with disk_full_is_told(run.cache):
+        _encode_pictures(launch.shard(todo), recipe, on_event)
+        _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
+        launch.wait_for_everyone()
+        if launch.is_main_process():
+            index.write(run.cache)
+            _prune(run.cache, index)
+    launch.wait_for_everyone()
+    return _result(index, len(todo), base, on_event)
+
+
+def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore) -> Base:
+    return load_base(
+        recipe.base.model,
+        vae=recipe.base.vae,
+        revision=recipe.base.revision,
+        device=launch.pick_device(),
+        parts=(part,),
+        on_event=on_event,
+    )
+
+
+def _warn_of_resolution(recipe: Recipe, base: Base, on_event: OnEvent) -> None:
+    wanted, native = recipe.encode.resolution, base.native_px
+    multiple = size_multiple(base)
+    if wanted > native:
+        message = (
+            f"encode.resolution = {wanted} px, but this base was trained at {native} px: pictures drawn at "
+            f"{wanted} px may repeat their subject. Train at {native}, or draw with generate.two_pass = true"
+        )
+        on_event(Notice(STAGE, "above-native-resolution", message))
+    if wanted % multiple:
+        message = (
+            f"encode.resolution = {wanted} px is rounded down: the base needs a multiple of {multiple} px"
+        )
+        on_event(Notice(STAGE, "resolution-rounded", message))
+
+
+def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: Base) -> CachedItem:
+    tokens = token_count(base.tokenizer, picture.item.caption)
+    prior = uses_prior_prediction(recipe) and picture.split == "train"
+    return CachedItem(
+        file_name=picture.item.file_name,
+        caption=picture.item.caption,
+        sha256=picture.sha256,
+        split=picture.split,
+        bucket=job.bucket,
+        latents=job.file.relative_to(cache).as_posix(),
+        text=_text_file(picture.item.caption, base),
+        tokens=tokens,
+        truncated=tokens > base.tokenizer.model_max_length,
+        prior_text=_text_file(plain_caption(picture.item.caption, recipe), base) if prior else "",
+    )
+
+
+def uses_prior_prediction(recipe: Recipe) -> bool:
+    """Whether the untuned prediction is the prior: a weight is given, and no pictures.
+
+    Args:
+        recipe: The resolved recipe.
+
+    Returns:
+        True where it is.
+    """
+    return recipe.train.prior_loss_weight > 0 and not recipe.train.prior_sources
+
+
+def plain_caption(caption: str, recipe: Recipe) -> str:
+    """A caption without what calls the style: its trigger and its prefix.
+
+    Args:
+        caption: The caption.
+        recipe: The resolved recipe.
+
+    Returns:
+        The rest; empty where nothing calls the style in particular.
+    """
+    rest = caption.removeprefix(recipe.caption.trigger).lstrip(" ,")
+    rest = rest.removeprefix(recipe.caption.prefix).strip(" ,")
+    return "" if rest == caption else rest
+
+
+def _text_file(caption: str, base: Base) -> str:
+    return f"text/{content_key('text-1', caption, base.fingerprint)}.safetensors"
+
+
+def _texts(pictures: Sequence[Picture], recipe: Recipe) -> list[str]:
+    captions = {"", *(picture.item.caption for picture in pictures)}
+    if uses_prior_prediction(recipe):
+        captions |= {plain_caption(picture.item.caption, recipe) for picture in pictures}
+    return sorted(captions)
+
+
+def _index(items: Sequence[CachedItem], cache: Path, recipe: Recipe, base: Base) -> CacheIndex:
+    return CacheIndex(
+        base=base.fingerprint,
+        vae_factor=base.vae_factor,
+        native_px=base.native_px,
+        prediction_type=base.prediction_type,
+        empty_caption=_text_file("", base),
+        crops=recipe.encode.variants,
+        mirrored=recipe.encode.flip > 0,
+        items=tuple(items),
+    )
+
+
+def _encode_pictures(jobs: Sequence[EncodeJob], recipe: Recipe, on_event: OnEvent) -> None:
+    on_event(StageStarted(STAGE, len(jobs), "pictures"))
+    if not jobs:
+        return
+    vae = _load(recipe, "vae").vae
+    done = 0
+    with torch.inference_mode():
+        for batch, loaded in load_batches(jobs, vae.device):
+            pixels = torch.cat([values for values, _ in loaded])
+            parts = torch.split(pixels, views_at_once(batch[0], vae.device))
+            encoded = [_encode_part(vae, part, on_event) for part in parts]
+            mean, std = (torch.cat([one[i] for one in encoded]).float().cpu() for i in (0, 1))
+            for number, (job, (_, extra)) in enumerate(zip(batch, loaded, strict=True)):
+                views = slice(number * job.num_views, (number + 1) * job.num_views)
+                write_tensors(job.file, {"mean": mean[views], "std": std[views], **extra})
+            done += len(batch)
+            on_event(Progress(STAGE, done))
+
+
+def _encode_part(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[Tensor, Tensor]:
+    try:
+        return encode_pixels(vae, pixels)
+    except RuntimeError as error:
+        if vae.use_tiling or not launch.is_out_of_memory(error):
+            raise
+    vae.enable_slicing()
+    vae.enable_tiling()
+    message = "not enough memory for a whole picture: from here on pictures are encoded in overlapping tiles"
+    on_event(Notice(STAGE, "vae-tiled", message))
+    return encode_pixels(vae, pixels)
+
+
+def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Base) -> None:
+    todo = [caption for caption in captions if not is_whole(cache / _text_file(caption, base))]
+    share = launch.shard(todo)
+    if not share:
+        return
+    text_encoder = _load(recipe, "text_encoder").text_encoder
+    with torch.inference_mode():
+        size = 1 if text_encoder.device.type == "cpu" else TEXT_BATCH  # one: bits do not depend on company
+        for first in range(0, len(share), size):
+            part = share[first : first + size]
+            hidden = encode_prompt(text_encoder, tokenize_prompt(base.tokenizer, part)).float().cpu()
+            for caption, states in zip(part, hidden, strict=True):
+                write_tensors(cache / _text_file(caption, base), {"encoder_hidden_states": states})
+
+
+def _prune(cache: Path, index: CacheIndex) -> None:
+    used = {index.empty_caption}
+    for item in index.items:
+        used |= {item.latents, item.text, item.prior_text}
+    for path in [*cache.glob("latents/*"), *cache.glob("text/*")]:
+        if path.relative_to(cache).as_posix() not in used:
+            path.unlink()
+
+
+def _tell_crops(pictures: Sequence[Picture], jobs: Sequence[EncodeJob], on_event: OnEvent) -> None:
+    cut = [share_cut(picture.size, job.bucket) for picture, job in zip(pictures, jobs, strict=True)]
+    much = sum(share > MUCH_CUT for share in cut)
+    if much:
+        message = (
+            f"{much} of {len(cut)} pictures lose over {MUCH_CUT:.0%} of their pixels to cropping "
+            f"({sum(cut) / len(cut):.0%} on average). encode.buckets = true keeps aspect ratios"
+        )
+        on_event(Notice(STAGE, "much-cropped", message))
+
+
+def _result(index: CacheIndex, encoded: int, base: Base, on_event: OnEvent) -> EncodeResult:
+    own = [item for item in index.items if item.split != "prior"]
+    limit = base.tokenizer.model_max_length
+    for item in (item for item in own if item.truncated):
+        message = (
+            f"the caption of {item.file_name} has {item.tokens} tokens; what comes after {limit} is not read"
+        )
+        on_event(Notice(STAGE, "caption-truncated", message))
+    sizes = Counter(item.bucket for item in own)
+    return EncodeResult(
+        pictures=len(own),
+        held_out=len(index.split("held_out")),
+        encoded=encoded,
+        reused=len({item.latents for item in index.items}) - encoded,
+        truncated=sum(item.truncated for item in own),
+        buckets=tuple(sorted(sizes.items())),
+    )

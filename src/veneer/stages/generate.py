@@ -1,0 +1,249 @@
+"""Pictures of base and tuned model: the same prompts, seeds, sampler, steps and guidance.
+
+A picture carries what it was drawn with. Drawn again with the same settings, it is left as it is, so that an
+interrupted command goes on where it stopped and a new adapter leaves the base's pictures alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from veneer.config import GenerateTable, Recipe
+from veneer.errors import BaseModelError, RunError
+from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.launch import is_main_process, shard, wait_for_everyone
+from veneer.models.drawing import Drawn, Easel, paint, set_up, wear
+from veneer.models.modelfiles import hash_file
+from veneer.proof.promptset import (
+    Job,
+    Prompt,
+    build_jobs,
+    build_prompts,
+    read_index,
+    split_items,
+    write_prompts,
+)
+from veneer.recipe import fingerprint
+from veneer.rundir import RunDir, write_bytes, write_json
+
+STAGE = "generate"
+IDENTITY = "veneer"
+BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What `generate` did.
+
+    Attributes:
+        folder: Folder of the pictures.
+        num_pictures: Pictures in it, of base and tuned model together.
+        num_drawn: Pictures drawn now; the others were there.
+        num_broken: Pictures among those drawn now that came out as no finite numbers.
+    """
+
+    folder: Path
+    num_pictures: int
+    num_drawn: int
+    num_broken: int
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        broken = f", {self.num_broken} broken" if self.num_broken else ""
+        return f"{self.num_pictures} pictures, {self.num_drawn} drawn now{broken}"
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Pictures of one model, into one folder."""
+
+    folder: Path
+    jobs: Sequence[Job]
+    settings: Mapping[str, Any]
+    offset: int
+
+    def identity(self, job: Job) -> str:
+        return fingerprint([dict(self.settings), job.prompt.prompt, job.seed])
+
+    def missing(self) -> list[Job]:
+        return [job for job in self.jobs if _identity_of(self.folder / job.file_name) != self.identity(job)]
+
+
+def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> GenerateResult:
+    """Draw the prompt set of a run with the base and with its adapter.
+
+    Args:
+        run: The run; its cache tells the held-out captions, `lora/` holds the adapter.
+        recipe: The recipe.
+        on_event: Listener.
+
+    Returns:
+        How many pictures there are; they lie in `samples/base` and `samples/tuned`.
+
+    Raises:
+        RunError: If the run has no adapter yet.
+        AdapterError: If the adapter does not fit the base.
+        BaseModelError: If the base cannot be loaded or draws no finite numbers.
+    """
+    if not run.lora_file.is_file():
+        raise RunError(
+            "the run has no adapter yet", where=str(run.lora_file), todo="Train and export it first"
+        )
+    held_out = [
+        str(item["caption"]) for item in split_items(read_index(run.cache / "index.json"), "held_out")
+    ]
+    prompts = build_prompts(recipe, held_out)
+    jobs = build_jobs(prompts, recipe.generate.seeds)
+    on_event(StageStarted(STAGE, 2 * len(jobs), "pictures"))
+    easel = _easel(recipe, on_event)
+    base_settings = _settings(easel)
+    tuned_settings = base_settings | {"lora": hash_file(run.lora_file), "scale": recipe.compare.scale}
+    base = _Series(run.samples / "base", jobs, base_settings, 0)
+    tuned = _Series(run.samples / "tuned", jobs, tuned_settings, len(jobs))
+    num_drawn, num_broken = _draw_series(easel, base, on_event)
+    if num_broken:
+        what = f"the base drew {num_broken} pictures that are no finite numbers"
+        raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
+    wear(easel, run.lora_file, recipe.compare.scale)
+    more_drawn, num_broken = _draw_series(easel, tuned, on_event)
+    wait_for_everyone()
+    if is_main_process():
+        _finish(run.samples, prompts, {"base": base, "tuned": tuned})
+    return GenerateResult(run.samples, 2 * len(jobs), num_drawn + more_drawn, num_broken)
+
+
+def generate_files(
+    base: str,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    lora: Path | None = None,
+    scale: float = 1.0,
+    table: GenerateTable | None = None,
+    vae: str | None = None,
+    on_event: OnEvent = ignore,
+) -> GenerateResult:
+    """Draw prompts into a folder, without a run.
+
+    Args:
+        base: Base model: hub name, local folder, `.safetensors` checkpoint, or `pocket`.
+        prompts: Prompts.
+        seeds: Seeds; every prompt is drawn with each.
+        out: Folder of the pictures, named ``P-SEED.png`` by the prompt's place and the seed.
+        lora: Adapter file; None for the base alone.
+        scale: Strength of the adapter.
+        table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
+        vae: VAE in place of the base's own.
+        on_event: Listener.
+
+    Returns:
+        How many pictures there are.
+
+    Raises:
+        RunError: If there is no prompt or no seed.
+        AdapterError: If the adapter does not fit the base.
+        BaseModelError: If the base cannot be loaded.
+    """
+    chosen = [Prompt(index, text, "recipe") for index, text in enumerate(prompts)]
+    if not chosen:
+        raise RunError("no prompt to draw", todo="Name at least one with --prompt")
+    jobs = build_jobs(chosen, seeds)
+    on_event(StageStarted(STAGE, len(jobs), "pictures"))
+    easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    settings = _settings(easel)
+    if lora is not None:
+        wear(easel, lora, scale)
+        settings |= {"lora": hash_file(lora), "scale": scale}
+    num_drawn, num_broken = _draw_series(easel, _Series(out, jobs, settings, 0), on_event)
+    write_prompts(out / "prompts.json", chosen)
+    return GenerateResult(out, len(jobs), num_drawn, num_broken)
+
+
+def _easel(recipe: Recipe, on_event: OnEvent) -> Easel:
+    return set_up(
+        recipe.base.model,
+        recipe.generate,
+        vae=recipe.base.vae,
+        revision=recipe.base.revision,
+        side_px=recipe.encode.resolution,
+        on_event=on_event,
+    )
+
+
+def _settings(easel: Easel) -> dict[str, Any]:
+    table = easel.table.model_dump(mode="json", exclude={"prompts", "seeds", "resolution", "two_pass"})
+    return {
+        "base": easel.fingerprint,
+        **table,
+        "side_px": easel.side_px,
+        "two_passes": easel.has_two_passes,
+    }
+
+
+def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int, int]:
+    """Draw what is missing; how many were drawn, and how many of them are broken."""
+    missing = list(shard(series.missing()))
+    done, num_broken = series.offset + len(series.jobs) - len(missing), 0
+    on_event(Progress(STAGE, done))
+    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in missing])
+    for job, one in zip(missing, drawn, strict=True):
+        _save(series, job, one)
+        num_broken += one.is_broken
+        done += 1
+        on_event(Progress(STAGE, done, series.folder.name))
+    if num_broken:
+        message = (
+            f"{num_broken} of {len(missing)} pictures in {series.folder} are no finite numbers, kept as black"
+        )
+        on_event(Notice(STAGE, "picture-broken", f"{message}: the adapter may have diverged"))
+    return len(missing), num_broken
+
+
+def _save(series: _Series, job: Job, drawn: Drawn) -> None:
+    about = PngInfo()
+    about.add_text(IDENTITY, series.identity(job))
+    about.add_text("parameters", _parameters(series.settings, job))
+    if drawn.is_broken:
+        about.add_text(BROKEN, "no finite numbers")
+    out = io.BytesIO()
+    drawn.image.save(out, "PNG", pnginfo=about)
+    write_bytes(series.folder / job.file_name, out.getvalue())
+
+
+def _parameters(settings: Mapping[str, Any], job: Job) -> str:
+    """What A1111 and its relatives write into a picture, in their words."""
+    side = settings["side_px"]
+    return (
+        f"{job.prompt.prompt}\nNegative prompt: {settings['negative_prompt']}\n"
+        f"Steps: {settings['num_inference_steps']}, Sampler: {settings['scheduler']}, "
+        f"CFG scale: {settings['guidance_scale']}, Seed: {job.seed}, Size: {side}x{side}"
+    )
+
+
+def _identity_of(path: Path) -> str | None:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture.info.get(IDENTITY)
+    except (OSError, SyntaxError, UnidentifiedImageError):
+        return None
+
+
+def _finish(folder: Path, prompts: Sequence[Prompt], series: Mapping[str, _Series]) -> None:
+    """Write what describes the pictures, and clear away pictures of an earlier prompt set."""
+    for one in series.values():
+        wanted = {job.file_name for job in one.jobs}
+        for path in one.folder.glob("*.png"):
+            if path.name not in wanted:
+                path.unlink()
+    write_prompts(folder / "prompts.json", prompts)
+    write_json(folder / "settings.json", {name: dict(one.settings) for name, one in series.items()})

@@ -1,0 +1,157 @@
+"""The report of a run: one page that opens offline, a sheet of pictures, a text for reading in a terminal.
+
+``veneer report RUN``; ``--push`` sends the adapter with a model card to the hub, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from veneer.config import Recipe
+from veneer.errors import NetworkError, RunError
+from veneer.events import OnEvent, Progress, StageStarted, ignore
+from veneer.proof.page import gather, sheet_groups
+from veneer.proof.sheet import draw_sheet
+from veneer.rundir import RunDir, write_bytes, write_text
+
+STAGE = "report"
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What `report` wrote.
+
+    Attributes:
+        index: Path of the page.
+        grid: Path of the sheet of pictures.
+        verdict: `better`, `no different` or `worse`.
+    """
+
+    index: str
+    grid: str
+    verdict: str
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{self.verdict}; {self.index}"
+
+
+def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportResult:
+    """Write ``index.html``, ``grid.png`` and ``report.md`` beside ``metrics.json``.
+
+    Args:
+        run: A run whose pictures were compared.
+        recipe: The recipe.
+        on_event: Listener.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RunError: If the comparison is missing.
+    """
+    on_event(StageStarted(STAGE, 3, "files"))
+    context = gather(run) | {"recipe": recipe}
+    verdict = context["metrics"]["verdict"]
+    headline = f"{run.name}: {verdict}. Base above, tuned below, same seeds."
+    write_bytes(run.report / "grid.png", draw_sheet(sheet_groups(run), headline))
+    on_event(Progress(STAGE, 1, "grid.png"))
+    write_text(run.report / "report.md", render("report.md.jinja", context))
+    on_event(Progress(STAGE, 2, "report.md"))
+    write_text(run.report / "index.html", render("report.html.jinja", context))
+    on_event(Progress(STAGE, 3, "index.html"))
+    return ReportResult(str(run.report / "index.html"), str(run.report / "grid.png"), verdict)
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill a template.
+
+    Args:
+        template: Its file name in ``veneer/templates``.
+        context: What it may use; a name that is missing is an error.
+
+    Returns:
+        The text; in HTML everything is escaped that did not come from the template itself.
+    """
+    environment = Environment(
+        loader=PackageLoader("veneer", "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html.jinja",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(context)
+
+
+def model_card(run: RunDir, recipe: Recipe) -> str:
+    """Write the hub's README for the adapter of a run.
+
+    Args:
+        run: A run whose pictures were compared.
+        recipe: The recipe.
+
+    Returns:
+        Markdown with the hub's header.
+    """
+    return render("model_card.md.jinja", gather(run) | {"recipe": recipe})
+
+
+def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str:
+    """Send adapter, model card, sheet and metrics to the hub.
+
+    Args:
+        run: A finished run.
+        recipe: The recipe.
+        repo: Name of the repository, such as ``me/my-style``.
+        private: Whether a new repository is hidden from others.
+
+    Returns:
+        Address of the repository.
+
+    Raises:
+        RunError: If the run is not finished.
+        NetworkError: If the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    files = {
+        run.lora_file.name: run.lora_file,
+        "grid.png": run.report / "grid.png",
+        "metrics.json": run.metrics_json,
+        "recipe.toml": run.recipe_toml,
+    }
+    missing = [str(path) for path in files.values() if not path.is_file()]
+    if missing:
+        raise RunError(
+            "the run is not finished", where=", ".join(missing), todo="Run `veneer run` to its end"
+        )
+    card = model_card(run, recipe).encode("utf-8")
+    operations = [CommitOperationAdd("README.md", card)]
+    operations += [CommitOperationAdd(name, path) for name, path in files.items()]
+    if run.kohya_file.is_file():
+        operations.append(CommitOperationAdd(f"kohya/{run.kohya_file.name}", run.kohya_file))
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repo, exist_ok=True, private=private))
+        api.create_commit(repo, operations, commit_message=f"Add {run.name}")
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        todo = "Log in with `hf auth login`, and check the name OWNER/NAME"
+        raise NetworkError(f"the hub took nothing: {reason}", where=repo, todo=todo) from error
+    return address
+
+
+def template_names() -> tuple[str, ...]:
+    """Names of the templates that come with Veneer.
+
+    Returns:
+        File names, sorted.
+    """
+    folder = resources.files("veneer") / "templates"
+    return tuple(sorted(file.name for file in folder.iterdir() if file.name.endswith(".jinja")))

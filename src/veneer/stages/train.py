@@ -1,0 +1,221 @@
+"""Train the adapter on the cache: resume where the newest checkpoint is, judge, and name the best candidate.
+
+``veneer train RUN``. The loop itself is in `veneer.training.trainer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from veneer import launch
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.events import OnEvent, Progress, StageStarted, ignore
+from veneer.recipe import differences, fingerprint
+from veneer.rundir import RunDir
+from veneer.training import checkpoints
+from veneer.training.batches import Prefetcher, batch_source
+from veneer.training.cachefile import CacheIndex, CacheReader, read_index
+from veneer.training.candidates import Candidate
+from veneer.training.interrupt import Interruption, watch_signals
+from veneer.training.judging import Judge
+from veneer.training.losses import build_loss, build_objective
+from veneer.training.network import build_network
+from veneer.training.optimizers import build_stepper
+from veneer.training.previews import preview_maker, style_scorer
+from veneer.training.trainer import Parts, Trainer
+from veneer.training.validation import Validator
+
+STAGE = "train"
+FREE_KEYS = (
+    "checkpointing_steps",
+    "checkpoints_total_limit",
+    "validation_steps",
+    "validation_share",
+    "patience",
+    "average_last",
+    "choose",
+    "preview_steps",
+)
+"""Keys of the train table that may change when a run is resumed."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training gave.
+
+    Attributes:
+        steps: Optimizer steps done.
+        chosen: The chosen candidate.
+        base_loss: Held-out loss of the untuned base, or None where nothing is held out.
+        stopped: Why training ended early, or None.
+        reason: Why this candidate was chosen.
+    """
+
+    steps: int
+    chosen: Candidate
+    base_loss: float | None
+    stopped: str | None
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        """One line of what came out."""
+        return f"{self.steps} steps; {self.chosen.kind} {self.chosen.step} is chosen: {self.reason}"
+
+
+def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResult:
+    """Train a run's adapter, or go on with it.
+
+    Args:
+        run: The run folder, with its cache.
+        recipe: The resolved recipe.
+        on_event: Called with every event.
+
+    Returns:
+        What training gave; `candidates.json` has the rest.
+
+    Raises:
+        RunError: If there is no cache, the recipe does not fit the checkpoints, or the disk is full.
+        RecipeError: If a setting does not fit the base or the machine.
+        TrainingError: If the loss is not a number even after going back, or memory does not suffice.
+        KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
+    """
+    launch.set_threads()
+    index = read_index(run.cache)
+    identity = identity_of(index, recipe)
+    found = _newest(run, on_event)
+    if found is not None:
+        refuse_changes(run, found.state["identity"], identity)
+    with watch_signals(on_event) as interruption:
+        trainer = build_trainer(
+            run, recipe, index, identity=identity, interruption=interruption, on_event=on_event
+        )
+        if found is not None:
+            trainer.resume(found)
+        on_event(StageStarted(STAGE, recipe.train.max_train_steps, "steps"))
+        on_event(Progress(STAGE, trainer.step))
+        try:
+            trainer.train()
+            trainer.finish()
+        finally:
+            trainer.close()
+    return _result(trainer, recipe)
+
+
+def build_trainer(
+    run: RunDir,
+    recipe: Recipe,
+    index: CacheIndex,
+    *,
+    identity: dict[str, Any],
+    interruption: Interruption,
+    on_event: OnEvent,
+) -> Trainer:
+    """Make every choice that the loop does not make.
+
+    Args:
+        run: The run folder.
+        recipe: The resolved recipe.
+        index: What the cache holds.
+        identity: What the result depends on, for the checkpoints.
+        interruption: Tells whether to stop.
+        on_event: Called with every event.
+
+    Returns:
+        A trainer at step 0.
+    """
+    settings = recipe.train
+    accelerator = launch.accelerator(settings.mixed_precision)
+    network = build_network(recipe, accelerator.device, on_event)
+    objective = build_objective(network, index.prediction_type, settings)
+    reader = CacheReader(run.cache)
+    source = batch_source(reader, index, recipe, network.num_timesteps)
+    stepper = build_stepper(network.parameters, settings, accelerator.device, on_event)
+    validator = Validator(
+        network,
+        objective,
+        index,
+        reader,
+        seed=settings.seed,
+        timestep_range=source.timestep_range,
+        accelerator=accelerator,
+    )
+    style = style_scorer(run, recipe, network, accelerator, validator.pictures)
+    return Trainer(
+        Parts(
+            run=run,
+            recipe=recipe,
+            accelerator=accelerator,
+            network=network,
+            loss=build_loss(network, objective, recipe),
+            batches=Prefetcher(source, accelerator.device),
+            stepper=stepper,
+            judge=Judge(run, settings, network, stepper, validator, style, on_event),
+            preview=preview_maker(run, recipe, network, accelerator, on_event),
+            interruption=interruption,
+            identity=identity,
+            on_event=on_event,
+        )
+    )
+
+
+def identity_of(index: CacheIndex, recipe: Recipe) -> dict[str, Any]:
+    """What the trained weights depend on.
+
+    Args:
+        index: What the cache holds.
+        recipe: The resolved recipe.
+
+    Returns:
+        Plain data.
+    """
+    tables = recipe.model_dump(mode="json")
+    settings = {key: value for key, value in tables["train"].items() if key not in FREE_KEYS}
+    if recipe.train.lr_scheduler.startswith("constant"):
+        del settings["max_train_steps"]
+    return {
+        "base": index.base,
+        "cache": fingerprint(asdict(index)),
+        "encode": {"flip": recipe.encode.flip},
+        "lora": tables["lora"],
+        "train": settings,
+    }
+
+
+def refuse_changes(run: RunDir, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with a checkpoint of another recipe.
+
+    Args:
+        run: The run folder.
+        before: The checkpoint's identity.
+        now: The recipe's.
+
+    Raises:
+        RunError: If they differ, with the differences.
+    """
+    if changed := differences(before, now):
+        raise RunError(
+            f"the checkpoints were trained with other settings: {'; '.join(changed)}",
+            where=str(run.checkpoints),
+            todo="Take the old settings back, train in another run folder, or remove RUN/train to start over",
+        )
+
+
+def _newest(run: RunDir, on_event: OnEvent) -> checkpoints.Checkpoint | None:
+    if launch.is_main_process():
+        checkpoints.load_newest(run.checkpoints, on_event)
+    launch.wait_for_everyone()  # the main process has put damaged ones away
+    return checkpoints.load_newest(run.checkpoints, ignore)
+
+
+def _result(trainer: Trainer, recipe: Recipe) -> TrainResult:
+    chosen, reason = trainer.ledger.chosen(recipe.train.choose)
+    if chosen is None:
+        raise RunError(
+            "training left no candidate", where="train/candidates.json", todo="Report this as a bug"
+        )
+    base = trainer.ledger.base
+    loss = None if base is None else base.loss
+    return TrainResult(trainer.step, chosen, loss, trainer.ledger.stopped, reason)
