@@ -1,0 +1,161 @@
+"""The command line: one file for each verb, and the one place that turns errors into exit statuses.
+
+Commands print results on stdout and progress on stderr; ``--json`` prints one object. No file here imports
+torch or a stage at its top, so that ``veneer --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from veneer.cli import (
+    caption,
+    check,
+    collect,
+    compare,
+    doctor,
+    encode,
+    export,
+    generate,
+    inspect,
+    merge,
+    recipes,
+    report,
+    resize,
+    run,
+    train,
+    ui,
+)
+from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER, VeneerError
+
+INTERRUPTED = "veneer: interrupted; the same command goes on from here"
+
+VERBS = (
+    run.run,
+    collect.collect,
+    check.check,
+    caption.caption,
+    encode.encode,
+    train.train,
+    export.export,
+    generate.generate,
+    compare.compare,
+    report.report,
+    inspect.inspect,
+    merge.merge,
+    resize.resize,
+    doctor.doctor,
+    ui.ui,
+)
+
+
+def build_app() -> typer.Typer:
+    """Put the verbs together.
+
+    Returns:
+        The application.
+    """
+    app = typer.Typer(
+        name="veneer",
+        help="Customise Stable Diffusion with LoRA, and measure whether the result beats the base model.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for verb in VERBS:
+        app.command()(verb)
+    app.add_typer(recipes.app, name="recipes")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status.
+
+    Args:
+        arguments: Words after ``veneer``; those of the process by default.
+
+    Raises:
+        SystemExit: Always, with the exit status.
+    """
+    raise SystemExit(exit_status(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def exit_status(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after ``veneer``.
+
+    Returns:
+        The exit status: 0 done, 1 the user's problem, 2 usage, 3 our bug, 4 worse, 130 interrupted.
+    """
+    try:
+        status = build_app()(arguments, standalone_mode=False)
+    except typer.exceptions.TyperException as error:
+        return _say(f"{error.format_message()}\nSee `veneer --help`.", EXIT_USAGE)
+    except typer.Exit as error:
+        status = error.exit_code
+    except VeneerError as error:
+        return _say(f"veneer: {error}", error.exit_status)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say(INTERRUPTED, EXIT_INTERRUPTED)
+    except OSError as error:
+        return _system_error(error)
+    except Exception as error:
+        return _bug(error)
+    if status == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this
+        return _say(INTERRUPTED, status)
+    return status if isinstance(status, int) else EXIT_DONE
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from veneer.versions import VERSION
+
+        typer.echo(f"veneer {VERSION}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version and end."
+    ),
+) -> None:
+    """Customise Stable Diffusion with LoRA, and measure whether the result beats the base model."""
+
+
+def _system_error(error: OSError) -> int:
+    where = f" ({error.filename})" if error.filename else ""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            todo = "the disk is full. Free some space; the same command goes on from here"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            todo = "no permission. Choose a place that you may write to"
+        case _:
+            return _bug(error)
+    return _say(f"veneer: {todo}{where}", EXIT_USER)
+
+
+def _bug(error: Exception) -> int:
+    from veneer.versions import versions
+
+    name = time.strftime("veneer-error-%Y%m%d-%H%M%S.log")
+    path = Path(tempfile.gettempdir()) / name
+    lines = [f"{package}: {version}\n" for package, version in versions().items()]
+    path.write_text("".join(lines) + "".join(traceback.format_exception(error)), "utf-8")
+    return _say(f"veneer: a bug of ours: {type(error).__name__}: {error}. The log is {path}", EXIT_BUG)
+
+
+def _say(line: str, status: int) -> int:
+    print(line, file=sys.stderr)
+    return status

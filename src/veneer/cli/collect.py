@@ -1,0 +1,48 @@
+"""``veneer collect``: pictures from folders, searches, lists and hub data sets into a data-set folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veneer.cli.options import Json, Quiet
+from veneer.cli.output import print_json
+
+
+def collect(
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Folder, bing:QUERY, urls:FILE, hf:NAME, or pocket; several at once."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="The data-set folder.")],
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Most pictures to take.")] = None,
+    max_file_mib: Annotated[float, typer.Option(help="Largest file, in MiB.")] = 25.0,
+    allow_private_addresses: Annotated[
+        bool,
+        typer.Option("--allow-private-addresses", help="Let downloads reach private and loopback addresses."),
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Collect pictures into a data-set folder; the same command again goes on and takes nothing twice."""
+    from veneer.cli.progress import ProgressPrinter
+    from veneer.config import CollectTable
+    from veneer.stages.collect import collect as collect_pictures
+
+    table = CollectTable(
+        sources=tuple(source),
+        limit=limit,
+        max_file_mib=max_file_mib,
+        allow_private_addresses=allow_private_addresses,
+    )
+    with ProgressPrinter(quiet) as on_event:
+        result = collect_pictures(table.sources, out, table, on_event)
+    if as_json:
+        print_json(result)
+    else:
+        print(result.summary)
+    return 0

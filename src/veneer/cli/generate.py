@@ -1,0 +1,74 @@
+"""``veneer generate``: pictures from a base model, with or without a LoRA file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from veneer.cli.options import Json, Quiet
+from veneer.cli.output import print_json
+
+
+def generate(
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", metavar="TEXT", help="A prompt; may be given often.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures, named P-SEED.png.")
+    ],
+    base: Annotated[
+        str,
+        typer.Option("--base", metavar="ID", help="Hub name, folder, .safetensors checkpoint, or pocket."),
+    ] = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="N", help="A seed; may be given often.")
+    ] = None,
+    lora: Annotated[
+        Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, of either layout.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")
+    ] = 1.0,
+    vae: Annotated[str | None, typer.Option("--vae", help="VAE in place of the base's own.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What guidance pushes away from.")] = None,
+    num_inference_steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option("--guidance", min=1.0, help="Guidance; 1 for none.")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="ddim, dpmsolver, euler, pndm or ddpm.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side in pixels; the base's own size by default.")
+    ] = None,
+    two_pass: Annotated[
+        bool, typer.Option("--two-pass", help="Draw at the base's own size first, then enlarge and refine.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Draw every prompt with every seed; the same command again draws only what is missing."""
+    from veneer.cli.progress import ProgressPrinter
+    from veneer.recipe import resolve
+    from veneer.stages.generate import generate_files
+
+    asked: dict[str, Any] = {
+        "negative_prompt": negative_prompt,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+        "scheduler": scheduler,
+        "resolution": resolution,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
+    table = resolve({"generate": given | {"two_pass": two_pass}}, where="the command line").generate
+    with ProgressPrinter(quiet) as on_event:
+        result = generate_files(
+            base, prompt, seed or [0], out, lora=lora, scale=scale, table=table, vae=vae, on_event=on_event
+        )
+    if as_json:
+        print_json(result)
+    else:
+        print(result.summary)
+    return 0

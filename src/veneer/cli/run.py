@@ -1,0 +1,102 @@
+"""``veneer run``: a recipe through all stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veneer.cli.options import Json, Quiet, Set
+from veneer.cli.output import print_json, print_run
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled name, or a .toml file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN", help="Run folder; runs/RECIPE by default.")
+    ] = None,
+    settings: Set = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option("--redo", metavar="STAGE", help="Do a finished stage and all later ones again."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and do nothing.")
+    ] = False,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            "--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Take a recipe through all stages: pictures, captions, LoRA, and the measured comparison with the base.
+
+    The same command again skips what is done and resumes what is not.
+    """
+    from veneer.recipe import load_recipe
+
+    folder = out or Path("runs") / Path(recipe).stem
+    stages = check_stages(redo or [])
+    if dry_run:
+        return _dry_run(load_recipe(recipe, settings or ()), folder, stages, as_json)
+    from veneer.cli.eventlog import EventLog
+    from veneer.cli.progress import ProgressPrinter
+
+    with ProgressPrinter(quiet) as show, EventLog(events, show) as on_event:
+        from veneer.pipeline import run as run_pipeline
+
+        resolved = load_recipe(recipe, settings or ())
+        result = run_pipeline(resolved, folder, redo=stages, on_event=on_event)
+    if as_json:
+        print_json(result)
+    else:
+        print_run(result)
+    return result.exit_status
+
+
+def check_stages(names: list[str]) -> list[str]:
+    """Check names of stages.
+
+    Args:
+        names: Names as the user wrote them.
+
+    Returns:
+        The same names.
+
+    Raises:
+        BadParameter: If one is no stage.
+    """
+    from veneer.identity import STAGE_NAMES
+
+    for name in names:
+        if name not in STAGE_NAMES:
+            raise typer.BadParameter(f"`{name}` is no stage; the stages are {', '.join(STAGE_NAMES)}")
+    return names
+
+
+def _dry_run(recipe: object, folder: Path, redo: list[str], as_json: bool) -> int:
+    from veneer.config import Recipe
+    from veneer.identity import STAGE_NAMES
+    from veneer.pipeline import is_done, refuse_changes
+    from veneer.recipe import to_toml
+    from veneer.rundir import RunDir
+
+    assert isinstance(recipe, Recipe)
+    run_folder = RunDir(folder)
+    refuse_changes(run_folder, recipe, redo)
+    stages = {
+        name: "done" if name not in redo and is_done(run_folder, recipe, name) else "to do"
+        for name in STAGE_NAMES
+    }
+    if as_json:
+        print_json({"recipe": recipe.model_dump(mode="json"), "run": str(folder), "stages": stages})
+        return 0
+    typer.echo(to_toml(recipe))
+    typer.echo(f"# run folder: {folder}")
+    for name, state in stages.items():
+        typer.echo(f"# {name}: {state}")
+    return 0

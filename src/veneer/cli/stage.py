@@ -1,0 +1,32 @@
+"""One stage of a run, by its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from veneer.cli.output import print_json
+
+
+def do_stage(name: str, run: Path, as_json: bool, quiet: bool) -> int:
+    """Do one stage and print what came out.
+
+    Args:
+        name: Name of the stage.
+        run: The run folder.
+        as_json: Whether to print one JSON object.
+        quiet: Whether to show no progress.
+
+    Returns:
+        Exit status.
+    """
+    from veneer.cli.progress import ProgressPrinter
+    from veneer.pipeline import run_stage
+    from veneer.rundir import RunDir
+
+    with ProgressPrinter(quiet) as on_event:
+        outcome = run_stage(name, RunDir(run), on_event=on_event)
+    if as_json:
+        print_json(outcome)
+    else:
+        print(outcome.summary)
+    return 0

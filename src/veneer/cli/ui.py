@@ -1,0 +1,37 @@
+"""``veneer ui``: the studio, a page in the browser."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def ui(
+    workspace: Annotated[
+        Path, typer.Option("--workspace", metavar="DIR", help="Folder of data sets, recipes and runs.")
+    ] = Path("studio"),
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")
+    ] = 7860,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen at; another needs $VENEER_PASSWORD set."
+        ),
+    ] = "127.0.0.1",
+) -> int:
+    """Open the studio: data sets, recipes, training and comparison in a page of the browser.
+
+    Needs the extra `web` (pip install 'veneer[web]'). The page loads nothing from other hosts.
+    """
+    from veneer.web.app import serve
+
+    serve(workspace, host=host, port=port, password=os.environ.get("VENEER_PASSWORD", ""), on_ready=_say)
+    return 0
+
+
+def _say(address: str) -> None:
+    typer.echo(f"The studio is at {address} - Ctrl-C ends it; runs go on")

@@ -1,0 +1,168 @@
+"""The page as a whole: bound to this machine, offline, behind a password elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from veneer.web import compare_tab, dataset_tab, markup, recipe_tab, runs_tab, train_tab
+from veneer.web.engine import gr
+from veneer.web.jobs import JobBook
+from veneer.web.server import answer, check_access, listen
+from veneer.web.studio import Studio
+from veneer.web.workspace import Workspace
+
+SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+MONO_FONT = ("ui-monospace", "Consolas", "monospace")
+
+
+def serve(
+    workspace: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    password: str = "",
+    on_ready: Callable[[str], None] = print,
+) -> None:
+    """Open the studio, until Ctrl-C.
+
+    Args:
+        workspace: Its folder; made where it does not exist.
+        host: Address to listen at.
+        port: Port to listen at; 0 for a free one.
+        password: Password of the user ``veneer``; empty for none, allowed at this machine's own address only.
+        on_ready: Called with the page's address.
+
+    Raises:
+        VeneerError: If another studio has the workspace, the port is in use, or a password is missing.
+        KeyboardInterrupt: After Ctrl-C; runs go on.
+    """
+    check_access(host, password)
+    place = Workspace(workspace.expanduser().resolve())
+    with place.locked(), _uploads_inside(place), listen(host, port) as bound:
+        os.chdir(place.root)  # paths in recipes are then the same here as in the runs
+        studio = Studio(place, JobBook(place))
+        studio.jobs.watch()
+        try:
+            answer(
+                build(studio),
+                bound,
+                password=password,
+                files=[place.runs, place.recipes],
+                looks={"theme": theme(), "css": stylesheet()},
+                on_ready=on_ready,
+            )
+        finally:
+            studio.jobs.close()
+
+
+def build(studio: Studio) -> Any:
+    """Put the page together.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Gradio's blocks.
+    """
+    with gr.Blocks(title="Veneer studio", analytics_enabled=False, fill_width=True) as page:
+        with gr.Row(elem_id="top"):
+            gr.HTML(_head(studio), elem_id="head")
+            demo = gr.Button("Try it with the bundled base", variant="primary", elem_id="try-demo", scale=0)
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+            with gr.Tab("Data set", id="dataset"):
+                dataset = dataset_tab.build(studio)
+            with gr.Tab("Recipe", id="recipe") as recipe_page:
+                recipe = recipe_tab.build(studio)
+            with gr.Tab("Train", id="train") as train_page:
+                train = train_tab.build(studio)
+            with gr.Tab("Compare", id="compare") as compare_page:
+                compare = compare_tab.build(studio)
+            with gr.Tab("Runs", id="runs") as runs_page:
+                table, run_lists = runs_tab.build(studio)
+        dataset_tab.wire(studio, dataset, page)
+        recipe_tab.wire(studio, recipe, page, recipe_page.select)
+        train_tab.wire(studio, train, [page.load, train_page.select])
+        compare_tab.wire(studio, compare, [compare_page.select])
+        runs_page.select(
+            lambda: (runs_tab.overview(studio), *runs_tab.lists(studio)),
+            None,
+            [table, *run_lists],
+            show_progress="hidden",
+        )
+        tabs.select(_clock, None, [train.clock], show_progress="hidden")
+        demo.click(
+            lambda: (*train_tab.try_demo(studio), gr.Tabs(selected="train"), gr.Timer(active=True)),
+            None,
+            [train.shown, train.message, tabs, train.clock],
+        )
+    return page
+
+
+def theme() -> Any:
+    """Colours and fonts of the page; fonts are the system's own.
+
+    Returns:
+        A Gradio theme.
+    """
+    return gr.themes.Default(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="zinc",
+        font=SYSTEM_FONT,
+        font_mono=MONO_FONT,
+    ).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_title_text_color="*neutral_900",
+        block_title_text_color_dark="*neutral_100",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_text_color="white",
+        button_cancel_background_fill="#b91c1c",
+        button_cancel_background_fill_hover="#991b1b",
+        button_cancel_background_fill_dark="#b91c1c",
+        button_cancel_background_fill_hover_dark="#991b1b",
+        button_cancel_text_color="white",
+        button_cancel_text_color_dark="white",
+    )
+
+
+def stylesheet() -> str:
+    """The studio's own styles.
+
+    Returns:
+        CSS.
+    """
+    return (resources.files("veneer.web") / "style.css").read_text("utf-8")
+
+
+def _clock(chosen: gr.SelectData) -> Any:
+    """Let the tab Train refresh itself while it is looked at, and only then."""
+    return gr.Timer(active=chosen.value == "Train")
+
+
+def _head(studio: Studio) -> str:
+    place = markup.escaped(studio.workspace.root)
+    return f'<header class="v-head"><h1>Veneer studio</h1><p>Workspace {place}</p></header>'
+
+
+@contextlib.contextmanager
+def _uploads_inside(workspace: Workspace) -> Iterator[None]:
+    """Uploads land in the workspace, not in a temporary folder that other users of the machine see."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.private / "uploads")
+    try:
+        yield
+    finally:
+        os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)

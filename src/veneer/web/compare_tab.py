@@ -1,0 +1,244 @@
+"""The tab Compare: base against tuned with a slider, one's own prompts, checkpoints, report, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from veneer.errors import RunError, VeneerError
+from veneer.events import OnEvent
+from veneer.web import dashboard, markup, trial
+from veneer.web.background import Outcome, watched
+from veneer.web.engine import gr
+from veneer.web.messages import guarded
+from veneer.web.pictures_beside import Beside, find_beside, grid, slider
+from veneer.web.studio import Studio
+from veneer.web.verdict_view import report_frame, verdict_html
+
+TOO_MANY_ROWS = 12
+
+
+@dataclass(frozen=True)
+class CompareTab:
+    """The tab's parts.
+
+    Attributes:
+        run: Which run.
+        verdict: Verdict and measures.
+        pair: Which pictures are beside each other.
+        beside: They.
+        prompts: One's own prompts.
+        rows: Checkpoints of the grid.
+        files: Buttons that download the LoRA and the report.
+        message: What the last button said.
+    """
+
+    run: Any
+    verdict: Any
+    pair: Any
+    beside: Any
+    prompts: Any
+    rows: Any
+    files: tuple[Any, Any, Any]
+    message: Any
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What changes with the run."""
+        return [self.verdict, self.pair, self.beside, self.prompts, self.rows, *self.files]
+
+
+def build(studio: Studio) -> CompareTab:
+    """Lay out the tab.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Its parts.
+    """
+    run = gr.Dropdown([], label="Run", elem_id="compare-run")
+    with gr.Row():
+        with gr.Column(min_width=300):
+            pair = gr.Dropdown([], label="Prompt and seed", elem_id="compare-pair")
+            beside = gr.HTML(elem_id="compare-beside")
+        with gr.Column(min_width=300):
+            verdict = gr.HTML(elem_id="compare-verdict")
+            with gr.Row():
+                names = ("LoRA (diffusers)", "LoRA (A1111, ComfyUI)", "Report")
+                files = [
+                    gr.DownloadButton(name, elem_id=f"compare-file-{n}", interactive=False)
+                    for n, name in enumerate(names)
+                ]
+    with gr.Accordion("Prompts and seeds of your own", open=True):
+        prompts = gr.Textbox(label="Prompts, one a line", lines=2, max_lines=8, elem_id="compare-prompts")
+        with gr.Row():
+            seeds = gr.Textbox("0, 1", label="Seeds", max_lines=1, elem_id="compare-seeds")
+            scale = gr.Slider(
+                0, 2, 1, step=0.05, label="Strength of the LoRA (0 is the base)", elem_id="compare-scale"
+            )
+            steps = gr.Textbox(
+                label="Steps", max_lines=1, elem_id="compare-steps", placeholder="the recipe's"
+            )
+        draw = gr.Button("Draw base and tuned", variant="primary", elem_id="compare-draw")
+    with gr.Accordion("Checkpoints side by side", open=False):
+        rows = gr.CheckboxGroup([], label="Checkpoints", elem_id="compare-rows")
+        across = gr.Button("Draw the grid (first prompt, all seeds)", elem_id="compare-grid")
+        table = gr.HTML(elem_id="compare-table")
+    message = gr.HTML(elem_id="compare-message")
+    with gr.Accordion("Report", open=False):
+        show = gr.Button("Show the report", elem_id="compare-show")
+        report = gr.HTML(elem_id="compare-report")
+    tab = CompareTab(run, verdict, pair, beside, prompts, rows, (files[0], files[1], files[2]), message)
+    asked = [run, prompts, seeds, scale, steps]
+    pair.input(
+        guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside], show_progress="hidden"
+    )
+    draw.click(partial(_draw, studio), asked, [pair, beside, message])
+    across.click(partial(_grid, studio), [*asked, rows], [table, message])
+    show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
+    return tab
+
+
+def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
+    """Fill the tab when it is opened or another run is chosen.
+
+    Args:
+        studio: The studio.
+        tab: Its parts.
+        moments: Events that fill it.
+    """
+    fails = (gr.skip(),) * len(tab.outputs)
+
+    def fill(run: str | None) -> tuple[Any, ...]:
+        names = studio.workspace.run_names()
+        run = run if run in names else next(iter(names), None)
+        return gr.update(choices=names, value=run), *_shown(studio, run), ""
+
+    for moment in moments:
+        moment(
+            guarded(fill, (gr.skip(), *fails)),
+            [tab.run],
+            [tab.run, *tab.outputs, tab.message],
+            show_progress="hidden",
+        )
+    tab.run.input(
+        guarded(lambda n: (*_shown(studio, n), ""), fails),
+        [tab.run],
+        [*tab.outputs, tab.message],
+        show_progress="hidden",
+    )
+
+
+def _shown(studio: Studio, run: str | None) -> tuple[Any, ...]:
+    if not run:
+        text = markup.empty(
+            "Nothing to compare yet", "A run ends with pictures of base and tuned. Start one first."
+        )
+        nothing = gr.update(choices=[], value=None)
+        return (
+            text,
+            nothing,
+            "",
+            gr.skip(),
+            gr.update(choices=[], value=[]),
+            *[gr.update(interactive=False)] * 3,
+        )
+    folder = studio.workspace.run(run)
+    pairs = _pairs(studio, run)
+    first = pairs[0] if pairs else None
+    steps = trial.checkpoints(folder)
+    try:
+        own = "\n".join(folder.read_recipe().generate.prompts[:2])
+    except VeneerError:
+        own = ""
+    return (
+        verdict_html(dashboard.metrics(folder.metrics_json)),
+        gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=first.key if first else None),
+        slider(first)
+        if first
+        else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
+        own,
+        gr.update(choices=steps, value=steps[-4:]),
+        *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.report / "index.html")],
+    )
+
+
+def _pairs(studio: Studio, run: str) -> list[Beside]:
+    folder = studio.workspace.run(run)
+    pairs = find_beside(folder.samples / "base", folder.samples / "tuned", folder.samples / "prompts.json")
+    drawn = studio.workspace.private / "drawn" / run
+    for tuned in sorted(drawn.glob("*/tuned-*"), key=lambda path: -path.stat().st_mtime):
+        note = f" · strength {tuned.name.removeprefix('tuned-')} (yours)"
+        pairs = [*find_beside(tuned.parent / "base", tuned, tuned / "prompts.json", note), *pairs]
+    return pairs
+
+
+def _beside(studio: Studio, run: str, key: str | None) -> str:
+    for pair in _pairs(studio, run):
+        if pair.key == key:
+            return slider(pair)
+    raise RunError("the pictures are gone", where=run, todo="Draw them again")
+
+
+def _file(path: Path) -> Any:
+    return gr.update(value=str(path) if path.is_file() else None, interactive=path.is_file())
+
+
+def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, Any, str]]:
+    def work(on_event: OnEvent) -> list[str]:
+        folder = _with_lora(studio, run)
+        recipe = folder.read_recipe()
+        asked = trial.read_trial(recipe, *asked_for)
+        out = trial.place(studio, folder.name, asked)
+        with studio.at_work():
+            trial.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            trial.draw(folder, asked, folder.lora_file, out / trial.tuned_folder(asked), on_event)
+        return trial.command(recipe, asked, folder.name, "drawn")
+
+    outcome = Outcome()
+    for told in watched(work, outcome):
+        yield gr.skip(), gr.skip(), told
+    if outcome.error is not None:
+        yield gr.skip(), gr.skip(), outcome.message("")
+        return
+    pairs = _pairs(studio, run or "")
+    choices = gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=pairs[0].key)
+    yield choices, slider(pairs[0]), outcome.message("Drawn: see above.") + markup.command(outcome.result)
+
+
+def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, str]]:
+    prompts, seeds, scale, steps, rows = asked_for
+
+    def work(on_event: OnEvent) -> str:
+        folder = _with_lora(studio, run)
+        asked = trial.read_trial(
+            folder.read_recipe(), prompts.strip().partition("\n")[0], seeds, scale, steps
+        )
+        if not rows or len(rows) > TOO_MANY_ROWS:
+            raise VeneerError(f"{len(rows)} checkpoints are chosen", todo=f"Choose 1 to {TOO_MANY_ROWS}")
+        out = trial.place(studio, folder.name, asked)
+        names = [f"000-{seed}.png" for seed in asked.seeds]
+        with studio.at_work():
+            trial.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            drawn = [("base", [out / "base" / name for name in names])]
+            for row in sorted(rows):
+                lora = trial.checkpoint_lora(folder, row, out.parent / "checkpoints")
+                trial.draw(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
+                drawn.append((row, [out / f"{row}-{asked.scale:g}" / name for name in names]))
+        return grid("Checkpoint", [f"seed {seed}" for seed in asked.seeds], drawn)
+
+    outcome = Outcome()
+    for told in watched(work, outcome):
+        yield gr.skip(), told
+    yield (outcome.result or gr.skip()), outcome.message("The grid is drawn.")
+
+
+def _with_lora(studio: Studio, run: str | None) -> Any:
+    folder = studio.workspace.run(run or "")
+    if not folder.lora_file.is_file():
+        raise RunError("this run has no LoRA yet", where=folder.name, todo="Wait for its end, or resume it")
+    return folder

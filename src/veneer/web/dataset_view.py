@@ -1,0 +1,140 @@
+"""What the tab Data set shows of a data set: facts, filters, and a page of pictures with their captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from veneer.web import gallery, markup
+from veneer.web.engine import gr
+from veneer.web.studio import Studio
+
+
+@dataclass(frozen=True)
+class Cards:
+    """A page of pictures.
+
+    Attributes:
+        boxes: What holds each.
+        pictures: The pictures.
+        texts: Their captions.
+        ticks: Whether each is chosen.
+        names: State: their file names.
+        empty: What is said where there is no picture.
+    """
+
+    boxes: list[Any]
+    pictures: list[Any]
+    texts: list[Any]
+    ticks: list[Any]
+    names: Any
+    empty: Any
+
+
+@dataclass(frozen=True)
+class Views:
+    """Everything that is redrawn when a data set changes.
+
+    Attributes:
+        facts: Counts, sizes, buckets.
+        show: The filter.
+        page: The page's number.
+        cards: The pictures.
+    """
+
+    COUNTED: ClassVar[range] = range(5 + 4 * gallery.PAGE)
+    """One for each output."""
+
+    facts: Any
+    show: Any
+    page: Any
+    cards: Cards
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Parts in the order in which `render` gives their updates."""
+        cards = self.cards
+        return [
+            self.facts, self.show, self.page, cards.names, cards.empty,
+            *cards.boxes, *cards.pictures, *cards.texts, *cards.ticks,
+        ]  # fmt: skip
+
+
+def build_cards() -> Cards:
+    """Lay out a page of pictures, all of them hidden.
+
+    Returns:
+        Its parts.
+    """
+    cards = Cards([], [], [], [], gr.State([]), gr.HTML(elem_id="dataset-empty"))
+    with gr.Row(elem_id="dataset-cards"):
+        for number in range(gallery.PAGE):
+            with gr.Column(min_width=200, visible=False, elem_classes="v-card") as box:
+                cards.pictures.append(gr.HTML(elem_id=f"card-{number}"))
+                cards.texts.append(
+                    gr.Textbox(
+                        label="Caption", lines=2, max_lines=4, elem_id=f"caption-{number}", interactive=True
+                    )
+                )
+                cards.ticks.append(gr.Checkbox(label="Choose", elem_id=f"tick-{number}", interactive=True))
+            cards.boxes.append(box)
+    return cards
+
+
+def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
+    """Updates of everything that shows a data set.
+
+    Args:
+        studio: The studio.
+        name: Name of the data set; None where there is none.
+        show: The filter.
+        page: Number of the page, from 1; out of range is put right.
+
+    Returns:
+        One update for each of `Views.outputs`.
+
+    Raises:
+        DatasetError: If the data set cannot be read.
+    """
+    folder = studio.workspace.dataset(name) if name else None
+    if folder is None or not folder.is_dir():
+        text = markup.empty(
+            "No pictures yet", "Drop some above, or write a source such as bing:QUERY, then press Collect."
+        )
+        return ["", gr.update(choices=[gallery.ALL], value=gallery.ALL), 1, [], text, *_hidden(0)]
+    pictures = gallery.read_gallery(folder)
+    filters = pictures.filters()
+    show = show if show in {value for _, value in filters} else gallery.ALL
+    shown = pictures.shown(show)
+    pages = max(1, -(-len(shown) // gallery.PAGE))
+    page = min(max(1, page), pages)
+    cards = shown[(page - 1) * gallery.PAGE : page * gallery.PAGE]
+    cache = studio.workspace.private / "thumbnails"
+    updates = _card_updates(cards, cache, rejected=show == gallery.REJECTED)
+    gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
+    empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
+    return [
+        gallery.facts(folder, pictures, 512),
+        gr.update(choices=filters, value=show),
+        gr.update(value=page, label=f"Page (of {pages})", maximum=pages),
+        [card.name for card in cards],
+        empty,
+        *updates,
+    ]
+
+
+def _card_updates(cards: list[gallery.Card], cache: Any, *, rejected: bool) -> list[Any]:
+    rest = gallery.PAGE - len(cards)
+    texts = [gr.update(value=card.caption, interactive=not rejected) for card in cards]
+    ticks = [gr.update(value=False, interactive=not rejected or card.can_return) for card in cards]
+    return [
+        *([gr.update(visible=True)] * len(cards) + [gr.update(visible=False)] * rest),
+        *([gallery.card_html(card, cache) for card in cards] + [""] * rest),
+        *(texts + [""] * rest),
+        *(ticks + [False] * rest),
+    ]
+
+
+def _hidden(shown: int) -> list[Any]:
+    rest = gallery.PAGE - shown
+    return [*[gr.update(visible=False)] * rest, *[""] * rest, *[""] * rest, *[False] * rest]

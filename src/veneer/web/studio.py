@@ -1,0 +1,87 @@
+"""What every tab is given: the workspace and the jobs in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from veneer.errors import VeneerError
+from veneer.web.jobs import Job, JobBook
+from veneer.web.workspace import Workspace, checked_name
+
+DEMO = "pocket-8bit"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A studio at work.
+
+    Attributes:
+        workspace: Its folder.
+        jobs: The runs that it started.
+        hands: Held while a data set is changed.
+    """
+
+    workspace: Workspace
+    jobs: JobBook
+    hands: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Change data sets one at a time.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            VeneerError: If the studio is changing one already.
+        """
+        if not self.hands.acquire(timeout=1.0):
+            raise VeneerError("the studio is still at work on a data set", todo="Wait until that is done")
+        try:
+            yield
+        finally:
+            self.hands.release()
+
+    def start(self, recipe: str, name: str) -> Job:
+        """Put a recipe's run into the queue; a run of this name goes on where it stopped.
+
+        Args:
+            recipe: Name of a saved or bundled recipe.
+            name: Name of the run.
+
+        Returns:
+            The job.
+
+        Raises:
+            VeneerError: If a name cannot be used, or the run is in the queue already.
+        """
+        name = checked_name(name, "run")
+        return self.jobs.ask(name, self.workspace.recipe(recipe), f"runs/{name}")
+
+    def resume(self, name: str) -> Job:
+        """Go on with a run, by the recipe in its folder.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The job.
+
+        Raises:
+            VeneerError: If there is no such run, or it is in the queue already.
+        """
+        folder = self.workspace.run(name)
+        if folder.recipe_toml.is_file():
+            folder.read_recipe()
+            return self.jobs.ask(name, f"runs/{name}/recipe.toml", f"runs/{name}")
+        job = self.jobs.job(name)
+        return self.jobs.ask(name, job.recipe if job else self.workspace.recipe(name), f"runs/{name}")
+
+    def run_names(self) -> list[str]:
+        """Names of all runs, those in the queue first."""
+        queued = [job.name for job in self.jobs.jobs() if self.jobs.state(job.name) in {"running", "waiting"}]
+        known = [job.name for job in reversed(self.jobs.jobs())]
+        return list(dict.fromkeys([*queued, *self.workspace.run_names(), *known]))

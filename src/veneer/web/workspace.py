@@ -1,0 +1,248 @@
+"""The studio's folder on disk: data sets, recipes and runs, and nothing outside of it.
+
+::
+
+    WORKSPACE/datasets/NAME/     data sets made or opened in the studio
+    WORKSPACE/recipes/NAME.toml  recipes saved in the studio
+    WORKSPACE/runs/NAME/         runs
+    WORKSPACE/.studio/           thumbnails, jobs, uploads, pictures drawn to try things out
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from veneer.errors import VeneerError
+from veneer.recipe import bundled_names
+from veneer.rundir import RunDir, write_text
+
+_NAME = re.compile(r"[^\W_][\w.-]*")
+_RESERVED = frozenset({"con", "prn", "aux", "nul"})
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The studio's folder.
+
+    Attributes:
+        root: The folder, absolute.
+    """
+
+    root: Path
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of the data sets."""
+        return self.root / "datasets"
+
+    @property
+    def recipes(self) -> Path:
+        """Folder of the saved recipes."""
+        return self.root / "recipes"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs."""
+        return self.root / "runs"
+
+    @property
+    def private(self) -> Path:
+        """What the studio keeps for itself; may be deleted while it is closed."""
+        return self.root / ".studio"
+
+    def create(self) -> None:
+        """Make the folders."""
+        for folder in (self.datasets, self.recipes, self.runs, self.private):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def dataset(self, name: str) -> Path:
+        """Folder of a data set.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The folder, whether it exists or not.
+
+        Raises:
+            VeneerError: If the name would lead out of the workspace.
+        """
+        return self.datasets / checked_name(name, "data set")
+
+    def run(self, name: str) -> RunDir:
+        """Folder of a run.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The run folder, whether it exists or not.
+
+        Raises:
+            VeneerError: If the name would lead out of the workspace.
+        """
+        return RunDir(self.runs / checked_name(name, "run"))
+
+    def inside(self, text: str) -> Path:
+        """A path that the user wrote, refused where it leads out of the workspace.
+
+        Args:
+            text: Absolute, or relative to the workspace.
+
+        Returns:
+            The path with every link resolved.
+
+        Raises:
+            VeneerError: If it lies outside.
+        """
+        if "\0" in text:
+            raise VeneerError("not a path", where=text.replace("\0", "?"), todo="Write the name of a folder")
+        path = (self.root / Path(text).expanduser()).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise VeneerError(
+                "the path is outside the workspace",
+                where=text,
+                todo=f"Copy the files to {self.root}, or drop them on the page",
+            )
+        return path
+
+    def spelled(self, path: Path) -> str:
+        """How a path is written in a command that is given in the workspace.
+
+        Args:
+            path: A path inside.
+
+        Returns:
+            It, relative to the workspace, with forward slashes.
+        """
+        return path.relative_to(self.root).as_posix()
+
+    def dataset_names(self) -> list[str]:
+        """Names of the data sets, sorted."""
+        return _folders(self.datasets)
+
+    def run_names(self) -> list[str]:
+        """Names of the runs, the newest first."""
+        names = [name for name in _folders(self.runs) if (self.runs / name / "recipe.toml").is_file()]
+        return sorted(names, key=lambda name: -(self.runs / name / "recipe.toml").stat().st_mtime)
+
+    def recipe_names(self) -> list[str]:
+        """Names of the saved recipes, then of the bundled ones."""
+        saved = sorted(path.stem for path in self.recipes.glob("*.toml"))
+        return [*saved, *(name for name in bundled_names() if name not in saved)]
+
+    def recipe(self, name: str) -> str:
+        """What `veneer run` is given for a recipe.
+
+        Args:
+            name: A saved or bundled name.
+
+        Returns:
+            The saved file, relative to the workspace, or the bundled name.
+
+        Raises:
+            VeneerError: If there is no such recipe.
+        """
+        path = self.recipes / f"{checked_name(name, 'recipe')}.toml"
+        if path.is_file():
+            return self.spelled(path)
+        if name in bundled_names():
+            return name
+        raise VeneerError("no such recipe", where=name, todo="Save it first, on the tab Recipe")
+
+    def save_recipe(self, name: str, text: str) -> Path:
+        """Save a recipe.
+
+        Args:
+            name: Its name.
+            text: TOML.
+
+        Returns:
+            The file.
+
+        Raises:
+            VeneerError: If the name cannot be used, or is a bundled recipe's.
+        """
+        if name in bundled_names():
+            raise VeneerError("a bundled recipe has this name", where=name, todo="Choose another name")
+        path = self.recipes / f"{checked_name(name, 'recipe')}.toml"
+        write_text(path, text)
+        return path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second studio out.
+
+        Yields:
+            Nothing; the workspace is this process's inside the block.
+
+        Raises:
+            VeneerError: If another studio has it.
+        """
+        self.create()
+        try:
+            lock = filelock.FileLock(self.private / "lock").acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise VeneerError(
+                "another studio works on this workspace",
+                where=str(self.root),
+                todo="Use its page, stop it, or choose another folder with --workspace",
+            ) from error
+        with lock:
+            yield
+
+
+def checked_name(name: str, kind: str) -> str:
+    """Check a name that becomes a folder or file of the workspace.
+
+    Args:
+        name: What the user wrote.
+        kind: What it names, for the message.
+
+    Returns:
+        The name without spaces around it.
+
+    Raises:
+        VeneerError: If it is empty, too long, or holds anything but letters, digits, ``.``, ``-`` and ``_``.
+    """
+    name = unicodedata.normalize("NFC", name or "").strip()
+    if not name:
+        raise VeneerError(f"the {kind} has no name", todo="Write or choose one")
+    if not _NAME.fullmatch(name) or ".." in name or len(name) > 80 or name.lower() in _RESERVED:
+        raise VeneerError(
+            f"the name of a {kind} cannot be used",
+            where=name[:80],
+            todo="Use letters, digits, dots, dashes and underscores; begin with a letter or digit",
+        )
+    return name
+
+
+def free_name(wish: str, taken: list[str]) -> str:
+    """A name that is not taken.
+
+    Args:
+        wish: The name wanted.
+        taken: Names in use.
+
+    Returns:
+        The wish, or the wish with the first free number.
+    """
+    if wish not in taken:
+        return wish
+    number = 2
+    while f"{wish}-{number}" in taken:
+        number += 1
+    return f"{wish}-{number}"
+
+
+def _folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
