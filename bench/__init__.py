@@ -1,0 +1,1 @@
+"""Benchmarks: programs that write documents into bench/results."""

@@ -1,0 +1,183 @@
+"""Pictures and measures of the ruler: styles that the pocket base never saw, of which the truth is known.
+
+Drawings come from the packages that `pocket` pins; the judge that compares pictures with the truth was
+trained on real drawings only and is no part of the base.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pocket.draw import draw_plain
+from pocket.evaluate import for_judge
+from pocket.judge import STYLES as JUDGED
+from pocket.judge import load_judge
+from pocket.pixelate import pixelate_array
+from pocket.sources import source_named
+from pocket.subjects import Subject, find_icon, load_subjects, with_article
+from veneer.dataset import Dataset, Item
+
+NUM_SUBJECTS = 48
+NUM_TO_CHOOSE = 16
+TRAINED_WORDS = ("soft", "flat", "bold", "shaded", "simple")
+"""Style words of the base's own training captions: the best of them is the base's best prompt."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style that the base never saw.
+
+    Attributes:
+        name: Short name.
+        source: Drawing set that it is made from.
+        word: Word that calls it in captions and prompts.
+        judged: Name by which the judge knows it.
+        num_blocks: Blocks across, for a pixelation; 0 for the drawings themselves.
+    """
+
+    name: Literal["openmoji", "fluent-3d", "pixel-16", "pixel-32"]
+    source: str
+    word: str
+    judged: str
+    num_blocks: int = 0
+
+
+STYLES = (
+    Style("openmoji", "openmoji", "outlined", "openmoji"),
+    Style("fluent-3d", "fluent-emoji", "3d", "fluent-emoji"),
+    Style("pixel-16", "noto", "8-bit", "pixel", 16),
+    Style("pixel-32", "twemoji", "mosaic", "pixel", 32),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt and what is asked, for one style.
+
+    Attributes:
+        style: The style.
+        learnt: Subjects whose pictures are trained on.
+        asked: Other subjects, drawn after training and compared with the true pictures.
+        side_px: Side of the pictures.
+    """
+
+    style: Style
+    learnt: tuple[Subject, ...]
+    asked: tuple[Subject, ...]
+    side_px: int
+
+    def prompts(self, word: str, subjects: Sequence[Subject]) -> list[str]:
+        """Ask for subjects in a style.
+
+        Args:
+            word: The style's word; empty for none.
+            subjects: What to show.
+
+        Returns:
+            One prompt for each.
+        """
+        start = f"a {word} illustration of" if word else "an illustration of"
+        return [f"{start} {with_article(subject.phrase)}" for subject in subjects]
+
+    def true_pictures(self, subjects: Sequence[Subject]) -> np.ndarray:
+        """Draw subjects as the style really shows them.
+
+        Args:
+            subjects: What to show.
+
+        Returns:
+            Pictures, (N, side, side, 3) uint8.
+        """
+        source, blocks = source_named(self.style.source), self.style.num_blocks
+        plain = [draw_plain(subject, source, self.side_px) for subject in subjects]
+        return np.stack([pixelate_array(one, blocks) if blocks else one for one in plain])
+
+
+def build_task(style: Style, seed: int, side_px: int, num_subjects: int = NUM_SUBJECTS) -> Task:
+    """Choose subjects: the asked ones are always the same, the learnt ones depend on the seed.
+
+    Args:
+        style: The style.
+        seed: Seed of the choice.
+        side_px: Side of the pictures.
+        num_subjects: Pictures to learn from, and subjects to ask for.
+
+    Returns:
+        The task; no subject is on both sides.
+    """
+    source = source_named(style.source)
+    known = [subject for subject in load_subjects() if find_icon(subject, source)]
+    asked = [subject for subject in known if subject.role == "evaluation"][:num_subjects]
+    others = [subject for subject in known if subject.role != "evaluation"]
+    learnt = random.Random(f"ruler {style.name} {seed}").sample(others, num_subjects)
+    return Task(style, tuple(learnt), tuple(asked), side_px)
+
+
+def write_dataset(task: Task, folder: Path) -> Path:
+    """Write the learnt pictures as a Hugging Face image folder.
+
+    Args:
+        task: The task.
+        folder: Where it goes.
+
+    Returns:
+        The folder.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    captions = task.prompts(task.style.word, task.learnt)
+    items = []
+    pictures = task.true_pictures(task.learnt)
+    for number, (pixels, caption) in enumerate(zip(pictures, captions, strict=True)):
+        name = f"images/{number:03d}.png"
+        Image.fromarray(pixels).save(folder / name)
+        items.append(Item(name, caption))
+    Dataset(folder).write_metadata(items)
+    return folder
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge says of N pictures against N true ones.
+
+    Attributes:
+        similarity: Cosine similarity to the true picture, shape (N,).
+        is_first: Whether the true picture is the nearest of all N, shape (N,).
+        style: Log odds of the style against all others, shape (N,).
+        is_styled: Whether the style is the most probable one, shape (N,).
+    """
+
+    similarity: np.ndarray
+    is_first: np.ndarray
+    style: np.ndarray
+    is_styled: np.ndarray
+
+
+@torch.no_grad()
+def judge_pictures(drawn: np.ndarray, true: np.ndarray, style: Style) -> Judged:
+    """Hold drawn pictures against the truth.
+
+    Args:
+        drawn: Pictures, (N, side, side, 3) uint8.
+        true: The true pictures of the same subjects, in the same order.
+        style: The style asked for.
+
+    Returns:
+        What the judge says.
+    """
+    judge = load_judge()
+    features, _, named = judge(for_judge(drawn))
+    gallery, _, _ = judge(for_judge(true))
+    similarity = (features @ gallery.T).double().numpy()
+    own = np.arange(len(drawn))
+    asked = JUDGED.index(style.judged)
+    odds = torch.logit(named.double().softmax(1)[:, asked], eps=1e-9).numpy()
+    is_styled = named.argmax(1).numpy() == asked
+    return Judged(similarity.diagonal().copy(), similarity.argmax(1) == own, odds, is_styled)
