@@ -1,0 +1,180 @@
+"""The recipe of the bundled base: names, captions, drawing, resuming, folding."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pocket import sources, subjects, training
+from pocket.config import CPU
+from pocket.draw import COLOURS, choose_scene
+from pocket.judge import STYLES, Judge
+from pocket.muon import muon, orthogonalised
+from pocket.pixelate import pixelate_array
+from pocket.sources import SOURCES, TRAINED, normalised, source_named
+from pocket.subjects import Scene, load_subjects, noun_phrase, with_article, with_role, write_caption
+from pocket.tokenizer import learn_tokenizer
+from pocket.train_captioner import make_caption_tokenizer
+from pocket.train_unet import build_scheduler, choose_captions
+from pocket.train_vae import build_vae, channel_moments, fold_latent_scale
+
+
+@pytest.mark.parametrize("name", ["red-apple", "Red Apple", "redapple", "red_apple"])
+def test_names_are_alike_in_all_sets(name: str) -> None:
+    assert normalised(name) == "redapple"
+
+
+def test_subject_list_is_the_one_promised() -> None:
+    names = [subject.name for subject in load_subjects()]
+    assert len(names) == len(set(names)) and 250 <= len(names) <= 400
+    assert len(with_role("evaluation")) >= 100
+    assert 48 <= len(with_role("demo")) <= 64
+    assert all(
+        subject.head in [*subject.phrase.replace("-", " ").split(), subject.phrase]
+        for subject in load_subjects()
+    )
+
+
+def test_styles_to_learn_later_are_kept_out() -> None:
+    trained = {source.name for source in TRAINED}
+    assert trained.isdisjoint({"openmoji", "fluent-emoji"})
+    assert "pixel" in STYLES and "pixel" not in {source.style for source in TRAINED}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("ant", "an ant"), ("cat", "a cat"), ("unicorn", "a unicorn"), ("orange fruit", "an orange fruit")],
+)
+def test_article(words: str, expected: str) -> None:
+    assert with_article(words) == expected
+
+
+def test_caption_says_what_is_shown() -> None:
+    apple = next(subject for subject in load_subjects() if subject.name == "red-apple")
+    scene = Scene("light blue", "small", "left")
+    assert noun_phrase(apple, scene) == "a small red apple on the left"
+    for seed in range(20):
+        caption = write_caption(apple, scene, "flat", random.Random(seed))
+        assert "small red apple on the left" in caption and "flat" in caption
+        assert caption.endswith("on a light blue background")
+
+
+def test_unstyled_caption_names_no_style() -> None:
+    apple = load_subjects()[0]
+    words = {source.style for source in SOURCES}
+    for seed in range(20):
+        assert words.isdisjoint(
+            write_caption(apple, Scene(), None, random.Random(seed)).replace(",", "").split()
+        )
+
+
+def test_scene_is_a_function_of_its_arguments() -> None:
+    subject, source = load_subjects()[5], source_named("noto")
+    scenes = [choose_scene(subject, source, variant) for variant in range(50)]
+    assert scenes == [choose_scene(subject, source, variant) for variant in range(50)]
+    assert scenes[0] == Scene()
+    assert {scene.background for scene in scenes} <= set(COLOURS)
+    assert all(scene.size == "small" for scene in scenes if scene.place)
+
+
+def test_missing_npm_names_package_and_command(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    with pytest.raises(sources.RecipeError, match=r"npm is missing.*@iconify-json/noto.*npm pack"):
+        sources.fetch_sources()
+
+
+def test_missing_drawings_name_the_command(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
+    sources.load_icons.cache_clear()
+    with pytest.raises(sources.RecipeError, match="python -m pocket fetch"):
+        subjects.find_icon(load_subjects()[0], source_named("noto"))
+
+
+def test_pixelated_picture_has_blocks_and_few_colours() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    blocks = pixelate_array(pixels, 16).reshape(16, 4, 16, 4, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    assert len(np.unique(blocks.reshape(-1, 3), axis=0)) <= 16
+
+
+def test_tokenizer_reads_like_clip() -> None:
+    tokenizer = learn_tokenizer(["a red apple on a blue background"] * 3, 100)
+    ids = tokenizer("a red apple").input_ids
+    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id == len(tokenizer) - 1
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == "a red apple"
+    assert tokenizer.model_max_length == 77
+
+
+def test_caption_tokenizer_knows_every_word() -> None:
+    tokenizer = make_caption_tokenizer()
+    for subject in load_subjects():
+        assert tokenizer.unk_token_id not in tokenizer(with_article(subject.phrase)).input_ids
+
+
+def test_fold_keeps_pictures_and_scales_latents() -> None:
+    torch.manual_seed(0)
+    vae = build_vae(CPU).eval()
+    pictures = torch.rand(4, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        before = vae.encode(pictures).latent_dist
+        rebuilt = vae.decode(before.mean).sample
+        mean, std = channel_moments(before.mean)
+        fold_latent_scale(vae, mean, std)
+        after = vae.encode(pictures).latent_dist
+    torch.testing.assert_close(vae.decode(after.mean).sample, rebuilt, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.std, before.std / std.view(1, -1, 1, 1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(channel_moments(after.mean)[1], torch.ones(4), atol=1e-4, rtol=1e-4)
+    assert channel_moments(after.mean)[0].abs().max() < 1e-4
+
+
+def test_scheduler_never_clips() -> None:
+    assert build_scheduler().config.clip_sample is False
+
+
+def test_captions_are_dropped_at_times() -> None:
+    rows = torch.tensor([[1, 2, 3]]).repeat(4000, 1)
+    chosen = choose_captions(rows, torch.Generator().manual_seed(0))
+    shares = torch.bincount(chosen, minlength=4) / len(chosen)
+    assert abs(shares[0] - 0.1) < 0.02 and abs(shares[3] - 0.18) < 0.02
+
+
+def test_orthogonalised_matrix_has_even_singular_values() -> None:
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(24, 60)).float())
+    assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_judge_shapes() -> None:
+    features, named, styled = Judge(7)(torch.zeros(2, 3, 64, 64))
+    assert features.shape == (2, 192) and named.shape == (2, 7) and styled.shape == (2, len(STYLES))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resumed_training_equals_uninterrupted(tmp_path, optimizer: str) -> None:
+    whole = _train_tiny(tmp_path / "whole", [6], optimizer)
+    halves = _train_tiny(tmp_path / "halves", [3, 6], optimizer)
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def _train_tiny(folder, stops: list[int], optimizer: str) -> dict[str, Tensor]:
+    for stop in stops:
+        weights = _train_until(folder, stop, optimizer)
+    return weights
+
+
+def _train_until(folder, stop: int, optimizer: str) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4))
+    rule = muon(model) if optimizer == "muon" else training.adamw(list(model.parameters()))
+    trainee = training.Trainee(folder, model, rule, 0.9)
+
+    def step_loss(step: int) -> Tensor:
+        inputs = torch.randn(16, 4, generator=training.step_generator("test", step))
+        return (model(inputs) - inputs).square().mean()
+
+    rate = training.planned_rate(1e-2, 2, training.Budget())
+    training.train(trainee, step_loss, rate, training.Budget(stop), batch=16)
+    ours, averaged = model.state_dict(), trainee.ema.state_dict()
+    return {f"model.{k}": v for k, v in ours.items()} | {f"ema.{k}": v for k, v in averaged.items()}

@@ -1,0 +1,209 @@
+import json
+
+import pytest
+
+from tiny import tiny_pictures
+from veneer.captions import work as captionwork
+from veneer.captions.captioner import AGAIN, FIRST, Captioner, load_captioner
+from veneer.config import CaptionTable
+from veneer.dataset import Dataset, Item
+from veneer.errors import CaptionerError, DatasetError
+from veneer.stages.caption import caption
+from veneer.stages.collect import collect
+
+
+class Scripted:
+    """A captioner that says what the test wants, by the picture's place in the set."""
+
+    def __init__(self, first, again=None):
+        self.scripts = {FIRST: first, AGAIN: again or first}
+        self.asked = []
+
+    def describe(self, pictures, decoding):
+        texts = self.scripts[decoding]
+        start = sum(n for n, d in self.asked if d is decoding)
+        self.asked.append((len(pictures), decoding))
+        return texts[start : start + len(pictures)]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    folder = tiny_pictures(tmp_path / "source", 6)
+    collect([str(folder)], tmp_path / "set")
+    return Dataset(tmp_path / "set")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    def install(first, again=None):
+        captioner = Scripted(first, again)
+        monkeypatch.setattr(captionwork, "load_captioner", lambda *_: captioner)
+        return captioner
+
+    return install
+
+
+GOOD = ["a red house", "a blue fish", "two green trees", "a boat at sea", "an old man", "one black cat"]
+
+
+def captions(dataset):
+    return [item.caption for item in dataset.items()]
+
+
+def run(dataset, **more):
+    events = []
+    table = CaptionTable(**{"model": "m", **more.pop("table", {})})
+    return caption(dataset.root, table, events.append, **more), [e for e in events if hasattr(e, "code")]
+
+
+def test_a_real_captioner_writes_metadata_that_hugging_face_reads(dataset, blip_folder, tmp_path):
+    import datasets
+
+    result, _ = run(dataset, table={"model": str(blip_folder), "prefix": "picture of"})
+    assert result.generated == 6
+    assert all(text.startswith("picture of ") for text in captions(dataset))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(dataset.root), split="train", cache_dir=str(tmp_path / "c")
+    )
+    assert loaded["caption"] == captions(dataset)
+    again, _ = run(dataset, table={"model": str(blip_folder), "prefix": "picture of"})
+    assert (again.generated, again.kept) == (0, 6)
+
+
+def test_a_batch_gives_what_single_pictures_give(blip_folder, picture_folder):
+    from veneer.data.picture import load_picture
+
+    captioner = load_captioner(str(blip_folder))
+    assert isinstance(captioner, Captioner)
+    pictures = [load_picture(path) for path in sorted(picture_folder.glob("*.png"))[:4]]
+    assert captioner.describe(pictures) == [captioner.describe([picture])[0] for picture in pictures]
+
+
+def test_edited_and_given_captions_are_never_written_over(dataset, script):
+    items = dataset.items()
+    dataset.write_metadata([Item(items[0].file_name, "my own words", {"licence": "CC0"}), *items[1:]])
+    captioner = script(GOOD)
+    run(dataset)
+    assert captioner.asked == [(5, FIRST)]
+    edited = [Item(i.file_name, "edited") if n == 3 else i for n, i in enumerate(dataset.items())]
+    dataset.write_metadata(edited)
+    for overwrite in (False, True):
+        script(["other words", "one", "two", "three", "four"])
+        result, _ = run(dataset, overwrite=overwrite)
+        assert (result.by_person, result.edited) == (2, 1)
+        assert captions(dataset)[0] == "my own words"
+        assert captions(dataset)[3] == "edited"
+    assert captions(dataset)[1] == "other words"
+    assert dataset.items()[0].extra == {"licence": "CC0"}
+    records = [json.loads(line) for line in (dataset.root / "captions.jsonl").read_text().splitlines()]
+    assert [number for number, record in enumerate(records) if record["by"] == "person"] == [0, 3]
+    assert [record["edited"] for record in records] == [False] * 3 + [True] + [False] * 2
+
+
+def test_faults_are_asked_again_once_and_the_better_one_kept(dataset, script):
+    first = ["a bald bald bald man", "araffe in a field", "", *GOOD[3:]]
+    captioner = script(first, ["a bald man", "arafed thing thing thing", ""])
+    result, notices = run(dataset)
+    assert captioner.asked == [(6, FIRST), (3, AGAIN)]
+    assert captions(dataset)[:3] == ["a bald man", "araffe in a field", ""]
+    assert result.asked_again == 3
+    assert result.faults == {"artefact": 1, "empty": 1}
+    assert {notice.code for notice in notices} == {"caption-artefact", "caption-empty"}
+    assert "images/000002.png" in next(n.message for n in notices if n.code == "caption-artefact")
+
+
+def test_captions_that_many_share_are_asked_again(dataset, script):
+    script(["a house"] * 4 + GOOD[4:], ["a red house", "a tall tower", "the houses", "a hut"])
+    result, _ = run(dataset)
+    assert captions(dataset) == ["a red house", "a tall tower", "the houses", "a hut", *GOOD[4:]]
+    assert result.faults == {}
+
+
+def test_an_interrupted_command_goes_on(dataset, script, monkeypatch):
+    monkeypatch.setattr(captionwork, "BATCH_SIZE", 2)
+    captioner = script(GOOD)
+    describe = captioner.describe
+
+    def interrupted(pictures, decoding):
+        if len(captioner.asked) == 2:
+            raise KeyboardInterrupt
+        return describe(pictures, decoding)
+
+    captioner.describe = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset)
+    assert captions(dataset) == [""] * 6
+    captioner = script(GOOD[4:])
+    result, _ = run(dataset)
+    assert (result.generated, result.kept) == (2, 4)
+    assert captions(dataset) == GOOD
+    assert not list(dataset.root.glob(".captions-*"))
+
+
+def test_dry_run_counts_and_writes_nothing(dataset, script):
+    before = {p: p.stat().st_mtime_ns for p in dataset.root.rglob("*")}
+    result, _ = run(dataset, dry_run=True)
+    assert result.summary == "6 of 6 pictures to caption"
+    assert {p: p.stat().st_mtime_ns for p in dataset.root.rglob("*")} == before
+
+
+def test_prune_takes_lines_without_a_picture_out(dataset, script):
+    (dataset.root / "images" / "000002.png").unlink()
+    script(GOOD[:5])
+    with pytest.raises(DatasetError, match="--prune"):
+        run(dataset)
+    result, _ = run(dataset, prune=True)
+    assert (result.pruned, result.pictures) == (1, 5)
+
+
+def test_names_serve_as_captions(dataset):
+    source = dataset.root.parent / "source"
+    for old, new in (("picture-000", "red_house-1"), ("picture-001", "IMG_0001")):
+        (source / f"{old}.png").rename(source / f"{new}.png")
+    collect([str(source)], dataset.root.parent / "named")
+    named = Dataset(dataset.root.parent / "named")
+    result, _ = run(named, table={"model": "none", "trigger": "vnr"})
+    assert "vnr, red house" in captions(named)
+    assert result.generated == 6
+
+
+def test_an_unreadable_picture_is_told_and_the_others_captioned(dataset, script):
+    (dataset.root / "images" / "000003.png").write_bytes(b"broken")
+    script(GOOD)
+    _, notices = run(dataset)
+    assert captions(dataset)[2] == ""
+    assert [c for c in captions(dataset) if c] == GOOD[:5]
+    assert "images/000003.png" in next(n.message for n in notices if n.code == "picture-unreadable")
+
+
+def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
+    import numpy as np
+
+    from veneer.captions.agreement import low_agreement
+
+    class Fake:
+        def image_features(self, pictures):
+            return np.eye(len(pictures))
+
+        def text_features(self, texts):
+            rows = np.eye(len(texts))
+            rows[3] = 0.5
+            rows[3, 3] = 0.1
+            return rows
+
+    folder = tiny_pictures(tmp_path / "p", 12)
+    pairs = [(path.name, "x") for path in sorted(folder.iterdir())]
+    assert low_agreement(Fake(), folder, pairs) == {"picture-003.png"}
+    assert low_agreement(Fake(), folder, pairs[:6]) == frozenset()
+
+
+@pytest.mark.parametrize("name", ["nowhere/at-all", "clip"])
+def test_a_captioner_that_cannot_be_loaded_is_told(dataset, clip_folder, name):
+    with pytest.raises(CaptionerError, match="cannot be loaded"):
+        run(dataset, table={"model": str(clip_folder) if name == "clip" else name})
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DatasetError, match="no pictures"):
+        caption(tmp_path)

@@ -1,0 +1,184 @@
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny import tiny_pictures
+from veneer.data.inspection import inspect_picture
+from veneer.dataset import Dataset, Item
+from veneer.errors import DatasetError, VeneerError
+from veneer.stages.check import check
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six sound pictures, a small copy, a byte-equal copy, a blank and a broken one."""
+    images = tiny_pictures(tmp_path / "images", 6, side_px=128)
+    (tmp_path / "images" / "twin.png").write_bytes((images / "picture-000.png").read_bytes())
+    Image.open(images / "picture-001.png").resize((64, 64)).save(images / "small.jpg")
+    Image.new("RGB", (128, 128), "red").save(images / "uni.png")
+    (images / "broken.png").write_bytes((images / "picture-002.png").read_bytes()[:300])
+    folder = Dataset(tmp_path)
+    folder.write_metadata(
+        [Item(name, f"caption of {name}", {"licence": "CC0"}) for name in folder.picture_names()]
+    )
+    return folder
+
+
+EXPECTED = {
+    "images/broken.png": "broken",
+    "images/small.jpg": "near-duplicate",
+    "images/twin.png": "exact-duplicate",
+    "images/uni.png": "blank",
+}
+
+
+def look(dataset, **more):
+    return check(dataset.root, resolution=64, **more)
+
+
+def test_every_kind_is_found_and_told(dataset):
+    events = []
+    result = check(dataset.root, resolution=100, on_event=events.append)
+    assert {f.file_name: f.flag for f in result.findings if f.flag != "small"} == EXPECTED
+    assert [f.file_name for f in result.findings if f.flag == "small"] == ["images/small.jpg"]
+    written = json.loads(dataset.check_json.read_text())
+    assert written["counts"]["exact-duplicate"] == 1
+    assert len(written["findings"]) == 5
+    assert {row[0] for row in result.table} == {*EXPECTED.values(), "small"}
+    assert {e.code for e in events if hasattr(e, "code")} == {f"check-{flag}" for flag in result.counts}
+
+
+def test_the_contact_sheet_shows_each_flagged_picture_offline(dataset):
+    result = look(dataset)
+    page = result.contact_sheet.read_text("utf-8")
+    for finding in result.findings:
+        assert finding.file_name in page
+        assert finding.reason in html.unescape(page)
+    assert page.count("data:image/jpeg;base64,") == 5  # two copies with their originals, and the blank one
+    assert "not readable" in page
+    assert not re.search(r"(src|href)=\"(https?:)?//", page)
+
+
+def test_apply_moves_with_captions_and_restore_brings_everything_back(dataset):
+    before = dataset.items()
+    result = look(dataset, apply=True)
+    assert result.moved == 4
+    assert len(dataset.items()) == len(before) - 4
+    assert (dataset.root / "rejected" / "twin.png").is_file()
+    assert look(dataset).findings == ()
+    restored = look(dataset, restore=True)
+    assert restored.restored == 4
+    assert dataset.items() == before
+    assert (dataset.rejected / "reasons.jsonl").read_text() == ""
+
+
+def test_apply_acts_on_the_flags_that_are_asked_for(dataset):
+    assert look(dataset, apply=True, flags={"blank"}).moved == 1
+    assert not (dataset.root / "images" / "uni.png").exists()
+
+
+@pytest.mark.parametrize("step", ["reasons", "metadata"])
+def test_an_interrupted_apply_loses_nothing(dataset, monkeypatch, step):
+    before = dataset.items()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    target = "veneer.data.rejection._move" if step == "metadata" else "veneer.dataset.Dataset.write_metadata"
+    monkeypatch.setattr(target, killed)
+    with pytest.raises(KeyboardInterrupt):
+        look(dataset, apply=True)
+    monkeypatch.undo()
+    look(dataset, apply=True)
+    look(dataset, restore=True)
+    assert dataset.items() == before
+
+
+def test_a_second_look_measures_only_what_is_new(dataset, monkeypatch):
+    first = look(dataset)
+    lines = (dataset.root / ".measures.jsonl").read_text().splitlines()
+    assert look(dataset).findings == first.findings
+    assert (dataset.root / ".measures.jsonl").read_text().splitlines() == lines
+    Image.new("RGB", (128, 128), "blue").save(dataset.root / "images" / "uni.png")
+    look(dataset)
+    assert len((dataset.root / ".measures.jsonl").read_text().splitlines()) == len(lines) + 1
+
+
+def test_hugging_face_still_reads_the_folder(dataset, tmp_path):
+    import datasets
+
+    look(dataset, apply=True)
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(dataset.root), split="train", cache_dir=str(tmp_path / ".cache")
+    )
+    assert len(loaded) == 6
+
+
+def test_an_embedder_finds_pictures_far_from_the_query(tmp_path):
+    folder = Dataset(tmp_path)
+    tiny_pictures(tmp_path / "images", 10)
+    entries = [{"file_name": name, "query": "houses"} for name in folder.picture_names()]
+    folder.provenance_jsonl.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    class Fake:
+        name, tokenizer = "fake", object()
+
+        def image_features(self, pictures):
+            rows = np.eye(len(pictures), 12) * 0.9
+            rows[:, 11] = np.linspace(0.30, 0.33, len(pictures))
+            rows[4, 11] = 0.01
+            return rows
+
+        def text_features(self, texts):
+            assert texts == ["houses"]
+            return np.eye(12)[11:]
+
+    result = check(tmp_path, resolution=64, embedder=Fake())
+    assert [(f.file_name, f.flag) for f in result.findings if f.flag == "far-from-query"] == [
+        ("images/picture-004.png", "far-from-query")
+    ]
+
+
+def test_a_real_embedder_is_understood(dataset, clip_folder):
+    from veneer.models.embedder import load_embedder
+
+    result = look(dataset, embedder=load_embedder(str(clip_folder)), query="a red circle")
+    assert not any("query" in note for note in result.notes)
+
+
+def test_a_safety_checker_is_asked_where_there_is_one(dataset, tmp_path_factory):
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("checker")
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
+        patch_size=16, id2label={0: "normal", 1: "nsfw"}, label2id={"normal": 0, "nsfw": 1},
+    )  # fmt: skip
+    model = ViTForImageClassification(config)
+    model.classifier.bias.data = model.classifier.bias.data.new_tensor([0.0, 50.0])
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    result = look(dataset, safety_checker=str(folder))
+    assert result.counts["unsafe"] == 9
+    with pytest.raises(VeneerError, match="safety checker cannot be loaded"):
+        look(dataset, safety_checker=str(dataset.root))
+    assert any("unsafe content" in note for note in look(dataset, safety_checker="none").notes)
+
+
+def test_no_pictures_and_both_wishes_are_errors(dataset, tmp_path):
+    with pytest.raises(DatasetError, match="exclude each other"):
+        look(dataset, apply=True, restore=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="no pictures"):
+        check(tmp_path / "empty")
+    with pytest.raises(DatasetError, match="no such data set"):
+        check(tmp_path / "none")
+
+
+def test_measures_are_those_of_the_file(dataset):
+    seen = inspect_picture(dataset.root / "images" / "small.jpg")
+    assert (seen.width, seen.height) == (64, 64)

@@ -1,0 +1,172 @@
+"""Encoding on the tiny base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training import encoded_run, recipe_for, write_dataset
+from veneer.errors import DatasetError, RunError
+from veneer.events import Event, Notice
+from veneer.models.base import encode_pixels, encode_prompt, load_base, tokenize_prompt
+from veneer.rundir import RunDir
+from veneer.stages import encode as stage
+from veneer.stages.encode import encode
+from veneer.training.cachefile import CacheReader, read_index
+
+
+def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_folder)
+    run = encoded_run(tmp_path, recipe)
+    index, reader = read_index(run.cache), CacheReader(run.cache)
+    base = load_base(str(base_folder))
+    item = next(item for item in index.items if item.split == "train" and item.bucket == (32, 32))
+    with Image.open(run.dataset / item.file_name) as picture:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        scale = 32 / side
+        size = round(picture.width * scale), round(picture.height * scale)
+        resized = picture.resize(size, Image.Resampling.LANCZOS)
+        x, y = (size[0] - 32) // 2, (size[1] - 32) // 2
+        cut = resized.crop((x, y, x + 32, y + 32))
+    values = torch.from_numpy(np.asarray(cut, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        for view, pixels in enumerate((values, values.flip(-1))):
+            mean, std = encode_pixels(base.vae, pixels)
+            tensors = reader.tensors(item.latents)
+            torch.testing.assert_close(tensors["mean"][view], mean[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(tensors["std"][view], std[0], rtol=1e-4, atol=1e-5)
+        for name, caption in ((item.text, item.caption), (index.empty_caption, "")):
+            hidden = encode_prompt(base.text_encoder, tokenize_prompt(base.tokenizer, [caption]))
+            torch.testing.assert_close(reader.text(name), hidden[0], rtol=1e-4, atol=1e-5)
+    assert left >= 0 <= top
+
+
+def test_the_second_run_encodes_nothing(base_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    recipe = recipe_for(base_folder)
+    run = encoded_run(tmp_path, recipe)
+    before = (run.cache / "index.json").read_bytes()
+    monkeypatch.setattr(stage, "encode_pixels", None)
+    monkeypatch.setattr(stage, "encode_prompt", None)
+    again = encode(run, recipe)
+    assert (again.encoded, again.reused) == (0, 12)
+    assert (run.cache / "index.json").read_bytes() == before
+
+
+def test_a_changed_picture_alone_is_encoded_again_and_the_old_file_goes(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(base_folder)
+    run = encoded_run(tmp_path, recipe)
+    path = run.dataset / read_index(run.cache).items[0].file_name
+    with Image.open(path) as picture:
+        changed = picture.rotate(90)
+    changed.save(path)
+    assert encode(run, recipe).encoded == 1
+    assert len(list(run.cache.glob("latents/*"))) == 12
+
+
+def test_a_cut_cache_file_is_made_again(base_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_folder)
+    run = encoded_run(tmp_path, recipe)
+    file = next(run.cache.glob("latents/*"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    assert encode(run, recipe).encoded == 1
+    assert file.read_bytes() == whole
+
+
+def test_buckets_keep_aspects_and_variants_give_crops(base_folder: Path, tmp_path: Path) -> None:
+    run = encoded_run(
+        tmp_path, recipe_for(base_folder, encode={"buckets": True, "variants": 3, "resolution": 64})
+    )
+    index, reader = read_index(run.cache), CacheReader(run.cache)
+    assert len({item.bucket for item in index.items}) == 2
+    for item in index.items:
+        views = 1 if item.split == "held_out" else 6
+        assert reader.tensors(item.latents)["mean"].shape == (
+            views,
+            4,
+            item.bucket[1] // 2,
+            item.bucket[0] // 2,
+        )
+        assert item.bucket[0] % 4 == item.bucket[1] % 4 == 0
+
+
+def notices(run: RunDir, recipe) -> dict[str, str]:
+    events: list[Event] = []
+    encode(run, recipe, events.append)
+    return {event.code: event.message for event in events if isinstance(event, Notice)}
+
+
+def test_more_than_the_base_was_trained_at_is_said(base_folder: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    assert (
+        "trained at 32 px"
+        in notices(run, recipe_for(base_folder, encode={"resolution": 64}))["above-native-resolution"]
+    )
+    assert "above-native-resolution" not in notices(run, recipe_for(base_folder))
+
+
+def test_cut_captions_are_counted(base_folder: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    text = run.dataset / "metadata.csv"
+    text.write_text(text.read_text().replace("a picture 3 of the city", "a very long story " * 40))
+    events: list[Event] = []
+    result = encode(run, recipe_for(base_folder), events.append)
+    assert result.truncated == 1
+    message = next(e.message for e in events if isinstance(e, Notice) and e.code == "caption-truncated")
+    assert "picture-003.png" in message
+    assert "after 77" in message
+
+
+def test_masks_are_cached_at_the_size_of_the_latents(base_folder: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(run.dataset / "images" / "picture-000.mask.png")
+    encode(run, recipe_for(base_folder, train={"masked_loss": True}))
+    index = read_index(run.cache)
+    item = next(item for item in index.items if item.file_name.endswith("picture-000.png"))
+    masks = CacheReader(run.cache).tensors(item.latents)["masks"]
+    assert masks.shape[1:] == (1, 16, 16)
+    assert masks[0, 0, :, :7].min() == 1
+    assert masks[0, 0, :, 10:].max() == 0
+    assert len(index.items) == 12
+
+
+def test_pictures_without_captions_end_it(base_folder: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    (run.dataset / "metadata.csv").unlink()
+    with pytest.raises(DatasetError, match="12 of 12 pictures have no caption"):
+        encode(run, recipe_for(base_folder))
+
+
+def test_a_missing_cache_file_says_what_to_run(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="veneer encode"):
+        CacheReader(tmp_path).tensors("latents/none.safetensors")
+
+
+def test_too_little_memory_goes_on_in_tiles_and_says_so(
+    base_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    original = stage.encode_pixels
+
+    def small_memory(vae, pixels):
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(vae, pixels)
+
+    monkeypatch.setattr(stage, "encode_pixels", small_memory)
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    assert "tiles" in notices(run, recipe_for(base_folder))["vae-tiled"]
+    assert len(list(run.cache.glob("latents/*"))) == 12

@@ -1,0 +1,106 @@
+"""Damaged files of every format: each is decoded or refused with a reason, and none ends the program."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from veneer.data.standard import Standardised, standardise
+from veneer.data.worker import Failure, Workers
+from veneer.errors import DatasetError
+
+FORMATS = ("jpg", "png", "webp", "bmp", "tif", "gif")
+
+
+def originals(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    made = {}
+    for suffix in FORMATS:
+        path = folder / f"original.{suffix}"
+        options = {"compression": "tiff_lzw"} if suffix == "tif" else {}
+        picture.save(path, **options)
+        made[suffix] = path.read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(folder / "turned.jpg", exif=exif, progressive=True)
+    made["jpeg"] = (folder / "turned.jpg").read_bytes()
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(folder / "sixteen.png")
+    made["16.png"] = (folder / "sixteen.png").read_bytes()
+    return made
+
+
+def damaged(content, chance):
+    """Cut at a random place, flip bits (in the head more often than not), swap or repeat pieces."""
+    data = bytearray(content)
+    match chance.randrange(4):
+        case 0:
+            return bytes(data[: chance.randrange(len(data))])
+        case 1:
+            for _ in range(chance.randrange(1, 12)):
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        case 2:
+            for _ in range(chance.randrange(1, 6)):
+                data[chance.randrange(min(64, len(data)))] = chance.randrange(256)
+        case _:
+            start, size = chance.randrange(len(data)), chance.randrange(1, 40)
+            data[start : start + size] = data[:size] * chance.randrange(3)
+    return bytes(data)
+
+
+def fuzz(folder, count):
+    chance = random.Random(7)
+    made = originals(folder)
+    jobs = []
+    for number in range(count):
+        suffix = chance.choice(sorted(made))
+        path = folder / f"{number}.{suffix}"
+        path.write_bytes(damaged(made[suffix], chance))
+        jobs.append((suffix, (path, folder / f"{number}.out")))
+    with Workers(standardise) as workers:
+        return list(workers.map(jobs)), folder
+
+
+def judge(results, folder):
+    refused = [made for _, made in results if isinstance(made, Failure)]
+    for number, (_, made) in enumerate(results):
+        if isinstance(made, Standardised):
+            with Image.open(folder / f"{number}.out") as written:
+                written.load()
+                assert written.mode == "RGB"
+        else:
+            assert isinstance(made, Failure)
+            assert made.reason
+            assert "Traceback" not in made.reason
+            assert not (folder / f"{number}.out").exists()
+    assert not any("crashed" in made.reason or "not done within" in made.reason for made in refused)
+    return len(refused)
+
+
+def test_two_hundred_damaged_files_are_decoded_or_refused(tmp_path):
+    results, folder = fuzz(tmp_path, 200)
+    assert len(results) == 200
+    assert 60 < judge(results, folder) < 200
+
+
+@pytest.mark.heavy
+def test_two_thousand_damaged_files_are_decoded_or_refused(tmp_path):
+    results, folder = fuzz(tmp_path, 2000)
+    assert len(results) == 2000
+    assert 600 < judge(results, folder) < 2000
+
+
+def test_the_decoder_raises_nothing_but_its_own_error(tmp_path):
+    from veneer.data.picture import decode_picture
+
+    chance = random.Random(11)
+    made = originals(tmp_path)
+    for number in range(150):
+        suffix = chance.choice(sorted(made))
+        path = tmp_path / f"{number}.{suffix}"
+        path.write_bytes(damaged(made[suffix], chance))
+        try:
+            assert decode_picture(path).picture.mode == "RGB"
+        except DatasetError as error:
+            assert error.what

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+
+from proofrun import make_run, proof_recipe, write_lora
+from veneer.config import GenerateTable
+from veneer.errors import AdapterError, RunError
+from veneer.models import drawing
+from veneer.proof.promptset import read_prompts
+from veneer.stages.generate import generate, generate_files
+
+TABLE = GenerateTable(num_inference_steps=2, guidance_scale=2.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, base_folder, picture_folder):
+    return make_run(tmp_path_factory.mktemp("generate") / "run", base_folder, picture_folder)
+
+
+@pytest.fixture(scope="module")
+def recipe(base_folder, clip_folder):
+    return proof_recipe(base_folder, clip_folder)
+
+
+@pytest.fixture(scope="module")
+def result(run, recipe):
+    return generate(run, recipe)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"), int)
+
+
+def test_prompt_set_and_seeds(run, result):
+    prompts = read_prompts(run.samples / "prompts.json")
+    assert [prompt.kind for prompt in prompts] == ["recipe"] * 3 + ["held_out"] * 3 + ["general"] * 2
+    names = sorted(path.name for path in (run.samples / "tuned").iterdir())
+    assert names == sorted(path.name for path in (run.samples / "base").iterdir())
+    assert len(names) == 3 * 3 + 3 * 2 + 2 * 1
+    assert result.num_pictures == result.num_drawn == 2 * len(names)
+    assert "34 pictures" in result.summary
+
+
+def test_tuned_differs_from_base(run, result):
+    assert np.abs(pixels(run.samples / "base/000-0.png") - pixels(run.samples / "tuned/000-0.png")).max() > 0
+
+
+def test_again_draws_nothing_and_after_a_kill_only_what_is_missing(run, recipe, result):
+    assert generate(run, recipe).num_drawn == 0
+    before = pixels(run.samples / "tuned/001-2.png")
+    (run.samples / "tuned/001-2.png").unlink()
+    (run.samples / "base/000-1.png").write_bytes(b"cut short")
+    assert generate(run, recipe).num_drawn == 2
+    assert np.abs(pixels(run.samples / "tuned/001-2.png") - before).max() <= 1
+
+
+def test_plain_diffusers_draws_the_same(run, recipe, result, base_folder):
+    pipe = StableDiffusionPipeline.from_pretrained(base_folder)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.load_lora_weights(str(run.lora), weight_name=run.lora_file.name)
+    table = recipe.generate
+    picture = pipe(
+        "picture of the city",
+        num_inference_steps=table.num_inference_steps,
+        guidance_scale=table.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(1),
+    ).images[0]
+    assert np.abs(np.asarray(picture, int) - pixels(run.samples / "tuned/001-1.png")).max() <= 1
+
+
+def test_batch_composition_makes_no_difference(base_folder, monkeypatch):
+    prompts, seeds = ["a dog", "the city"], [3, 4]
+    together = drawing.draw(str(base_folder), prompts, seeds, table=TABLE)
+    monkeypatch.setattr(drawing, "BATCH_PIXELS", 1)
+    alone = drawing.draw(str(base_folder), ["the city"], [4], table=TABLE)[0]
+    assert np.abs(np.asarray(together[3], int) - np.asarray(alone, int)).max() <= 1
+
+
+def test_scale_zero_is_the_base(run, base_folder):
+    base = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE)[0]
+    zero = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file, scale=0.0)[0]
+    one = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file)[0]
+    assert np.array_equal(np.asarray(base), np.asarray(zero))
+    assert not np.array_equal(np.asarray(base), np.asarray(one))
+
+
+def test_taking_the_adapter_off_gives_the_base_back(run, base_folder):
+    easel = drawing.set_up(str(base_folder), TABLE)
+    before = next(drawing.paint(easel, [("a dog", 0)])).image
+    drawing.wear(easel, run.lora_file)
+    drawing.take_off(easel)
+    assert np.array_equal(np.asarray(before), np.asarray(next(drawing.paint(easel, [("a dog", 0)])).image))
+
+
+def test_two_passes_give_the_size_asked_for(base_folder):
+    table = TABLE.model_copy(update={"resolution": 64})
+    once = drawing.draw(str(base_folder), ["a dog"], [0], table=table)[0]
+    twice = drawing.draw(str(base_folder), ["a dog"], [0], table=table.model_copy(update={"two_pass": True}))[
+        0
+    ]
+    assert once.size == twice.size == (64, 64)
+    assert not np.array_equal(np.asarray(once), np.asarray(twice))
+
+
+def test_adapter_for_another_base_is_refused(tmp_path, base_folder):
+    from safetensors.torch import load_file, save_file
+
+    path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
+    state = load_file(path)
+    wider = {name: torch.zeros(*(2 * n for n in weight.shape)) for name, weight in state.items()}
+    save_file(wider, tmp_path / "wider.safetensors")
+    strange = {name.replace("down_blocks", "other_blocks"): weight for name, weight in state.items()}
+    save_file(strange, tmp_path / "strange.safetensors")
+    for name in ("wider", "strange"):
+        with pytest.raises(AdapterError, match="does not fit this base"):
+            drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_missing_and_damaged_adapters_are_named(tmp_path, base_folder, content):
+    path = tmp_path / "lora.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AdapterError, match=r"no such adapter|not a safetensors"):
+        drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=path)
+
+
+def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path, base_folder):
+    path = write_lora(tmp_path / "lora.safetensors", base_folder, float("nan"))
+    events = []
+    out = tmp_path / "out"
+    result = generate_files(
+        str(base_folder), ["a dog"], [0], out, lora=path, table=TABLE, on_event=events.append
+    )
+    assert result.num_broken == 1
+    assert pixels(out / "000-0.png").max() == 0
+    assert "picture-broken" in [getattr(event, "code", "") for event in events]
+
+
+def test_no_prompt_no_seed_no_adapter(tmp_path, run, base_folder, recipe):
+    with pytest.raises(RunError, match="no prompt"):
+        generate_files(str(base_folder), [], [0], tmp_path)
+    with pytest.raises(RunError, match="no seed"):
+        generate_files(str(base_folder), ["a"], [], tmp_path)
+    with pytest.raises(RunError, match="no adapter yet"):
+        generate(type(run)(tmp_path / "empty"), recipe)

@@ -1,0 +1,41 @@
+"""The ruler's baseline has the faults that it says it has, and writes a LoRA that loads."""
+
+import pytest
+from accelerate import Accelerator
+from safetensors import safe_open
+
+from bench.plain_loop import Settings, train_plainly
+from proofrun import make_run
+from veneer.config import GenerateTable
+from veneer.models.drawing import paint, set_up, wear
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base_folder, picture_folder):
+    root = tmp_path_factory.mktemp("plain")
+    run = make_run(root / "run", base_folder, picture_folder)
+    seen = []
+    clip = Accelerator.clip_grad_norm_
+
+    def watch(self, parameters, *rest):
+        parameters = list(parameters)
+        seen.append(len(parameters))
+        return clip(self, parameters, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Accelerator, "clip_grad_norm_", watch)
+        train_plainly(Settings(base_folder, run.dataset, root / "lora.safetensors", steps=2, resolution=32))
+    return root / "lora.safetensors", seen
+
+
+def test_clipping_sees_no_weights(trained):
+    assert trained[1] == [0, 0]
+
+
+def test_file_loads_and_has_no_alpha(trained, base_folder):
+    easel = set_up(str(base_folder), GenerateTable(num_inference_steps=1))
+    wear(easel, trained[0])
+    assert len(list(paint(easel, [("a dog", 0)]))) == 1
+    with safe_open(trained[0], "pt") as file:
+        assert not any("alpha" in name for name in file.keys())  # noqa: SIM118
+        assert "alpha" not in str(file.metadata())

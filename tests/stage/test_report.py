@@ -1,0 +1,144 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from proofrun import make_run, proof_recipe
+from veneer.errors import RunError
+from veneer.rundir import RunDir, write_json
+from veneer.stages import report as report_module
+from veneer.stages.compare import compare
+from veneer.stages.generate import generate
+from veneer.stages.report import model_card, push, report
+
+VOID = {"meta", "img", "input", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags, and insists that every one is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def recipe(base_folder, clip_folder):
+    nasty = ['picture of a <b>dog</b> & "city"', "picture of the city", "picture of a house"]
+    return proof_recipe(base_folder, clip_folder, generate={"prompts": nasty})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, base_folder, picture_folder, recipe):
+    run = make_run(tmp_path_factory.mktemp("report") / "run", base_folder, picture_folder)
+    run.write_recipe(recipe)
+    notice = {"code": "caption-truncated", "count": 3, "message": "3 captions <cut>"}
+    stage = {"summary": "12 pictures", "seconds": 1.5, "peak_memory_gib": 0.4, "notices": [notice]}
+    write_json(run.run_json, {"versions": {"torch": "2.13.0"}, "stages": {"encode": stage}})
+    generate(run, recipe)
+    compare(run, recipe)
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run, recipe):
+    result = report(run, recipe)
+    assert result.summary.endswith("index.html")
+    return Page((run.report / "index.html").read_text())
+
+
+def test_page_is_whole_and_needs_nothing_from_elsewhere(page, run):
+    assert page.open == []
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
+    assert not page.all("link")
+    assert all("src" not in script for script in page.all("script"))
+    text = (run.report / "index.html").read_text()
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+
+
+def test_every_picture_has_words_and_every_control_a_name(page):
+    assert all(image["alt"].strip() for image in page.all("img"))
+    assert all(button["aria-label"] for button in page.all("button"))
+    assert all(control["aria-label"] for control in page.all("input"))
+    assert all(svg["aria-label"] for svg in page.all("svg"))
+
+
+def test_ids_are_unique(page):
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_page_holds_what_it_promises(page, run, recipe):
+    text = (run.report / "index.html").read_text()
+    assert len(page.all("button")) == 17
+    assert len(page.all("svg")) == 4
+    assert "&lt;b&gt;dog&lt;/b&gt;" in text
+    assert "<b>dog" not in text
+    for part in ("Style", "Diversity", "Held-out loss", "Checkpoints", "held out", "Notices (3)", "2.13.0"):
+        assert part in text
+    assert "(taken)" in text
+    assert "max_train_steps" in text
+
+
+def test_sheet_has_base_above_tuned(page, run):
+    with Image.open(run.report / "grid.png") as sheet:
+        assert sheet.width > 3 * 128
+        assert sheet.height > 3 * 2 * 128
+
+
+def test_text_report(page, run):
+    text = (run.report / "report.md").read_text()
+    assert text.startswith("# run: ")
+    assert "| Style |" in text
+
+
+def test_nothing_compared_yet(tmp_path, recipe):
+    with pytest.raises(RunError, match="nothing was compared"):
+        report(RunDir(tmp_path), recipe)
+
+
+def test_model_card_is_a_hub_readme(page, run, recipe):
+    card = model_card(run, recipe)
+    assert card.startswith("---\nbase_model: ")
+    assert "load_lora_weights" in card
+    assert "| Style |" in card
+
+
+def test_push_sends_adapter_card_and_measures(page, run, recipe, monkeypatch):
+    import huggingface_hub
+
+    sent = {}
+
+    class Hub:
+        def create_repo(self, repo, **options):
+            assert options == {"exist_ok": True, "private": True}
+            return f"https://hub/{repo}"
+
+        def create_commit(self, repo, operations, **_):
+            sent.update({one.path_in_repo: one for one in operations})
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    assert push(run, recipe, "me/style") == "https://hub/me/style"
+    assert set(sent) == {
+        "README.md", "pytorch_lora_weights.safetensors", "grid.png", "metrics.json", "recipe.toml"
+    }  # fmt: skip
+
+
+def test_templates_are_packaged():
+    assert "report.html.jinja" in report_module.template_names()

@@ -1,0 +1,124 @@
+"""The whole path on the tiny random base: every stage, resumed and repeated, as one command does it."""
+
+import json
+
+import pytest
+
+from tiny import tiny_pictures
+from veneer import run
+from veneer.events import StageFinished
+from veneer.identity import STAGE_NAMES
+from veneer.recipe import resolve
+
+
+@pytest.fixture(scope="module")
+def recipe(base_folder, clip_folder, tmp_path_factory):
+    pictures = tmp_path_factory.mktemp("sources") / "pictures"
+    tiny_pictures(pictures, 14)
+    return resolve(
+        {
+            "base": {"model": str(base_folder)},
+            "collect": {"sources": [str(pictures)]},
+            "caption": {"model": "none", "prefix": "a drawing of"},
+            "encode": {"resolution": 32},
+            "train": {
+                "max_train_steps": 6,
+                "checkpointing_steps": 3,
+                "validation_steps": 3,
+                "learning_rate": 1e-2,
+            },
+            "generate": {
+                "prompts": ["a red dot"],
+                "seeds": [0, 1],
+                "num_inference_steps": 2,
+                "resolution": 32,
+            },
+            "compare": {"embedder": str(clip_folder), "held_out_prompts": 2, "general_prompts": ["a dog"]},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    events = []
+    return run(recipe, folder, on_event=events.append), events
+
+
+def test_every_contract_file_is_there(finished):
+    result, _ = finished
+    expected = [
+        "recipe.toml",
+        "run.json",
+        "dataset/metadata.csv",
+        "dataset/provenance.jsonl",
+        "cache/index.json",
+        "train/log.jsonl",
+        "train/candidates.json",
+        "train/checkpoints/step-000003",
+        "lora/pytorch_lora_weights.safetensors",
+        "lora/kohya/first.safetensors",
+        "samples/base/000-0.png",
+        "samples/tuned/000-1.png",
+        "report/index.html",
+        "report/grid.png",
+        "report/metrics.json",
+        "report/report.md",
+    ]
+    missing = [name for name in expected if not (result.root / name).exists()]
+    assert not missing
+
+
+def test_metrics_hold_the_contract(finished):
+    metrics = json.loads((finished[0].root / "report/metrics.json").read_text())
+    assert metrics["verdict"] in {"better", "no different", "worse"}
+    assert metrics["chosen_step"] in {3, 6}
+    assert metrics["prompts"] and metrics["seeds"] == [0, 1]
+    names = {"style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss"}
+    assert set(metrics["measures"]) >= names
+    for measure in metrics["measures"].values():
+        assert measure is None or set(measure) >= {"base", "tuned", "delta", "ci95", "n", "wins"}
+
+
+def test_the_log_has_one_line_a_step(finished):
+    lines = (finished[0].root / "train/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    keys = {"step", "loss", "lr", "grad_norm", "grad_norm_clipped", "images_per_second", "seconds"}
+    assert set(json.loads(lines[0])) >= keys
+
+
+def test_each_stage_reports_its_seconds_and_its_own_peak(finished):
+    stages = json.loads((finished[0].root / "run.json").read_text())["stages"]
+    assert list(stages) == list(STAGE_NAMES)
+    assert all(stage["seconds"] > 0 and stage["peak_memory_gib"] > 0 for stage in stages.values())
+
+
+def test_the_same_command_again_skips_everything(finished, recipe):
+    result, _ = finished
+    before = (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns
+    events = []
+    run(recipe, result.root, on_event=events.append)
+    assert all(event.skipped for event in events if isinstance(event, StageFinished))
+    assert (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_plain_diffusers_draws_the_same_picture(finished, base_folder):
+    import numpy as np
+    import torch
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+    from PIL import Image
+
+    root = finished[0].root
+    pipe = StableDiffusionPipeline.from_pretrained(base_folder, safety_checker=None)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.load_lora_weights(root / "lora", weight_name="pytorch_lora_weights.safetensors")
+    drawn = pipe(
+        "a red dot",
+        generator=torch.Generator("cpu").manual_seed(1),
+        num_inference_steps=2,
+        guidance_scale=7.5,
+        height=32,
+        width=32,
+    ).images[0]
+    ours = np.asarray(Image.open(root / "samples/tuned/000-1.png").convert("RGB"), dtype=int)
+    assert np.abs(ours - np.asarray(drawn, dtype=int)).max() <= 1

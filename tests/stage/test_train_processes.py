@@ -1,0 +1,72 @@
+"""Two processes give the losses of one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
+from veneer.config import Recipe
+from veneer.rundir import RunDir
+from veneer.stages.encode import encode
+from veneer.training.cachefile import read_index
+
+
+def in_process(rank: int, port: int, target, root: str, recipe: Recipe) -> None:
+    """What torchrun does: the environment of one of two processes."""
+    os.environ |= {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    target(root, recipe)
+
+
+def encode_child(root: str, recipe: Recipe) -> None:
+    encode(RunDir(Path(root)), recipe)
+
+
+def in_two_processes(target, run: RunDir, recipe: Recipe) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["veneer.stages.train", "training"])
+    children = [
+        context.Process(target=in_process, args=(rank, port, target, str(run.root), recipe))
+        for rank in range(2)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(180)
+    assert [child.exitcode for child in children] == [0, 0]
+
+
+@pytest.mark.parametrize("batch", [(2, 1), (1, 2), (3, 1)])
+def test_two_processes_train_what_one_trains(
+    base_folder: Path, tmp_path: Path, batch: tuple[int, int]
+) -> None:
+    train = {"train_batch_size": batch[0], "gradient_accumulation_steps": batch[1], "max_train_steps": 5}
+    recipe = recipe_for(base_folder, encode={"buckets": True}, train=train)
+    one = encoded_run(tmp_path / "one", recipe)
+    two = copy_run(one, tmp_path / "two")
+    train_quietly(one, recipe)
+    in_two_processes(train_child, two, recipe)
+    for key in ("loss", "grad_norm", "grad_norm_clipped"):
+        expected = [line[key] for line in log_lines(one)]
+        assert [line[key] for line in log_lines(two)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_processes_encode_what_one_encodes(base_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(base_folder)
+    one = encoded_run(tmp_path / "one", recipe)
+    two = RunDir(tmp_path / "two")
+    write_dataset(two)
+    in_two_processes(encode_child, two, recipe)
+    assert read_index(two.cache) == read_index(one.cache)
+    for file in one.cache.rglob("*.safetensors"):
+        assert (two.cache / file.relative_to(one.cache)).read_bytes() == file.read_bytes()

@@ -1,0 +1,52 @@
+"""Candidates and the choice among them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from veneer.training.candidates import Candidate, Ledger, read_ledger
+
+
+def ledger() -> Ledger:
+    own = Ledger(base=Candidate(0, "step", 0.5, (0.4, 0.6), (0.5,)))
+    own.add(Candidate(1, "step", 0.4, (0.3, 0.5), path="a"))
+    own.add(Candidate(1, "ema", 0.3, (0.2, 0.4), path="b"))
+    own.add(Candidate(2, "step", 0.35, (0.3, 0.4), path="c"))
+    return own
+
+
+def test_the_lowest_loss_is_chosen_or_the_last_step() -> None:
+    chosen, reason = ledger().chosen("validation")
+    assert (chosen.step, chosen.kind) == (1, "ema")
+    assert "0.30000, below the base's 0.50000" in reason
+    chosen, _ = ledger().chosen("last")
+    assert (chosen.step, chosen.kind) == (2, "step")
+
+
+def test_a_best_that_is_worse_than_the_base_is_said() -> None:
+    own = Ledger(base=Candidate(0, "step", 0.1))
+    own.add(Candidate(1, "step", 0.4))
+    assert "NOT below" in own.chosen("validation")[1]
+
+
+def test_without_held_out_pictures_the_last_is_chosen() -> None:
+    own = Ledger(base=Candidate(0, "step", None))
+    assert not own.add(Candidate(1, "step", None))
+    own.add(Candidate(2, "step", None))
+    chosen, reason = own.chosen("validation")
+    assert chosen.step == 2
+    assert "no picture is held out" in reason
+
+
+def test_a_ledger_survives_json() -> None:
+    own = ledger()
+    own.tell(3, "not-a-number", "x")
+    assert read_ledger(json.loads(json.dumps(own.plain()))) == own
+
+
+def test_paths_of_weights_that_are_gone_are_taken_out(tmp_path: Path) -> None:
+    own = ledger()
+    (tmp_path / "b").touch()
+    own.forget_missing(tmp_path)
+    assert [c.path for c in own.candidates] == [None, "b", None]

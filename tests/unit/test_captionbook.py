@@ -1,0 +1,79 @@
+import pytest
+
+from veneer.captions.book import CaptionRecord, caption_from_name, plan_item, render, with_trigger
+from veneer.config import CaptionTable
+from veneer.dataset import Item
+
+TABLE = CaptionTable(
+    model="m", prefix="drawing of", trigger="vnr", replacements={"cartoon": "", "a Car": "a vehicle"}
+)
+MADE = CaptionRecord("x.png", "model", "a red car", "vnr, drawing of a red car", model="m", trigger="vnr")
+
+
+def plan(caption, record, table=TABLE, overwrite=False):
+    return plan_item(Item("x.png", caption), record, table, overwrite=overwrite)
+
+
+def test_templates_are_put_together():
+    assert render("a cartoon house beside a car", TABLE) == "vnr, drawing of a house beside a vehicle"
+    assert render("cartoonish", TABLE) == "vnr, drawing of cartoonish"
+    assert render("a dog", CaptionTable()) == "a dog"
+
+
+def test_the_trigger_is_put_once():
+    assert with_trigger("a dog", "vnr") == "vnr, a dog"
+    assert with_trigger("vnr, a dog", "vnr") == with_trigger("vnr a dog", "vnr").replace("vnr a", "vnr, a")
+    assert with_trigger("", "vnr") == "vnr"
+    assert with_trigger("vnrish dog", "vnr") == "vnr, vnrish dog"
+
+
+def test_a_picture_without_a_caption_is_generated():
+    assert plan("", None) is None
+
+
+def test_a_caption_that_was_there_is_a_persons_and_gets_only_the_trigger():
+    record = plan("my own words", None)
+    assert (record.by, record.edited, record.caption) == ("person", False, "vnr, my own words")
+    assert plan("vnr, my own words", record) == record
+    assert plan("vnr, my own words", record, overwrite=True) == record
+
+
+def test_a_generated_caption_stays_unless_asked_or_made_by_another_model():
+    assert plan(MADE.caption, MADE) == MADE
+    assert plan(MADE.caption, MADE, overwrite=True) is None
+    assert plan(MADE.caption, MADE, CaptionTable(model="other")) is None
+
+
+def test_another_prefix_is_put_without_asking_the_model_again():
+    record = plan(MADE.caption, MADE, CaptionTable(model="m", prefix="painting of"))
+    assert record.caption == "painting of a red car"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("model", ["m", "other"])
+def test_an_edited_caption_is_kept_and_marked(overwrite, model):
+    table = CaptionTable(model=model, trigger="new")
+    record = plan("vnr, drawing of a RED car", MADE, table, overwrite)
+    assert (record.by, record.edited) == ("person", True)
+    assert record.caption == "new, drawing of a RED car"
+    again = plan(record.caption, record, table, overwrite)
+    assert again == record
+
+
+def test_a_journal_without_metadata_is_taken_up():
+    assert plan("", MADE) == MADE
+
+
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("red_house-03.png", "red house"),
+        ("IMG_2041.jpg", ""),
+        ("10_night city/DSC00012.JPG", "night city"),
+        ("CamelCaseName.png", "camel case name"),
+        ("замок.png", "замок"),
+        ("images/000001.png", "images"),
+    ],
+)
+def test_names_become_captions(name, caption):
+    assert caption_from_name(name) == caption

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from veneer.dataset import Dataset, Item, read_text_any
+from veneer.errors import DatasetError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("images/a.png", "images/b.jpg", "rejected/c.png", "images/.hidden.png", "images/a.mask.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    return Dataset(tmp_path)
+
+
+def test_pictures_are_found_without_rejected_hidden_and_masks(folder):
+    assert folder.picture_names() == ["images/a.png", "images/b.jpg"]
+
+
+def test_metadata_survives_writing_with_extra_columns_and_any_script(folder):
+    items = [
+        Item("images/a.png", 'a "red", round\u2019 яблоко', {"licence": "CC0"}),
+        Item("images/b.jpg", "b"),
+    ]
+    folder.write_metadata(items)
+    assert folder.read_metadata()[0] == items[0]
+    assert folder.read_metadata()[1].caption == "b"
+
+
+def test_jsonl_is_read_where_there_is_no_csv(folder):
+    lines = [{"file_name": "images/a.png", "text": "from jsonl"}]
+    folder.metadata_jsonl.write_text("\n".join(map(json.dumps, lines)))
+    assert folder.items()[0].caption == "from jsonl"
+
+
+def test_names_without_a_picture_are_listed(folder):
+    folder.write_metadata([Item(f"images/gone-{i}.png", "x") for i in range(12)])
+    with pytest.raises(DatasetError, match=r"names 12 pictures that do not exist: .* and 2 more"):
+        folder.items()
+
+
+def test_pictures_without_a_caption_are_listed(folder):
+    folder.write_metadata([Item("images/a.png", "  ")])
+    with pytest.raises(DatasetError, match=r"2 of 2 pictures have no caption: images/a\.png, images/b\.jpg"):
+        folder.captioned_items()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file_name,caption\nimages/a.png,x\nimages/a.png,y\n", r"named twice.*metadata\.csv:3"),
+        ("name,caption\nimages/a.png,x\n", r"no file_name.*metadata\.csv:2"),
+    ],
+)
+def test_broken_metadata_is_named_with_its_line(folder, text, message):
+    folder.metadata_csv.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        folder.items()
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(DatasetError, match="no such data set"):
+        Dataset(tmp_path / "none").items()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_in_other_encodings_is_read(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_bytes("file_name,caption\nimages/a.png,café\n".encode(encoding))
+    assert "café" in read_text_any(path)
+
+
+def test_windows_separators_are_understood(folder):
+    folder.metadata_csv.write_text("file_name,caption\n.\\images\\a.png,x\n")
+    assert folder.items()[0].caption == "x"
+
+
+def test_hugging_face_reads_the_folder_as_it_is(tmp_path):
+    import datasets
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for name in ("1", "2"):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / f"{name}.png")
+    Dataset(tmp_path).write_metadata([Item("images/1.png", "one"), Item("images/2.png", "two")])
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path), split="train", cache_dir=str(tmp_path / ".hf")
+    )
+    assert sorted(loaded["caption"]) == ["one", "two"]
+    assert loaded[0]["image"].size == (8, 8)

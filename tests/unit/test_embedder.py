@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from veneer.errors import NetworkError, VeneerError
+from veneer.models import embedder
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    import torch
+    from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("dino")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        config = Dinov2Config(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+        )
+        Dinov2Model(config).save_pretrained(folder)
+    size = {"height": 28, "width": 28}
+    BitImageProcessorPil(size={"shortest_edge": 28}, crop_size=size).save_pretrained(folder)
+    return folder
+
+
+def test_clip_gives_unit_rows_for_pictures_and_texts(clip_folder, picture_folder):
+    clip = embedder.load_embedder(str(clip_folder))
+    files = sorted(picture_folder.iterdir())
+    pictures, texts = clip.image_features(files), clip.text_features(["a city", "a dog " * 200])
+    assert pictures.shape == (12, 16)
+    assert texts.shape == (2, 16)
+    assert np.linalg.norm(np.vstack([pictures, texts]), axis=1) == pytest.approx(1)
+
+
+def test_files_and_pictures_and_batches_give_the_same(clip_folder, picture_folder, monkeypatch):
+    clip = embedder.load_embedder(str(clip_folder))
+    files = sorted(picture_folder.iterdir())
+    whole = clip.image_features(files)
+    monkeypatch.setattr(embedder, "BATCH_SIZE", 5)
+    assert clip.image_features([Image.open(f) for f in files]) == pytest.approx(whole, abs=1e-6)
+
+
+def test_dino_reads_no_text(dino_folder, picture_folder):
+    dino = embedder.load_embedder(str(dino_folder))
+    assert dino.image_features(sorted(picture_folder.iterdir())[:3]).shape == (3, 16)
+    assert dino.text_features(["a city"]) is None
+
+
+def test_one_of_each_kind_by_two_names(clip_folder, dino_folder):
+    both = embedder.choose_embedders(f"{dino_folder},{clip_folder}", "pocket")
+    assert both.pictures is both.clip
+    assert both.copies is both.dino
+    with pytest.raises(VeneerError, match="two embedders"):
+        embedder.choose_embedders(f"{clip_folder},{clip_folder}", "pocket")
+
+
+def test_auto_takes_the_bundled_one_for_the_bundled_base(monkeypatch):
+    asked = []
+
+    def load(name, device, *, revision):
+        asked.append(name)
+        return embedder.Embedder(name, None, None, None if "dino" in name else 1, device)
+
+    monkeypatch.setattr(embedder, "load_embedder", load)
+    embedder.choose_embedders("auto", "pocket")
+    embedder.choose_embedders("auto", "some/base")
+    assert asked == ["pocket", embedder.CLIP, embedder.DINO]
+
+
+def test_offline_says_what_to_do():
+    with pytest.raises(NetworkError, match=r"compare\.embedder=pocket"):
+        embedder.load_embedder(embedder.CLIP)
+
+
+def test_another_kind_of_model_is_refused(blip_folder):
+    with pytest.raises(VeneerError, match="blip model measures no likeness"):
+        embedder.load_embedder(str(blip_folder))

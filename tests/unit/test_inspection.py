@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from veneer.data.findings import REBLUR_LIMIT
+from veneer.data.inspection import inspect_picture, reblur
+from veneer.data.textmarks import find_text
+
+
+def scene(seed=0, px=512):
+    """Overlapping shapes on a soft ground: edges of every direction, no letters."""
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (px, px), (90, 140, 190))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(14):
+        left, top = random.integers(0, px * 3 // 4, 2)
+        width, height = random.integers(px // 5, px // 2, 2)
+        box = (int(left), int(top), int(left + width), int(top + height))
+        shape = draw.ellipse if random.random() < 0.6 else draw.rectangle
+        shape(box, fill=tuple(int(c) for c in random.integers(0, 256, 3)))
+    return picture
+
+
+def write(picture, text, at, size=28, fill="black"):
+    picture = picture.copy()
+    ImageDraw.Draw(picture).text(at, text, font=ImageFont.load_default(size), fill=fill)
+    return picture
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blur_is_told_from_sharpness(seed):
+    sharp = reblur(scene(seed))
+    soft = reblur(scene(seed).filter(ImageFilter.GaussianBlur(5)))
+    enlarged = reblur(scene(seed).resize((32, 32)).resize((512, 512), Image.Resampling.BICUBIC))
+    assert sharp < 0.6
+    assert soft > REBLUR_LIMIT
+    assert enlarged > sharp + 0.2
+
+
+def test_one_colour_has_no_blur():
+    assert reblur(Image.new("RGB", (64, 64), "red")) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("fill", "size"), [("black", 28), ("white", 40), ("black", 16)])
+def test_a_line_at_the_edge_is_a_watermark(seed, fill, size):
+    ground = Image.blend(
+        scene(seed), Image.new("RGB", (512, 512), "white" if fill == "black" else "black"), 0.6
+    )
+    marks = find_text(write(ground, "www.stockpictures.com", (30, 460), size, fill))
+    assert marks.letters >= 5
+    assert marks.at_edge
+
+
+def test_a_line_in_the_middle_is_text():
+    marks = find_text(write(Image.new("RGB", (512, 512), "white"), "HELLO WORLD", (60, 230), 44))
+    assert marks.letters >= 5
+    assert not marks.at_edge
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shapes_are_no_letters(seed):
+    assert find_text(scene(seed)).letters == 0
+
+
+def test_measures_of_a_whole_file(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    scene(px=256).resize((256, 128)).save(tmp_path / "x.jpg", exif=exif)
+    seen = inspect_picture(tmp_path / "x.jpg")
+    assert (seen.width, seen.height, seen.turned) == (128, 256, True)
+    assert seen.num_bytes == (tmp_path / "x.jpg").stat().st_size
+    assert len(seen.colours) == 48
+    assert seen.entropy > 1
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "red.png")
+    blank = inspect_picture(tmp_path / "red.png")
+    assert (blank.entropy, blank.blur, blank.letters) == (0, 0, 0)

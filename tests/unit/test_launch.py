@@ -1,0 +1,70 @@
+"""Processes and devices."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from veneer import launch
+from veneer.errors import RecipeError
+
+
+def test_shards_are_disjoint_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch.shard([1, 2, 3]) == [1, 2, 3]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        parts.append(launch.shard(list(range(5))))
+    assert parts == [[0, 2, 4], [1, 3]]
+    assert not launch.is_main_process()
+
+
+def test_sums_of_one_process_are_its_own() -> None:
+    tensor = torch.ones(3)
+    launch.sum_in_place([tensor])
+    assert launch.share_numbers([1.5, 2]) == [1.5, 2]
+    assert tensor.tolist() == [1, 1, 1]
+    launch.wait_for_everyone()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux")
+def test_each_measurement_has_a_peak_of_its_own() -> None:
+    with launch.measure() as usage:
+        block = bytearray(os.urandom(1) * 200_000_000)
+        first = usage()
+    del block
+    with launch.measure() as usage:
+        second = usage()
+    assert first.peak_memory_gib > second.peak_memory_gib + 0.1
+    assert first.seconds > 0
+    assert first.peak_device_memory_gib == 0 or torch.cuda.is_available()
+
+
+def test_threads_are_set_unless_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launch.set_threads()
+    assert torch.get_num_threads() == before
+    assert float(torch.tensor(1e-40) * 1) == 0 or not torch.set_flush_denormal(True)
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    with pytest.raises(RecipeError, match="no such device"):
+        launch.pick_device("cuda:99")
+    assert launch.pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
+def test_fp16_on_a_cpu_says_what_to_take_instead() -> None:
+    with pytest.raises(RecipeError, match="bf16"):
+        launch.accelerator("fp16")
+
+
+def test_out_of_memory_is_recognised() -> None:
+    assert launch.is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert launch.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not launch.is_out_of_memory(RuntimeError("shapes do not fit"))

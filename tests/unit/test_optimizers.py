@@ -1,0 +1,103 @@
+"""Groups, schedules, and gradients in one piece."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from veneer.config import TrainTable
+from veneer.errors import RecipeError
+from veneer.events import ignore
+from veneer.training.optimizers import Gradients, build_stepper, parameter_groups, schedule_of
+
+NAMES = (
+    "mid.to_q.lora_A.weight",
+    "mid.to_q.lora_B.weight",
+    "mid.to_k.lora_A.weight",
+    "mid.to_k.lora_B.weight",
+)
+
+
+def parameters() -> dict[str, nn.Parameter]:
+    return {name: nn.Parameter(torch.ones(3)) for name in NAMES}
+
+
+def rates(settings: TrainTable) -> dict[str, float]:
+    own = parameters()
+    by_id = {id(p): group["lr"] for group in parameter_groups(own, settings) for p in group["params"]}
+    return {name: by_id[id(parameter)] for name, parameter in own.items()}
+
+
+def test_b_learns_faster_by_the_ratio() -> None:
+    found = rates(TrainTable(learning_rate=1e-4, loraplus_ratio=16))
+    assert found == {name: pytest.approx(16e-4 if "lora_B" in name else 1e-4) for name in NAMES}
+
+
+def test_modules_have_rates_of_their_own() -> None:
+    found = rates(TrainTable(learning_rate=1e-4, learning_rates={"to_q": 5e-4}))
+    assert found == {name: 5e-4 if "to_q" in name else 1e-4 for name in NAMES}
+    with pytest.raises(RecipeError, match="to_z"):
+        rates(TrainTable(learning_rates={"to_z": 1e-3}))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", [1, 1, 1, 1, 1]),
+        ("constant_with_warmup", [0, 0.5, 1, 1, 1]),
+        ("linear", [0, 0.5, 1, 0.5, 0]),
+        ("cosine", [0, 0.5, 1, 0.5, 0]),
+    ],
+)
+def test_schedules_are_those_of_diffusers_as_functions_of_the_step(name: str, expected: list[float]) -> None:
+    warmup = 0 if name == "constant" else 2
+    schedule = schedule_of(TrainTable(lr_scheduler=name, max_train_steps=10, lr_warmup_steps=warmup))
+    at = [0, 1, 2, 6, 10]
+    assert [schedule(step) for step in at] == pytest.approx(expected, abs=1e-9)
+
+
+def test_restarts_come_back_to_the_peak() -> None:
+    schedule = schedule_of(TrainTable(lr_scheduler="cosine_with_restarts", max_train_steps=30))
+    assert [schedule(step) for step in (0, 10, 20)] == pytest.approx([1, 1, 1])
+    assert schedule(9) < 0.1
+
+
+def test_the_rate_is_a_function_of_step_and_cut_alone() -> None:
+    settings = TrainTable(max_train_steps=10, learning_rate=1e-3)
+    stepper = build_stepper(parameters(), settings, torch.device("cpu"), ignore)
+    for step in (7, 2, 7):
+        expected = 1e-3 * 0.5 * (1 + math.cos(math.pi * (step - 1) / 10))
+        assert stepper.set_rate(step, 1.0) == pytest.approx(expected)
+    assert stepper.set_rate(7, 0.5) == pytest.approx(expected / 2)
+
+
+def test_gradients_are_views_that_backward_adds_into() -> None:
+    own = list(parameters().values())
+    gradients = Gradients(own)
+    for _ in range(2):
+        sum((p * p).sum() for p in own).backward()
+    assert all(bool((p.grad == 4).all()) for p in own)
+    before, after = gradients.clip(1.0)
+    assert float(before) == pytest.approx(4 * math.sqrt(12))
+    assert float(after) == pytest.approx(1.0, rel=1e-5)
+    expected = [p.grad.clone() for p in own]
+    reference = [nn.Parameter(torch.ones(3)) for _ in own]
+    for parameter in reference:
+        parameter.grad = torch.full((3,), 4.0)
+    nn.utils.clip_grad_norm_(reference, 1.0)
+    assert all(torch.allclose(a, b.grad) for a, b in zip(expected, reference, strict=True))
+    gradients.zero()
+    assert all(bool((p.grad == 0).all()) for p in own)
+    gradients.clip(1.0)
+    assert all(bool((p.grad == 0).all()) for p in own)
+
+
+def test_small_gradients_are_left_alone() -> None:
+    own = list(parameters().values())
+    gradients = Gradients(own)
+    own[0].grad.fill_(0.01)
+    before, after = gradients.clip(1.0)
+    assert float(before) == float(after) == pytest.approx(0.01 * math.sqrt(3))

@@ -1,0 +1,141 @@
+"""The order of stages, skipping and refusing, with stages that only leave their files behind."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from veneer import pipeline
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.events import Notice, StageFinished
+from veneer.identity import STAGE_NAMES
+from veneer.recipe import resolve
+from veneer.rundir import write_json, write_text
+
+
+@dataclass(frozen=True)
+class Done:
+    summary: str
+
+
+@pytest.fixture
+def performed(monkeypatch):
+    """Names of the stages that were really performed."""
+    names = []
+
+    def stage_function(name):
+        def stage(folder, recipe, on_event):
+            names.append(name)
+            leave_files(name, folder, recipe)
+            on_event(Notice(name, "note", f"from {name}"))
+            return Done(f"{name} done")
+
+        return stage
+
+    monkeypatch.setattr(pipeline, "_stage_function", stage_function)
+    return names
+
+
+def leave_files(name, folder, recipe):
+    match name:
+        case "collect":
+            write_text(folder.dataset / "images" / "1.png", "a picture")
+        case "caption":
+            if not (folder.dataset / "metadata.csv").exists():
+                write_text(folder.dataset / "metadata.csv", "file_name,caption\nimages/1.png,a dot\n")
+        case "encode":
+            captions = (folder.dataset / "metadata.csv").read_text()
+            write_json(folder.cache / "index.json", [recipe.encode.resolution, captions])
+        case "train":
+            write_json(folder.candidates_json, recipe.train.seed)
+        case "export":
+            write_text(folder.lora_file, folder.candidates_json.read_text())
+        case "compare":
+            write_json(folder.metrics_json, {"verdict": "worse", "reasons": ["because"]})
+        case _:
+            target = pipeline.output_of(folder, name)
+            write_text(target if target.suffix else target / "x", name)
+
+
+def test_stages_run_in_order_and_are_recorded(performed, tmp_path):
+    result = pipeline.run(Recipe(), tmp_path / "run")
+    assert tuple(performed) == STAGE_NAMES
+    assert (result.verdict, result.reasons, result.exit_status) == ("worse", ("because",), 4)
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert list(record["stages"]) == list(STAGE_NAMES)
+    assert record["versions"]["torch"]
+    assert record["stages"]["train"]["notices"] == [{"code": "note", "count": 1, "message": "from train"}]
+    assert record["stages"]["train"]["seconds"] >= 0
+    assert record["stages"]["train"]["peak_memory_gib"] > 0
+
+
+def test_the_same_command_again_does_nothing(performed, tmp_path):
+    pipeline.run(Recipe(), tmp_path / "run")
+    performed.clear()
+    events = []
+    pipeline.run(Recipe(), tmp_path / "run", on_event=events.append)
+    assert performed == []
+    assert [e.skipped for e in events if isinstance(e, StageFinished)] == [True] * len(STAGE_NAMES)
+
+
+def test_a_changed_prompt_draws_again_but_does_not_train(performed, tmp_path):
+    pipeline.run(Recipe(), tmp_path / "run")
+    performed.clear()
+    pipeline.run(resolve({"generate": {"prompts": ["another"]}}), tmp_path / "run")
+    assert performed[0] == "generate"
+    assert "train" not in performed
+
+
+def test_a_changed_learning_rate_is_refused_with_the_difference(performed, tmp_path):
+    pipeline.run(Recipe(), tmp_path / "run")
+    recipe = resolve({"train": {"learning_rate": 1e-3}})
+    with pytest.raises(RunError, match=r"train\.learning_rate: 0\.0001 -> 0\.001.*--redo train"):
+        pipeline.run(recipe, tmp_path / "run")
+    written = (tmp_path / "run/recipe.toml").read_text()
+    assert "0.001" not in written
+    performed.clear()
+    pipeline.run(recipe, tmp_path / "run", redo=["train"])
+    assert performed[0] == "train"
+    assert "collect" not in performed
+
+
+def test_an_edited_caption_after_training_is_refused_not_ignored(performed, tmp_path):
+    pipeline.run(Recipe(), tmp_path / "run")
+    write_text(tmp_path / "run/dataset/metadata.csv", "file_name,caption\nimages/1.png,a red dot\n")
+    with pytest.raises(RunError, match="data set was changed after training"):
+        pipeline.run(Recipe(), tmp_path / "run")
+    pipeline.run(Recipe(), tmp_path / "run", redo=["train"])
+
+
+def test_a_stage_that_fails_is_done_again_and_nothing_before_it(performed, tmp_path, monkeypatch):
+    real = pipeline._stage_function
+
+    def failing(name):
+        if name == "train":
+            raise RuntimeError("no power")
+        return real(name)
+
+    monkeypatch.setattr(pipeline, "_stage_function", failing)
+    with pytest.raises(RuntimeError):
+        pipeline.run(Recipe(), tmp_path / "run")
+    monkeypatch.setattr(pipeline, "_stage_function", real)
+    performed.clear()
+    pipeline.run(Recipe(), tmp_path / "run")
+    assert performed[0] == "train"
+
+
+def test_a_single_stage_needs_those_before_it(performed, tmp_path):
+    folder = pipeline.RunDir(tmp_path / "run")
+    folder.write_recipe(Recipe())
+    with pytest.raises(RunError, match="`collect` is not done yet"):
+        pipeline.run_stage("train", folder)
+    pipeline.run(Recipe(), tmp_path / "run")
+    performed.clear()
+    pipeline.run_stage("compare", folder)
+    assert performed == ["compare"]
+
+
+def test_two_processes_on_one_run_are_refused(performed, tmp_path):
+    with pipeline._locked(pipeline.RunDir(tmp_path)), pytest.raises(RunError, match="another veneer"):
+        pipeline.run(Recipe(), tmp_path)

@@ -1,0 +1,50 @@
+import pytest
+
+from veneer.errors import RunError
+from veneer.proof import promptset
+from veneer.recipe import resolve
+
+RECIPE = resolve(
+    {
+        "generate": {"prompts": ["a", "b", "a"], "seeds": [5, 6, 7, 5]},
+        "compare": {"held_out_prompts": 2, "general_prompts": ["g", "b"]},
+    }
+)
+
+
+def test_a_prompt_that_comes_twice_is_drawn_once():
+    prompts = promptset.build_prompts(RECIPE, ["c", "c", "d", "e"])
+    assert [(p.prompt, p.kind) for p in prompts] == [
+        ("a", "recipe"), ("b", "recipe"), ("c", "held_out"), ("d", "held_out"), ("g", "general")
+    ]  # fmt: skip
+    assert [p.index for p in prompts] == list(range(5))
+
+
+def test_only_recipe_prompts_get_every_seed():
+    jobs = promptset.build_jobs(promptset.build_prompts(RECIPE, ["c"]), RECIPE.generate.seeds)
+    assert [(j.prompt.prompt, j.seed) for j in jobs] == [
+        ("a", 5), ("a", 6), ("a", 7), ("b", 5), ("b", 6), ("b", 7), ("c", 2005), ("c", 2006), ("g", 3005)
+    ]  # fmt: skip
+    assert jobs[1].file_name == "000-6.png"
+
+
+def test_prompts_are_written_and_read(tmp_path):
+    prompts = promptset.build_prompts(RECIPE, ["c"])
+    promptset.write_prompts(tmp_path / "prompts.json", prompts)
+    assert promptset.read_prompts(tmp_path / "prompts.json") == prompts
+    (tmp_path / "prompts.json").write_text('[{"index": 0}]')
+    with pytest.raises(RunError, match="damaged"):
+        promptset.read_prompts(tmp_path / "prompts.json")
+
+
+def test_no_prompt_at_all_is_refused():
+    empty = resolve({"generate": {"prompts": []}, "compare": {"general_prompts": []}})
+    with pytest.raises(RunError, match="no prompt"):
+        promptset.build_prompts(empty, [])
+
+
+def test_index_that_is_not_there_has_no_items(tmp_path):
+    assert promptset.read_index(tmp_path / "index.json")["items"] == []
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        promptset.read_index(tmp_path / "index.json")

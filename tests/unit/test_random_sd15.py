@@ -1,0 +1,53 @@
+"""The random SD 1.5 of the benchmarks has the real one's structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import tiny
+from bench.random_sd15 import structure, write_random
+from veneer.config import LoraTable
+from veneer.lora.adapter import attach
+
+COUNTS = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
+
+
+def test_counts() -> None:
+    assert {
+        name: sum(p.numel() for p in module.parameters()) for name, module in structure().items()
+    } == COUNTS
+
+
+def test_the_reports_adapter_trains_797_thousand_numbers() -> None:
+    unet = structure()["unet"]
+    names = [name for name, _ in unet.named_modules() if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+    layers = [unet.get_submodule(name) for name in names]
+    assert len(layers) == 128
+    assert sum(4 * (layer.in_features + layer.out_features) for layer in layers) == 797_184
+
+
+def test_written_files_are_safetensors(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        module = tiny.tiny_unet()
+    for dtype, kind in (("float16", torch.float16), ("float32", torch.float32)):
+        path = tmp_path / f"{dtype}.safetensors"
+        write_random(path, module, dtype, seed=0, prefix="x.")
+        tensors = load_file(path)
+        assert tensors.keys() == {f"x.{name}" for name in module.state_dict()}
+        assert {tensor.dtype for tensor in tensors.values()} == {kind}
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+        weight = tensors["x.mid_block.resnets.0.conv1.weight"].float()
+        assert 0.5 < float(weight.std()) * (16 * 9) ** 0.5 < 1.5
+
+
+def test_signals_neither_die_nor_grow(tmp_path: Path) -> None:
+    unet = tiny.tiny_unet()
+    write_random(tmp_path / "w.safetensors", unet, "float32", seed=0)
+    unet.load_state_dict(load_file(tmp_path / "w.safetensors"))
+    attach(unet, LoraTable(), seed=0)
+    with torch.no_grad():
+        output = unet(torch.randn(1, 4, 16, 16), 100, torch.randn(1, 77, 16), return_dict=False)[0]
+    assert 0.01 < float(output.std()) < 100

@@ -1,0 +1,97 @@
+import pytest
+
+from veneer.errors import RecipeError
+from veneer.recipe import bundled_names, differences, known_keys, load_recipe, resolve, to_toml
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_recipes_resolve_and_survive_writing(name, tmp_path):
+    recipe = load_recipe(name)
+    path = tmp_path / "copy.toml"
+    path.write_text(to_toml(recipe))
+    assert load_recipe(str(path)) == recipe
+
+
+def test_the_reports_recipe_is_kept_to_the_letter():
+    recipe = load_recipe("sd15-8bit")
+    assert recipe.base.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert recipe.base.vae == "stabilityai/sd-vae-ft-mse"
+    assert recipe.caption.model == "Salesforce/blip-image-captioning-base"
+    assert (recipe.encode.resolution, recipe.encode.flip) == (1024, 0.5)
+    assert (recipe.lora.rank, recipe.lora.lora_alpha, recipe.lora.init) == (4, 4.0, "gaussian")
+    assert set(recipe.lora.target_modules) == {"to_k", "to_q", "to_v", "to_out.0"}
+    train = recipe.train
+    assert (train.optimizer, train.learning_rate, train.adam_weight_decay) == ("adamw", 1e-4, 1e-2)
+    assert (train.lr_scheduler, train.train_batch_size) == ("cosine", 2)
+    assert (train.max_train_steps, train.checkpointing_steps) == (10_000, 5_000)
+
+
+def test_overrides_come_last_and_read_toml_values():
+    recipe = load_recipe(
+        "pocket-8bit",
+        [
+            "train.max_train_steps=7",
+            "base.model=other/base",
+            'collect.sources=["a", "b"]',
+            "train.patience=none",
+        ],
+    )
+    assert recipe.train.max_train_steps == 7
+    assert recipe.base.model == "other/base"
+    assert recipe.collect.sources == ("a", "b")
+    assert recipe.train.patience is None
+
+
+def test_an_unknown_key_names_the_nearest_one():
+    with pytest.raises(RecipeError, match=r"train\.learning_rat`.*did you mean `train\.learning_rate`"):
+        resolve({"train": {"learning_rat": 1e-3}})
+
+
+def test_every_fault_is_in_one_message():
+    with pytest.raises(RecipeError) as caught:
+        resolve({"train": {"seed": "x", "max_train_steps": 0}, "lorra": {}})
+    assert "train.seed" in str(caught.value)
+    assert "train.max_train_steps" in str(caught.value)
+    assert "did you mean `lora`" in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["train.seed", "seed=1", "a.b.c=1"])
+def test_a_malformed_override_is_refused(override):
+    with pytest.raises(RecipeError, match="not a setting"):
+        load_recipe("pocket-8bit", [override])
+
+
+def test_a_missing_recipe_lists_the_bundled_ones():
+    with pytest.raises(RecipeError, match="pocket-8bit"):
+        load_recipe("nothing-of-the-kind")
+
+
+def test_broken_toml_is_named_with_its_line(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("[train]\nseed = = 1\n")
+    with pytest.raises(RecipeError, match="line 2"):
+        load_recipe(str(path))
+
+
+def test_a_recipe_is_frozen():
+    recipe = load_recipe("pocket-8bit")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.train.seed = 3
+
+
+def test_differences_name_table_and_key():
+    old = {"train": {"seed": 0, "rank": 4}, "base": 1}
+    new = {"train": {"seed": 1, "rank": 4}, "base": 1}
+    assert differences(old, new) == ["train.seed: 0 -> 1"]
+
+
+def test_every_key_has_a_sentence_of_documentation():
+    from veneer.config import Recipe
+
+    for table, field in Recipe.model_fields.items():
+        for key, inner in type(field.default).model_fields.items():
+            assert inner.description and inner.description.endswith("."), f"{table}.{key}"
+
+
+def test_there_are_about_sixty_keys():
+    assert len([key for key in known_keys() if "." in key]) <= 75

@@ -1,0 +1,30 @@
+import io
+
+import pytest
+from PIL import Image
+
+from veneer.proof.sheet import Group, draw_sheet
+
+
+@pytest.fixture
+def group(tmp_path):
+    def write(name, colour, side):
+        Image.new("RGB", (side, side), colour).save(tmp_path / name)
+        return tmp_path / name
+
+    def build(side):
+        base = [write(f"base{i}.png", (200, 0, 0), side) for i in range(3)]
+        tuned = [write(f"tuned{i}.png", (0, 0, 200), side) for i in range(3)]
+        return Group("a very long prompt " * 8, base, tuned)
+
+    return build
+
+
+@pytest.mark.parametrize(("side", "shown"), [(32, 128), (64, 128), (512, 256)])
+def test_base_stands_above_tuned(group, side, shown):
+    sheet = Image.open(io.BytesIO(draw_sheet([group(side), group(side)], "headline " * 20)))
+    column = [sheet.getpixel((150, y)) for y in range(sheet.height)]
+    red = [y for y, colour in enumerate(column) if colour == (200, 0, 0)]
+    blue = [y for y, colour in enumerate(column) if colour == (0, 0, 200)]
+    assert len(red) == len(blue) == 2 * shown
+    assert red[0] < blue[0] < red[-1] < blue[-1]

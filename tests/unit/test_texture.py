@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from veneer.proof.texture import texture_measure, texture_statistics
+
+
+def smooth(random, side=64):
+    rows, columns = np.mgrid[:side, :side] / side
+    waves = [np.sin(random.uniform(3, 9) * rows + random.uniform(3, 9) * columns) for _ in range(3)]
+    return ((np.stack(waves, axis=2) + 1) * 127).astype(np.uint8)
+
+
+def blocky(picture):
+    small = picture[::8, ::8]
+    return np.kron(small, np.ones((8, 8, 1), np.uint8))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    def write(name, count, seed, change=lambda picture: picture):
+        random = np.random.default_rng(seed)
+        paths = [tmp_path / f"{name}{index}.png" for index in range(count)]
+        for path in paths:
+            Image.fromarray(change(smooth(random))).save(path)
+        return paths
+
+    return write
+
+
+def test_blocks_are_nearer_to_blocks(pictures):
+    held_out = pictures("held", 6, 0, blocky)
+    base, tuned = pictures("base", 8, 1), pictures("tuned", 8, 1, blocky)
+    measure = texture_measure(base, tuned, held_out, range(8))
+    assert measure.rises
+    assert measure.wins == 1
+
+
+def test_the_same_pictures_make_no_difference(pictures):
+    base = pictures("base", 8, 1)
+    measure = texture_measure(base, base, pictures("held", 6, 0, blocky), range(8))
+    assert measure.delta == 0
+    assert measure.ci95 is None
+
+
+def test_statistics_do_not_care_where_things_are():
+    picture = np.random.default_rng(0).random((64, 64, 3))
+    moved = np.roll(picture, (16, 16), axis=(0, 1))
+    assert texture_statistics(moved) == pytest.approx(texture_statistics(picture), abs=0.02)
+
+
+def test_any_size_of_held_out_picture(pictures, tmp_path):
+    Image.new("RGB", (300, 200), (200, 10, 10)).save(tmp_path / "wide.png")
+    base = pictures("base", 5, 1)
+    assert texture_measure(base, pictures("tuned", 5, 2), [tmp_path / "wide.png"], range(5)).n == 5

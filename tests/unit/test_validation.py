@@ -1,0 +1,28 @@
+"""The grid of questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from veneer.training.validation import MAX_POINTS, STRATA, grid
+
+
+def test_every_picture_is_asked_at_the_middle_of_every_stratum() -> None:
+    points = grid(4, (0, 800))
+    assert len(points) == 4 * STRATA
+    for picture in range(4):
+        asked = sorted(p.timestep for p in points if p.picture == picture)
+        assert asked == [50, 150, 250, 350, 450, 550, 650, 750]
+
+
+def test_many_pictures_share_the_strata_in_balance() -> None:
+    points = grid(100, (0, 1000))
+    assert len(points) <= MAX_POINTS
+    assert set(Counter(p.picture for p in points).values()) == {2}
+    by_stratum = Counter(p.stratum for p in points)
+    assert max(by_stratum.values()) - min(by_stratum.values()) <= 2
+    assert len(grid(1000, (0, 1000))) == 1000
+
+
+def test_the_grid_keeps_to_the_trained_timesteps() -> None:
+    assert all(500 <= p.timestep < 600 for p in grid(3, (500, 600)))

@@ -1,0 +1,142 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from veneer.proof.verdict import Facts, Losses, judge
+from veneer.stats import Measure, paired
+
+FACTS = Facts(num_prompts=16, num_held_out=8, num_pictures=20)
+
+
+def rise(delta, spread=0.01, n=16, better="higher"):
+    random = np.random.default_rng(0)
+    base = random.normal(0.5, 0.05, n)
+    return paired(base, base + random.normal(delta, spread, n), range(n), better=better)
+
+
+GOOD = {"style": rise(0.1), "prompt": rise(0.0)}
+
+
+def codes(verdict, *, deciding=True):
+    return [reason.code for reason in verdict.reasons if reason.decides == deciding]
+
+
+def test_style_up_and_prompt_held_is_better():
+    verdict = judge(GOOD, FACTS)
+    assert verdict.word == "better"
+    assert codes(verdict) == ["style-rose"]
+
+
+def test_prompt_fallen_beyond_the_margin_is_worse():
+    verdict = judge({**GOOD, "prompt": rise(-0.05)}, FACTS)
+    assert (verdict.word, codes(verdict)) == ("worse", ["prompt-fell"])
+
+
+def test_prompt_fallen_within_the_margin_is_allowed():
+    assert judge({**GOOD, "prompt": rise(-0.05)}, FACTS, prompt_margin=0.1).word == "better"
+
+
+def test_unsure_prompt_is_no_different():
+    verdict = judge({**GOOD, "prompt": rise(-0.01, spread=0.1)}, FACTS)
+    assert (verdict.word, codes(verdict)) == ("no different", ["prompt-unsure"])
+
+
+def test_style_fallen_is_worse():
+    assert codes(judge({**GOOD, "style": rise(-0.1)}, FACTS)) == ["style-fell"]
+
+
+def test_subject_lost_is_worse():
+    lost = rise(-0.5)
+    assert codes(judge({**GOOD, "retrieval": lost}, FACTS)) == ["subject-lost"]
+
+
+def test_style_the_same_says_what_to_try():
+    verdict = judge({**GOOD, "style": rise(0.0)}, FACTS)
+    assert (verdict.word, codes(verdict)) == ("no different", ["style-same"])
+    assert verdict.reasons[0].todo
+
+
+def test_texture_alone_can_make_a_better():
+    assert (
+        judge({"style": rise(0.0), "style_texture": rise(0.1), "prompt": rise(0.0)}, FACTS).word == "better"
+    )
+
+
+def test_second_embedder_can_stop_a_better_and_a_worse():
+    assert judge({**GOOD, "style_dino": rise(-0.1)}, FACTS).word == "no different"
+    assert judge({**GOOD, "style": rise(-0.1), "style_dino": rise(0.1)}, FACTS).word == "no different"
+
+
+@pytest.mark.parametrize(
+    ("measures", "facts", "code"),
+    [
+        ({**GOOD, "style": None}, {}, "no-held-out-pictures"),
+        ({**GOOD, "style": rise(0.1, n=2)}, {}, "too-few-prompts"),
+        ({**GOOD, "prompt": None}, {}, "prompt-unknown"),
+        (GOOD, {"num_identical": 20}, "adapter-changes-nothing"),
+        (GOOD, {"caption_p_value": 0.4}, "captions-mismatch"),
+        (GOOD, {"smoothness": 0.01}, "pictures-noise"),
+        (GOOD, {"losses": Losses(0.1, 0.2, 900, 0.05, 100, 0.2, 900)}, "overfit"),
+        (GOOD, {"losses": Losses(0.1, 0.2, 900, 0.15, 100, 0.2, 900)}, "diverged"),
+    ],
+)
+def test_doubts_are_named_and_keep_it_from_being_better(measures, facts, code):
+    verdict = judge(measures, dataclasses.replace(FACTS, **facts))
+    assert verdict.word == "no different"
+    assert codes(verdict) == [code]
+    assert verdict.reasons[0].todo
+
+
+def test_cause_is_named_beside_a_worse():
+    diverged = dataclasses.replace(FACTS, losses=Losses(0.05, 1.0, 60, 1.0, 60, 1.0, 60))
+    verdict = judge({**GOOD, "prompt": rise(-0.2)}, diverged)
+    assert (verdict.word, codes(verdict)) == ("worse", ["prompt-fell", "diverged"])
+
+
+def test_broken_pictures_are_worse():
+    assert codes(judge(GOOD, dataclasses.replace(FACTS, num_broken=5))) == ["broken-pictures"]
+
+
+def test_copies_decide_only_where_they_are_many():
+    many = paired([0.0] * 16, [1.0] * 12 + [0.0] * 4, range(16), better="lower")
+    few = paired([0.0] * 16, [1.0] * 2 + [0.0] * 14, range(16), better="lower")
+    some = dataclasses.replace(FACTS, num_copies=5)
+    assert codes(judge({**GOOD, "memorisation": many}, some)) == ["memorised"]
+    assert judge({**GOOD, "memorisation": few}, some).word == "better"
+
+
+@pytest.mark.parametrize(
+    ("measures", "facts", "code"),
+    [
+        ({}, {"side_px": 1024, "native_px": 512}, "resolution-above-base"),
+        ({}, {"style_word_share": 0.1}, "no-style-word"),
+        ({}, {"losses": Losses(0.2, 0.1, 100, 0.1, 100, 0.15, 900)}, "overfit-later"),
+        ({"general_prompt": rise(-0.1)}, {}, "forgets"),
+        ({"diversity": rise(-0.4)}, {}, "less-varied"),
+    ],
+)
+def test_notes_do_not_decide(measures, facts, code):
+    verdict = judge(GOOD | measures, dataclasses.replace(FACTS, **facts))
+    assert verdict.word == "better"
+    assert codes(verdict, deciding=False) == [code]
+
+
+def test_base_against_base_is_no_different():
+    words = []
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        before, after = random.normal(0.6, 0.05, (2, 10))
+        prompt = random.normal(0.3, 0.03, (2, 10))
+        measures = {"style": paired(before, after, range(10)), "prompt": paired(*prompt, range(10))}
+        words.append(judge(measures, FACTS).word)
+    assert words.count("no different") >= 95
+
+
+def test_one_prompt_and_one_seed_is_said_in_words():
+    one = Measure(
+        0.5, 0.7, 0.2, None, None, 1, 1.0, "higher", note="interval not available: 1 of the 5 units"
+    )
+    verdict = judge({"style": one, "prompt": one}, dataclasses.replace(FACTS, num_prompts=1, num_pictures=1))
+    assert verdict.word == "no different"
+    assert "not available" in verdict.reasons[0].text

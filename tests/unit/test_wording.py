@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from veneer.proof import wording
+from veneer.stats import paired
+
+
+def described(name, base, tuned, better="higher"):
+    measure = paired(base, tuned, range(len(base)), better=better)
+    metrics = {"measures": {name: measure.plain()}, "unavailable": {}}
+    return wording.describe_measures(metrics)[0]
+
+
+RISE = np.random.default_rng(0).normal(0.1, 0.01, 12)
+
+
+def test_gain_says_so_with_wins():
+    row = described("style", [0.5] * 12, 0.5 + RISE)
+    assert row.trend == "gain"
+    assert row.sentence.startswith("Nearer to the style: from 0.500 to ")
+    assert row.wins == "100 % of 12 prompts"
+
+
+def test_lower_is_better_where_it_is():
+    assert described("validation_loss", [0.5] * 12, 0.5 - RISE, "lower").trend == "gain"
+    assert described("forgetting", [0.0] * 12, RISE, "lower").trend == "loss"
+
+
+def test_chance_is_called_chance():
+    noise = np.random.default_rng(1).normal(0, 0.1, 12)
+    row = described("prompt", [0.3] * 12, 0.3 + noise - noise.mean())
+    assert row.trend == "same"
+    assert "could not be chance" in row.sentence
+
+
+def test_no_interval_is_said_once():
+    row = described("style", [0.5], [0.7])
+    assert row.trend == "unknown"
+    assert row.interval == ""
+    assert "not available" in row.sentence
+
+
+def test_absent_measure_says_why():
+    metrics = {"measures": {"style": None}, "unavailable": {"style": "the run holds no pictures out"}}
+    assert wording.describe_measures(metrics)[0].sentence == "Not available: the run holds no pictures out."
+
+
+@pytest.mark.parametrize("meaning", wording.MEANINGS.values())
+def test_every_meaning_is_a_question(meaning):
+    assert "?" in meaning.question

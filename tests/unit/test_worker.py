@@ -1,0 +1,52 @@
+import time
+
+import pytest
+
+from veneer.data.worker import Failure, Workers
+from workerjobs import double, misbehave
+
+
+def test_results_come_in_order_with_their_labels():
+    with Workers(double, count=3) as workers:
+        assert list(workers.map((str(n), (n,)) for n in range(50))) == [(str(n), 2 * n) for n in range(50)]
+
+
+def test_jobs_are_taken_as_they_are_needed():
+    taken = []
+
+    def jobs():
+        for n in range(1000):
+            taken.append(n)
+            yield n, (n,)
+
+    with Workers(double, count=2) as workers:
+        results = workers.map(jobs())
+        next(results)
+        assert len(taken) <= 10
+
+
+def test_a_hanging_job_is_killed_and_the_next_one_done():
+    start = time.monotonic()
+    with Workers(misbehave, count=1, seconds=2) as workers:
+        assert workers.call("print") == "print"  # started: the hang alone is timed
+        results = dict(workers.map((kind, (kind,)) for kind in ("hang", "fine")))
+    assert results == {"hang": Failure("not done within 2 s"), "fine": "fine"}
+    assert time.monotonic() - start < 30
+
+
+def test_a_crash_costs_one_job():
+    with Workers(misbehave, count=1) as workers:
+        results = dict(workers.map((kind, (kind,)) for kind in ("crash", "fine")))
+    assert results == {
+        "crash": Failure("the process that worked on it crashed (exit status 11)"),
+        "fine": "fine",
+    }
+
+
+def test_refusals_are_values_and_bugs_are_raised():
+    with Workers(misbehave, count=1) as workers:
+        assert workers.call("refuse") == Failure("no good")
+        assert workers.call("memory") == Failure("needs more memory than there is")
+        with pytest.raises(RuntimeError, match="a bug"):
+            workers.call("bug")
+        assert workers.call("fine") == "fine"

@@ -1,0 +1,88 @@
+"""Who may talk to the studio, and what it may be asked to listen at."""
+
+import asyncio
+import socket
+
+import pytest
+
+from veneer.errors import VeneerError
+from veneer.web.guard import HEADERS, Guard, is_welcome
+
+
+def headers(**values):
+    return {name.encode(): value.encode() for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "welcome"),
+    [
+        ({"host": "127.0.0.1:7860"}, True),
+        ({"host": "localhost:7860", "origin": "http://localhost:7860"}, True),
+        ({"host": "[::1]:7860"}, True),
+        ({"host": "evil.example:7860"}, False),
+        ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, False),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:9999"}, False),
+        ({"host": "127.0.0.1:7860", "origin": "null"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_own_page_is_welcome(given, welcome):
+    assert is_welcome(headers(**given), is_local=True) is welcome
+
+
+def test_behind_a_password_any_name_will_do_but_no_other_page():
+    assert is_welcome(headers(host="studio.lan:7860", origin="http://studio.lan:7860"), is_local=False)
+    assert not is_welcome(headers(host="studio.lan:7860", origin="http://evil.example"), is_local=False)
+
+
+def answer_to(given):
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"referrer-policy", b"old")]})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "headers": list(headers(**given).items())}
+    asyncio.run(Guard(app, True)(scope, None, send))
+    return sent
+
+
+def test_every_answer_carries_the_policy():
+    (start,) = answer_to({"host": "localhost"})
+    assert start["headers"] == list(HEADERS)
+    assert b"https:" not in dict(HEADERS)[b"content-security-policy"]
+
+
+def test_other_pages_get_nothing():
+    start, body = answer_to({"host": "localhost", "origin": "http://evil.example"})
+    assert start["status"] == 403
+    assert b"own page" in body["body"]
+
+
+def test_other_addresses_need_a_password(with_gradio):
+    from veneer.web.server import check_access
+
+    check_access("127.0.0.1", "")
+    check_access("localhost", "")
+    check_access("0.0.0.0", "long enough")
+    for host, password in (
+        ("0.0.0.0", ""),
+        ("192.168.0.2", ""),
+        ("::", ""),
+        ("0.0.0.0", "short"),
+        ("host.lan", ""),
+    ):
+        with pytest.raises(VeneerError, match="password"):
+            check_access(host, password)
+
+
+def test_a_port_in_use_is_named(with_gradio):
+    from veneer.web.server import listen
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(VeneerError, match="--port"):
+            listen("127.0.0.1", taken.getsockname()[1])

@@ -1,0 +1,143 @@
+"""Runs as processes: queued, found again, stopped and told apart from killed ones."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from veneer.errors import VeneerError
+from veneer.web.jobs import JobBook
+from veneer.web.runlog import read_events, tail
+from veneer.web.workspace import Workspace
+
+# A stand-in for the command line: it writes events as `veneer run --events` does, and obeys Ctrl-C.
+FAKE = """
+import json, sys, time
+out = open(sys.argv[sys.argv.index("--events") + 1], "a")
+say = lambda **e: (out.write(json.dumps({"time": time.time(), **e}) + chr(10)), out.flush())
+recipe = sys.argv[2]
+try:
+    say(event="StageStarted", stage="train", total=10, unit="steps")
+    print("hello from", recipe, flush=True)
+    time.sleep(0.2 if recipe != "slow" else 60)
+    if recipe == "bad":
+        say(event="Ended", status=1, what="no pictures", where="x", todo="add some")
+        sys.exit(1)
+    say(event="Ended", status=0)
+except KeyboardInterrupt:
+    say(event="Ended", status=130, what="interrupted")
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    place = Workspace(tmp_path / "workspace")
+    place.create()
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE)
+    real = JobBook._start
+    starter = tmp_path / "python"
+    starter.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{script}" "$@"\n')
+    starter.chmod(0o755)
+
+    def start(self, job):
+        monkeypatch.setattr(sys, "executable", str(starter))
+        real(self, job)
+
+    monkeypatch.setattr(JobBook, "_start", start)
+    found = JobBook(place)
+    yield found
+    for job in found.jobs():
+        if found.state(job.name) == "running":
+            os.kill(job.pid, signal.SIGKILL)
+
+
+def until(book, name, state, seconds=30):
+    end = time.monotonic() + seconds
+    while book.state(name) != state:
+        assert time.monotonic() < end, book.state(name)
+        time.sleep(0.05)
+
+
+def test_a_run_is_done(book):
+    job = book.ask("a", "quick", "runs/a")
+    assert job.arguments == ["run", "quick", "--out", "runs/a"]
+    until(book, "a", "done")
+    assert tail(book.log("a"), 5) == ["hello from quick"]
+
+
+def test_a_failure_tells_what_and_what_to_do(book):
+    book.ask("a", "bad", "runs/a")
+    until(book, "a", "failed")
+    assert read_events(book.events("a")).end["todo"] == "add some"
+
+
+def test_runs_wait_for_each_other_and_leave_the_queue(book):
+    book.ask("a", "slow", "runs/a")
+    book.ask("b", "quick", "runs/b")
+    book.ask("c", "quick", "runs/c")
+    assert [book.state(name) for name in "abc"] == ["running", "waiting", "waiting"]
+    book.stop("b")
+    assert book.state("b") is None
+    until_written = time.monotonic() + 20
+    while not book.events("a").is_file() and time.monotonic() < until_written:
+        time.sleep(0.05)
+    book.stop("a")
+    until(book, "a", "stopped")
+    book.advance()
+    until(book, "c", "done")
+
+
+def test_a_run_is_found_again_by_another_studio(book, tmp_path):
+    book.ask("a", "slow", "runs/a")
+    again = JobBook(Workspace(tmp_path / "workspace"))
+    assert again.state("a") == "running"
+    with pytest.raises(VeneerError, match="running already"):
+        again.ask("a", "slow", "runs/a")
+    assert again.memory_gib("a") > 0
+
+
+def test_a_killed_run_is_no_ended_one(book):
+    job = book.ask("a", "slow", "runs/a")
+    os.kill(job.pid, signal.SIGKILL)
+    until(book, "a", "killed")
+    with pytest.raises(VeneerError, match="not running"):
+        book.stop("a")
+
+
+def test_a_later_process_of_the_same_number_is_not_the_run(book):
+    job = book.ask("a", "quick", "runs/a")
+    until(book, "a", "done")
+    path = book.root / "a" / "job.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pid": os.getpid(), "born": job.born - 100}))
+    book._children.clear()
+    assert book.state("a") == "done"
+
+
+def test_a_damaged_job_is_no_job(book):
+    (book.root / "x").mkdir(parents=True)
+    (book.root / "x" / "job.json").write_text("{")
+    assert book.jobs() == []
+    assert book.state("x") is None
+
+
+def test_events_are_summed_up(tmp_path):
+    path = tmp_path / "events.jsonl"
+    events = [
+        {"event": "StageFinished", "stage": "collect", "summary": "4 pictures"},
+        {"event": "StageStarted", "stage": "train", "total": 10, "unit": "steps", "time": 5.0},
+        {"event": "Progress", "stage": "train", "done": 3},
+        {"event": "ValidationEvent", "step": 2, "candidate": "step", "loss": 0.5, "best": True},
+        {"event": "Notice", "stage": "train", "code": "x", "message": "m"},
+        {"event": "Notice", "stage": "train", "code": "x", "message": "m"},
+    ]
+    path.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "Prog')
+    log = read_events(path)
+    assert (log.stage, log.done, log.total, log.finished) == ("train", 3, 10, {"collect": "4 pictures"})
+    assert log.held_out == {2: 0.5}
+    assert log.notices == [("x", "m")]
+    assert log.end == {}

@@ -1,0 +1,73 @@
+"""What the studio refuses: a second one, a taken port, open addresses, names that lead elsewhere."""
+
+import json
+import re
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def refusal(process):
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio, tmp_path):
+    from veneer.web.workspace import Workspace
+
+    with Workspace(tmp_path / "taken").locked(), socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen()
+        refused = [
+            start_studio(tmp_path / "taken", "--port", "0"),
+            start_studio(tmp_path / "free", "--port", str(port.getsockname()[1])),
+            start_studio(tmp_path / "free2", "--host", "0.0.0.0", VENEER_PASSWORD=""),
+        ]
+        answers = [refusal(process) for process in refused]
+    assert [status for status, _ in answers] == [1, 1, 1]
+    words = ("another studio works on this workspace", "--port 0", "VENEER_PASSWORD")
+    assert all(word in said for (_, said), word in zip(answers, words, strict=True))
+    assert not any("Traceback" in said for _, said in answers)
+
+
+def test_a_password_an_upload_and_files_elsewhere(start_studio, tmp_path):
+    process = start_studio(tmp_path / "place", "--port", "0", VENEER_PASSWORD="correct horse")
+    address = re.search(r"http\S+", process.stdout.readline())[0]
+    assert ask(address + "gradio_api/info")[0] == 401
+    status, _, cookie = ask(address + "login", b"username=veneer&password=wrong", FORM)
+    assert status >= 400
+    status, _, cookie = ask(address + "login", b"username=veneer&password=correct+horse", FORM)
+    assert status == 200
+    signed_in = {"Cookie": cookie}
+    status, body, _ = ask(address + "gradio_api/upload", MULTIPART, {**UPLOAD, **signed_in})
+    assert status == 200
+    landed = tmp_path / "place" / ".studio" / "uploads"
+    assert str(json.loads(body)[0]).startswith(str(landed))
+    assert not list(tmp_path.glob("x*.png")) + list((tmp_path / "place").glob("x*.png"))
+    assert ask(f"{address}gradio_api/file=/etc/passwd", headers=signed_in)[0] in {403, 404}
+    assert ask(f"{address}gradio_api/file={tmp_path}/place/.studio/lock", headers=signed_in)[0] in {403, 404}
+    assert ask(address, headers={**signed_in, "Origin": "http://evil.example"})[0] == 403
+    assert ask(address, headers={**signed_in, "Host": "evil.example"})[0] == 403
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+UPLOAD = {"Content-Type": "multipart/form-data; boundary=line"}
+MULTIPART = (
+    b'--line\r\nContent-Disposition: form-data; name="files"; filename="../../x.png"\r\n'
+    b"Content-Type: image/png\r\n\r\nno picture\r\n--line--\r\n"
+)
+
+
+def ask(address, data=None, headers=None):
+    """Status, body and cookies of an answer."""
+    request = urllib.request.Request(address, data, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            cookies = [value.partition(";")[0] for value in answer.headers.get_all("Set-Cookie") or []]
+            return answer.status, answer.read(), "; ".join(cookies)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), ""

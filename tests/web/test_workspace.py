@@ -1,0 +1,110 @@
+"""Paths stay inside the workspace, names are plain, and a second studio is kept out."""
+
+import pytest
+
+from veneer.errors import VeneerError
+from veneer.web.uploads import check_file, checked_source, safe_name, staged
+from veneer.web.workspace import Workspace, checked_name, free_name
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    place = Workspace(tmp_path / "workspace")
+    place.create()
+    return place
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "a\\b", "..", ".hidden", "", "a\0b", "x" * 81, "-rf", "nul", "a..b"]
+)
+def test_names_that_lead_elsewhere_are_refused(workspace, name):
+    for place in (workspace.dataset, workspace.run, workspace.recipe):
+        with pytest.raises(VeneerError):
+            place(name)
+
+
+@pytest.mark.parametrize("name", ["city", "8-bit_style.v2", "Städte"])
+def test_plain_names_are_taken(name):
+    assert checked_name(f" {name} ", "run") == name
+
+
+@pytest.mark.parametrize("text", ["..", "/etc/passwd", "datasets/../../x", "~", "a\0b"])
+def test_paths_outside_are_refused(workspace, text):
+    with pytest.raises(VeneerError):
+        workspace.inside(text)
+
+
+def test_a_link_that_leads_outside_is_refused(workspace, tmp_path):
+    (workspace.root / "out").symlink_to(tmp_path)
+    with pytest.raises(VeneerError, match="outside the workspace"):
+        workspace.inside("out")
+    assert workspace.inside("datasets/x") == workspace.datasets.resolve() / "x"
+
+
+@pytest.mark.parametrize(
+    "source", ["/etc", "urls:/etc/passwd", "urls:../list.txt", "hf:/etc", "hf:../x", "..", "~"]
+)
+def test_sources_outside_are_refused(workspace, source):
+    with pytest.raises(VeneerError):
+        checked_source(workspace, source)
+
+
+def test_sources_on_the_network_and_inside_pass(workspace):
+    assert checked_source(workspace, "bing:8-bit city;size=large") == "bing:8-bit city;size=large"
+    assert checked_source(workspace, "hf:someone/pictures") == "hf:someone/pictures"
+    assert checked_source(workspace, "pocket") == "pocket"
+    assert checked_source(workspace, "datasets/a") == str(workspace.datasets.resolve() / "a")
+
+
+def test_uploaded_names_lose_their_paths():
+    names = {
+        "../../x.png": "x.png",
+        "..\\..\\y.jpg": "y.jpg",
+        "a\0b.png": "ab.png",
+        "..": "file",
+        "q?*.png": "q__.png",
+    }
+    assert {name: safe_name(name) for name in names} == names
+    assert len(safe_name("x" * 500 + ".png")) == 120
+
+
+def test_uploads_of_another_kind_or_too_large_are_refused(tmp_path):
+    for name, size in (("x.exe", 1), ("x.svg", 1), ("x.png", 26 * 2**20)):
+        path = tmp_path / name
+        with path.open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(VeneerError):
+            check_file(path)
+
+
+def test_staged_uploads_keep_apart_and_vanish(workspace, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.png").write_bytes(folder.encode())
+    with staged(workspace, [str(tmp_path / "a/same.png"), str(tmp_path / "b/same.png")]) as folder:
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+            "same.png": b"a",
+            "same-2.png": b"b",
+        }
+    assert not folder.exists()
+
+
+def test_a_second_studio_is_kept_out(workspace):
+    other = Workspace(workspace.root)
+    with workspace.locked(), pytest.raises(VeneerError, match="another studio"), other.locked():
+        pass
+    with other.locked():
+        pass
+
+
+def test_a_bundled_recipe_is_not_shadowed(workspace):
+    with pytest.raises(VeneerError, match="bundled recipe"):
+        workspace.save_recipe("pocket-8bit", "")
+    path = workspace.save_recipe("mine", "")
+    assert workspace.recipe("mine") == "recipes/mine.toml"
+    assert path.parent == workspace.recipes
+
+
+def test_free_names_are_numbered():
+    assert free_name("a", ["a", "a-2"]) == "a-3"
+    assert free_name("a", []) == "a"
