@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 
 from .config import SIZES, Size
 from .sources import RecipeError
@@ -12,10 +13,11 @@ from .training import Budget
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
+    size = replace(SIZES[arguments.size], is_compiled=arguments.compile)
     budget = Budget(arguments.steps, arguments.seconds, arguments.decay)
     try:
         for command in ORDER if arguments.command == "all" else (arguments.command,):
-            COMMANDS[command](SIZES[arguments.size], budget)
+            COMMANDS[command](size, budget)
     except RecipeError as problem:
         print(f"pocket: {problem}", file=sys.stderr)
         return 1
@@ -26,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pocket", description="Make the bundled base model.")
     parser.add_argument("command", choices=["all", *COMMANDS])
     parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--compile", action="store_true", help="compile the UNet before it trains")
     parser.add_argument("--steps", type=int, help="stop each training at this step")
     parser.add_argument(
         "--decay", type=int, default=0, help="let the rate fall over so many steps before --steps"
@@ -40,6 +43,12 @@ def _fetch(size: Size, budget: Budget) -> None:
     from .sources import fetch_sources
 
     fetch_sources()
+
+
+def _adopt(size: Size, budget: Budget) -> None:
+    from .adopt import adopt_shipped
+
+    adopt_shipped(size)
 
 
 def _draw(size: Size, budget: Budget) -> None:
@@ -117,6 +126,7 @@ def _eval(size: Size, budget: Budget) -> None:
 COMMANDS = {
     "fetch": _fetch,
     "draw": _draw,
+    "adopt": _adopt,
     "tokenizer": _tokenizer,
     "clip": _clip,
     "vision": _vision,

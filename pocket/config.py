@@ -36,6 +36,7 @@ class Size:
         judge_batch: Pictures per judge step.
         unet_learning_rate: Peak learning rate of the UNet.
         ema_decay: Highest decay of the moving average of the UNet.
+        is_compiled: Whether the UNet trains compiled: two minutes to start, then a fifth faster on a CPU.
     """
 
     name: str
@@ -55,11 +56,12 @@ class Size:
     num_merges: int = 2000
     vae_batch: int = 8
     clip_batch: int = 96
-    unet_batch: int = 32
+    unet_batch: int = 64
     captioner_batch: int = 48
     judge_batch: int = 48
     unet_learning_rate: float = 3e-3
     ema_decay: float = 0.9985
+    is_compiled: bool = False
 
     @property
     def latent_side(self) -> int:

@@ -22,7 +22,6 @@ from .tokenizer import tokenizer_folder
 from .training import (
     Budget,
     Trainee,
-    adamw,
     low_precision,
     planned_rate,
     prepare_torch,
@@ -31,9 +30,8 @@ from .training import (
     training_device,
 )
 
-WEIGHT_DECAY = 0.05
 START_SCALE = 20.0
-NOT_MATRICES = ("vision_model.embeddings", "logit_scale")
+NOT_MATRICES = ("vision_model.embeddings", "text_model.embeddings", "logit_scale")
 
 
 def build_clip(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -92,7 +90,7 @@ def train_clip(size: Size, budget: Budget) -> None:
     """Train both towers on pictures and captions."""
     tokenizer = load_tokenizer(size)
     model = build_clip(size, tokenizer).to(training_device())
-    trainee = Trainee(clip_folder(size), model, adamw(list(model.parameters()), WEIGHT_DECAY), 0.995)
+    trainee = Trainee(clip_folder(size), model, muon(model, NOT_MATRICES), 0.995)
     pixels, pictures = load_pictures(size)
     data = torch.from_numpy(pixels)
 

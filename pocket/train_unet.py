@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import LATENT_CHANNELS, Size, work_folder
 from .draw import load_pictures
@@ -87,11 +87,12 @@ def train_unet(size: Size, budget: Budget) -> None:
     model = build_unet(size).to(device, memory_format=torch.channels_last)
     trainee = Trainee(unet_folder(size), model, muon(model, OUTER_LAYERS), size.ema_decay)
     alphas = build_scheduler().alphas_cumprod
+    forward = torch.compile(model) if size.is_compiled else model
 
     def step_loss(step: int) -> Tensor:
         generator = step_generator("unet", step)
         batch = unet_batch(latents, texts, alphas, size.unet_batch, generator)
-        return unet_loss(model, batch.on(device))
+        return unet_loss(forward, batch.on(device))
 
     train(trainee, step_loss, planned_rate(size.unet_learning_rate, 200, budget), budget, size.unet_batch)
 
@@ -150,7 +151,7 @@ def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(is_empty, 0, chosen)
 
 
-def unet_loss(model: UNet2DConditionModel, batch: UnetBatch) -> Tensor:
+def unet_loss(model: nn.Module, batch: UnetBatch) -> Tensor:
     """Squared error of the predicted noise, weighted per sample (min-SNR, Hang et al. 2023)."""
     noisy = batch.noisy_latents.contiguous(memory_format=torch.channels_last)
     with low_precision(noisy.device):

@@ -18,7 +18,6 @@ from .muon import muon
 from .training import (
     Budget,
     Trainee,
-    adamw,
     low_precision,
     planned_rate,
     prepare_torch,
@@ -30,6 +29,7 @@ from .training import (
 KL_WEIGHT = 3e-4
 EDGE_WEIGHT = 0.5
 SHARE_SHAPES = 0.25
+OUTER_LAYERS = ("encoder.conv_in", "decoder.conv_out")
 
 
 def build_vae(size: Size) -> AutoencoderKL:
@@ -51,7 +51,7 @@ def build_vae(size: Size) -> AutoencoderKL:
 def train_vae(size: Size, budget: Budget) -> None:
     """Train encoder and decoder together."""
     model = build_vae_seeded(size)
-    trainee = Trainee(vae_folder(size), model, adamw(list(model.parameters()), 0.0), 0.998)
+    trainee = Trainee(vae_folder(size), model, muon(model, OUTER_LAYERS), 0.998)
     _train(trainee, size, budget, is_encoder_held=False)
 
 
@@ -60,7 +60,7 @@ def train_decoder(size: Size, budget: Budget) -> None:
     model = load_vae_average(size, vae_folder(size))
     for part in (model.encoder, model.quant_conv):
         part.requires_grad_(False)
-    trainee = Trainee(decoder_folder(size), model, muon(model, ("decoder.conv_out",)), 0.995)
+    trainee = Trainee(decoder_folder(size), model, muon(model, OUTER_LAYERS), 0.995)
     _train(trainee, size, budget, is_encoder_held=True)
 
 
@@ -100,8 +100,7 @@ def _train(trainee: Trainee, size: Size, budget: Budget, is_encoder_held: bool) 
         with low_precision(device):
             return vae_loss(trainee.model, pictures, generator, is_encoder_held)
 
-    peak = 1.5e-3 if is_encoder_held else 1e-3
-    train(trainee, step_loss, planned_rate(peak, 100, budget), budget, size.vae_batch)
+    train(trainee, step_loss, planned_rate(1.5e-3, 100, budget), budget, size.vae_batch)
 
 
 def vae_batch(pixels: Tensor, size: Size, generator: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ class Trainee:
     Attributes:
         folder: Holds ``checkpoint.pt`` and ``log.jsonl``.
         model: Trained, in float32.
-        optimizer: Over the parameters that train.
+        optimizer: Over the parameters that train; None for a start that was not trained here.
         ema_decay: Highest decay of the moving average.
         ema: Moving average of the model.
         step: Steps done.
@@ -64,7 +64,7 @@ class Trainee:
 
     folder: Path
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None
     ema_decay: float
     ema: nn.Module = field(init=False)
     step: int = 0
@@ -91,7 +91,8 @@ class Trainee:
         state = torch.load(file, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" in state:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     @torch.no_grad()
@@ -109,7 +110,7 @@ class Trainee:
 
     def _state(self) -> dict:
         parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
-        return {name: part.state_dict() for name, part in parts.items()} | {
+        return {name: part.state_dict() for name, part in parts.items() if part is not None} | {
             "step": self.step,
             "seconds": self.seconds,
         }
