@@ -71,7 +71,7 @@ class EncodeTable(Table):
     """Training resolution, in pixels: side of the square whose area every bucket keeps."""
     buckets: bool = False
     """Whether pictures keep their aspect ratio in buckets, instead of a centre crop to a square."""
-    upscale: bool = True
+    upscale: bool = False
     """Whether pictures smaller than the resolution are enlarged; otherwise they get a smaller bucket."""
     flip: Share = 0.5
     """Share of training pictures mirrored left to right."""

@@ -170,3 +170,23 @@ def test_too_little_memory_goes_on_in_tiles_and_says_so(
     write_dataset(run)
     assert "tiles" in notices(run, recipe_for(base_folder))["vae-tiled"]
     assert len(list(run.cache.glob("latents/*"))) == 12
+
+
+def test_small_pictures_are_not_enlarged_unasked_and_what_is_cut_is_told(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)  # six of 64 x 64 and six of 64 x 40 pixels
+    recipe = recipe_for(base_folder, encode={"resolution": 64})
+    events: list[Event] = []
+    result = encode(run, recipe, events.append)
+    assert dict(result.buckets) == {(40, 40): 6, (64, 64): 6}
+    share = 6 * (64 - 40) * 40 / (6 * 64 * 64 + 6 * 64 * 40)
+    assert result.reshaping.cut_percent == pytest.approx(100 * share, abs=0.01)
+    assert "14.4 % of their pixels cropped away" in result.summary
+    told = {e.code: e.message for e in events if isinstance(e, Notice)}
+    assert "6 of 12 pictures are smaller than 64 px" in told["below-resolution"]
+    assert "enlarged" not in told
+    larger = recipe_for(base_folder, encode={"resolution": 64, "upscale": True})
+    assert dict(encode(run, larger).buckets) == {(64, 64): 12}
+    assert "6 of 12 pictures are enlarged" in notices(run, larger)["enlarged"]

@@ -20,7 +20,7 @@ from veneer.config import Recipe
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
 from veneer.rundir import RunDir
-from veneer.training.buckets import share_cut
+from veneer.training.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
 from veneer.training.cachefile import CachedItem, CacheIndex, content_key, is_whole, write_tensors
 from veneer.training.checkpoints import disk_full_is_told
 from veneer.training.encodejob import EncodeJob, load_batches, make_job, size_multiple, views_at_once
@@ -28,7 +28,6 @@ from veneer.training.split import Picture, read_pictures
 
 STAGE = "encode"
 TEXT_BATCH = 16
-MUCH_CUT = 0.25
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class EncodeResult:
         reused: Pictures that the cache held already.
         truncated: Captions longer than the text encoder reads.
         buckets: Sizes in pixels and how many pictures have them.
+        reshaping: What resizing and cropping did to them.
     """
 
     pictures: int
@@ -50,13 +50,15 @@ class EncodeResult:
     reused: int
     truncated: int
     buckets: tuple[tuple[tuple[int, int], int], ...]
+    reshaping: Reshaping
 
     @property
     def summary(self) -> str:
         """One line of what came out."""
         sizes = ", ".join(f"{n} of {w}x{h} px" for (w, h), n in self.buckets)
+        cut = f"{self.reshaping.cut_percent:.1f} % of their pixels cropped away"
         reused = f", {self.reused} taken from the cache" if self.reused else ""
-        return f"{self.pictures} pictures encoded ({sizes}), {self.held_out} held out{reused}"
+        return f"{self.pictures} pictures encoded ({sizes}), {cut}, {self.held_out} held out{reused}"
 
 
 def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:
@@ -80,7 +82,8 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
     base = _load(recipe, "tokenizer", on_event)
     _warn_of_resolution(recipe, base, on_event)
     jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
-    _tell_crops(pictures, jobs, on_event)
+    reshaped = _reshaping(pictures, jobs, recipe, base)
+    _tell_reshaping(reshaped, recipe, size_multiple(base), on_event)
     todo = list({job.file: job for job in jobs if not is_whole(job.file)}.values())
     items = [
         _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
@@ -94,7 +97,7 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
             index.write(run.cache)
             _prune(run.cache, index)
     launch.wait_for_everyone()
-    return _result(index, len(todo), base, on_event)
+    return _result(index, len(todo), reshaped, base, on_event)
 
 
 def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore) -> Base:
@@ -248,18 +251,43 @@ def _prune(cache: Path, index: CacheIndex) -> None:
             path.unlink()
 
 
-def _tell_crops(pictures: Sequence[Picture], jobs: Sequence[EncodeJob], on_event: OnEvent) -> None:
-    cut = [share_cut(picture.size, job.bucket) for picture, job in zip(pictures, jobs, strict=True)]
-    much = sum(share > MUCH_CUT for share in cut)
-    if much:
+def _reshaping(
+    pictures: Sequence[Picture], jobs: Sequence[EncodeJob], recipe: Recipe, base: Base
+) -> Reshaping:
+    table, multiple = recipe.encode, size_multiple(base)
+
+    def large(size: tuple[int, int]) -> tuple[int, int]:
+        return bucket_for(size, table.resolution, multiple, aspects=table.buckets, upscale=True)
+
+    own = [(p.size, job.bucket) for p, job in zip(pictures, jobs, strict=True) if p.split != "prior"]
+    return reshaping((size, bucket, large(size)) for size, bucket in own)
+
+
+def _tell_reshaping(shape: Reshaping, recipe: Recipe, multiple: int, on_event: OnEvent) -> None:
+    if shape.much_cut:
+        todo = "" if recipe.encode.buckets else ". encode.buckets = true keeps aspect ratios"
         message = (
-            f"{much} of {len(cut)} pictures lose over {MUCH_CUT:.0%} of their pixels to cropping "
-            f"({sum(cut) / len(cut):.0%} on average). encode.buckets = true keeps aspect ratios"
+            f"{shape.much_cut} of {shape.pictures} pictures lose over {MUCH_CUT:.0%} of their pixels to "
+            f"cropping; of all pixels {shape.cut_percent:.1f} % are thrown away{todo}"
         )
         on_event(Notice(STAGE, "much-cropped", message))
+    if shape.smaller:
+        message = (
+            f"{shape.smaller} of {shape.pictures} pictures are smaller than {recipe.encode.resolution} px "
+            "and trained at a smaller size. encode.upscale = true enlarges them; `veneer check` lists them"
+        )
+        on_event(Notice(STAGE, "below-resolution", message))
+    if shape.enlarged:
+        why = (
+            "" if recipe.encode.upscale else f": they are below {multiple} px, the least that the base takes"
+        )
+        message = f"{shape.enlarged} of {shape.pictures} pictures are enlarged{why}"
+        on_event(Notice(STAGE, "enlarged", message))
 
 
-def _result(index: CacheIndex, encoded: int, base: Base, on_event: OnEvent) -> EncodeResult:
+def _result(
+    index: CacheIndex, encoded: int, reshaped: Reshaping, base: Base, on_event: OnEvent
+) -> EncodeResult:
     own = [item for item in index.items if item.split != "prior"]
     limit = base.tokenizer.model_max_length
     for item in (item for item in own if item.truncated):
@@ -275,4 +303,5 @@ def _result(index: CacheIndex, encoded: int, base: Base, on_event: OnEvent) -> E
         reused=len({item.latents for item in index.items}) - encoded,
         truncated=sum(item.truncated for item in own),
         buckets=tuple(sorted(sizes.items())),
+        reshaping=reshaped,
     )
