@@ -46,6 +46,7 @@ sd15-smoke: setup
 bench-style: setup
 	$(BIN)/python -m pocket fetch
 	$(BIN)/python -m bench.bench_style
+	$(BIN)/python -m bench.readme
 
 pocket-eval: setup
 	$(BIN)/python -m pocket eval

@@ -1,227 +1,243 @@
 """The ruler: customising measured against truth, on four styles that the pocket base never saw.
 
-    python -m bench.bench_style [--steps 300] [--seeds 3] [--styles openmoji ...] [--work FOLDER]
+    python -m bench.bench_style [--steps 240] [--seeds 0 1 2] [--styles openmoji ...] [--work FOLDER]
 
 For each style and seed: learn from 48 pictures, then ask for 48 other subjects whose true pictures exist.
-Arms: the base with its best prompt; Veneer's recipe; the same in a third of the steps; the plain loop at the
-report's settings; the plain loop at Veneer's learning rate and batch. Finished arms are kept in the work
-folder, so the same command goes on. Writes ``bench/results/style_HARDWARE_DATE.{json,md}``; the sheets of
-pictures stay in the work folder.
+Arms: the base with its best prompt; the plain loop (`bench.plain_loop`) at Veneer's batch and its own best
+learning rate; Veneer's recipe in as many steps; the same in a third of them. ``--arms`` adds
+``plain-report``, the plain loop at the report's own settings.
+
+Each arm is kept in the work folder as soon as it is measured, so the same command goes on where it stopped,
+and parts (``--styles``, ``--seeds``) may run side by side. An arm is done again where base, judge or settings
+changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
-from dataclasses import asdict
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bench.ruler import NUM_SUBJECTS, STYLES, Style, Task, build_task, write_dataset
-from bench.ruler_arms import ARMS, Plan, Scores, best_word, general_features, recommended, score, train_arm
-from pocket.draw import contact_sheet
-from veneer.config import Recipe
+from bench.ruler import NUM_SUBJECTS, STYLES, Style, Task, build_task, the_judge, write_dataset
+from bench.ruler_arms import (
+    ARMS,
+    BASE,
+    EXTRA_ARMS,
+    Plan,
+    Scores,
+    best_word,
+    general_features,
+    recommended,
+    score,
+    settings_of,
+    train_arm,
+)
+from bench.ruler_tables import Found, Measured, document, write_results
+from pocket.judge import JUDGE_FILE
+from pocket.sources import RecipeError
 from veneer.launch import set_threads
 from veneer.models.drawing import Easel, set_up, take_off, wear
 from veneer.models.embedder import Embedder, load_embedder
-from veneer.rundir import write_json, write_text
-from veneer.stats import Measure, paired
-from veneer.versions import hardware, versions
+from veneer.models.modelfiles import hash_file
+from veneer.recipe import fingerprint
+from veneer.rundir import write_json
 
-RESULTS = Path(__file__).parent / "results"
-TITLES = {
-    "base": "base, best prompt",
-    "veneer": "Veneer",
-    "veneer-third": "Veneer, a third of the steps",
-    "plain-report": "plain loop, the report's settings",
-    "plain-tuned": "plain loop, Veneer's learning rate and batch",
-}
-MEASURES = {
-    "similarity": "similarity to the true picture",
-    "first": "true picture ranked first",
-    "style": "style, log odds",
-    "styled": "style recognised",
-    "prompt": "CLIP-T",
-    "subject": "subject retrieved by CLIP",
-    "drift": "drift on general prompts",
-}
+SCORES, PICTURES = "scores.json", "pictures.npz"
 
 
-def measure_style(plan: Plan, style: Style, easel: Easel, clip: Embedder) -> dict[str, dict[str, Scores]]:
-    """Every arm on one style, seed by seed; finished seeds are read from the work folder.
+@dataclass(frozen=True)
+class Ruler:
+    """What all arms are measured with, loaded once.
+
+    Attributes:
+        plan: What the bench is asked for.
+        easel: The base.
+        clip: The bundled CLIP.
+        general: The base's own features on general prompts, (G, D).
+        judge_hash: Name of exactly these weights of the judge.
+    """
+
+    plan: Plan
+    easel: Easel
+    clip: Embedder
+    general: np.ndarray
+    judge_hash: str
+
+    def identity(self, settings: Mapping[str, Any]) -> str:
+        """Name what an arm's scores depend on.
+
+        Args:
+            settings: How the arm was trained.
+
+        Returns:
+            A short hash.
+        """
+        table = self.easel.table.model_dump(mode="json", exclude={"prompts", "seeds"})
+        own = [self.easel.fingerprint, self.judge_hash, table, self.plan.num_subjects]
+        return fingerprint([*own, dict(settings)])
+
+
+def set_up_ruler(plan: Plan) -> Ruler:
+    """Load base, CLIP and judge.
 
     Args:
         plan: What the bench is asked for.
-        style: The style.
-        easel: The base.
-        clip: The bundled CLIP.
 
     Returns:
-        Scores by seed and arm.
+        The ruler.
+
+    Raises:
+        RecipeError: If the judge was never trained.
     """
+    the_judge()
+    set_threads()
+    easel, clip = set_up("pocket", recommended(plan.steps, 0).generate), load_embedder("pocket")
+    return Ruler(plan, easel, clip, general_features(easel, clip), hash_file(JUDGE_FILE))
+
+
+def measure_style(ruler: Ruler, style: Style) -> dict[str, dict[str, Measured]]:
+    """Every arm on one style, seed by seed.
+
+    Args:
+        ruler: What is measured with.
+        style: The style.
+
+    Returns:
+        What was found, by seed and arm; the base is the same for every seed.
+    """
+    plan, root = ruler.plan, ruler.plan.work / style.name
+    task = build_task(style, 0, ruler.easel.native_px, plan.num_subjects)
+    base = _measure_base(ruler, task, root / BASE)
     by_seed = {}
     for seed in plan.seeds:
-        folder = plan.work / f"{plan.steps}-steps" / style.name / f"seed-{seed}"
-        kept = folder / "scores.json"
-        if not kept.is_file():
-            task = build_task(style, seed, easel.native_px, plan.num_subjects)
-            write_dataset(task, folder / "data")
-            found = _score_arms(plan, task, seed, folder, easel=easel, clip=clip)
-            write_json(kept, {arm: asdict(one) for arm, one in found.items()})
-        stored = json.loads(kept.read_text())
-        by_seed[str(seed)] = {arm: Scores(**stored[arm]) for arm in ("base", *ARMS)}
-        print(f"{style.name}, seed {seed}: {_line(by_seed[str(seed)])}", flush=True)
+        task = build_task(style, seed, ruler.easel.native_px, plan.num_subjects)
+        folder = root / f"seed-{seed}"
+        found = {arm: _measure_arm(ruler, arm, task, seed, folder) for arm in plan.arms}
+        by_seed[str(seed)] = {BASE: base, **found}
     return by_seed
 
 
-def _score_arms(
-    plan: Plan, task: Task, seed: int, folder: Path, *, easel: Easel, clip: Embedder
-) -> dict[str, Scores]:
-    take_off(easel)
-    word, general = best_word(easel, task), general_features(easel, clip)
-    base, drawn = score(easel, clip, task, word, general=None, seconds=0.0)
-    found, rows = {"base": base}, [task.true_pictures(task.asked), drawn]
-    for arm in ARMS:
-        lora, seconds = train_arm(arm, plan, task, seed, folder)
-        wear(easel, lora)
-        scores, drawn = score(easel, clip, task, task.style.word, general=general, seconds=seconds)
-        take_off(easel)
-        found[arm] = scores
-        rows.append(drawn)
-    contact_sheet(np.concatenate([row[:16] for row in rows]), 16).save(folder / "sheet.png")
+def _measure_base(ruler: Ruler, task: Task, folder: Path) -> Measured:
+    identity = ruler.identity({"arm": BASE})
+    kept = _kept(folder, identity)
+    if kept is None:
+        take_off(ruler.easel)
+        word = best_word(ruler.easel, task)
+        scores, drawn = score(ruler.easel, ruler.clip, task, word, ruler.general, is_base=True)
+        kept = _keep(folder, identity, Measured(scores, 0.0, word), drawn)
+        _tell(task, "all seeds", f"base, called {word!r}", kept)
+    return kept
+
+
+def _measure_arm(ruler: Ruler, arm: str, task: Task, seed: int, folder: Path) -> Measured:
+    identity = ruler.identity({"arm": arm, **settings_of(arm, ruler.plan, seed)})
+    kept = _kept(folder / arm, identity)
+    if kept is None:
+        shutil.rmtree(folder / arm, ignore_errors=True)
+        if not (folder / "data" / "metadata.csv").is_file():
+            write_dataset(task, folder / "data")
+        lora, seconds = train_arm(arm, ruler.plan, seed, folder, side_px=task.side_px)
+        wear(ruler.easel, lora)
+        scores, drawn = score(ruler.easel, ruler.clip, task, task.style.word, ruler.general)
+        take_off(ruler.easel)
+        kept = _keep(folder / arm, identity, Measured(scores, round(seconds, 1), task.style.word), drawn)
+        _tell(task, f"seed {seed}", arm, kept)
+    return kept
+
+
+def _kept(folder: Path, identity: str) -> Measured | None:
+    path = folder / SCORES
+    stored = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if stored.get("identity") != identity:
+        return None
+    return Measured(Scores(**stored["scores"]), stored["seconds"], stored["word"])
+
+
+def _keep(folder: Path, identity: str, found: Measured, drawn: np.ndarray) -> Measured:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / PICTURES, drawn=drawn)
+    write_json(folder / SCORES, {"identity": identity, **asdict(found)})
     return found
 
 
-def _line(arms: dict[str, Scores]) -> str:
-    return ", ".join(f"{arm} {np.mean(scores.similarity):.3f}" for arm, scores in arms.items())
+def _tell(task: Task, seed: str, arm: str, found: Measured) -> None:
+    scores = found.scores
+    parts = {"similarity": scores.similarity, "first": scores.first, "styled": scores.styled}
+    numbers = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in parts.items())
+    print(f"{task.style.name}, {seed}, {arm}: {numbers}, {found.seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def summarise(by_seed: dict[str, dict[str, Scores]], against: str) -> dict[str, dict[str, Measure]]:
-    """Every arm against one, paired subject by subject over all seeds.
-
-    Args:
-        by_seed: Scores by seed and arm.
-        against: The arm that stands in the place of the base.
-
-    Returns:
-        Measures by arm and name; subjects are the unit, general prompts for the drift.
-    """
-    seeds = list(by_seed.values())
-    found: dict[str, dict[str, Measure]] = {}
-    for arm in ("base", *ARMS):
-        if arm == against:
-            continue
-        found[arm] = {}
-        for name in MEASURES:
-            tuned = [value for seed in seeds for value in getattr(seed[arm], name)]
-            base = [value for seed in seeds for value in getattr(seed[against], name)]
-            if name == "drift" and len(base) != len(tuned):
-                base = [0.0] * len(tuned)
-            per_seed = len(tuned) // len(seeds)
-            units = [number % per_seed for number in range(len(tuned))]
-            better = "lower" if name == "drift" else "higher"
-            found[arm][name] = paired(base, tuned, units, better=better, unit="subjects")
-    return found
-
-
-def table(summary: dict[str, dict[str, dict[str, Measure]]]) -> str:
-    """The ruler's table in Markdown.
+def sheet_rows(plan: Plan, side_px: int) -> list[np.ndarray]:
+    """Rows of the sheet: for each style the truth, the base and every arm of the first seed.
 
     Args:
-        summary: Measures by style, arm and name, against the base.
+        plan: What the bench was asked for; every arm is measured.
+        side_px: Side of the pictures.
 
     Returns:
-        One row for each style and arm.
+        Pictures of the first asked subjects, (N, side, side, 3) uint8 each.
     """
-    head = ["style", "arm", *MEASURES.values(), "nearer to the style than the base in"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for style, arms in summary.items():
-        first = next(iter(arms.values()))
-        cells = [f"{first[name].base:.3f}" for name in MEASURES]
-        lines.append(f"| {style} | {TITLES['base']} | " + " | ".join(cells) + " | |")
-        for arm, measures in arms.items():
-            cells = [_cell(measures[name]) for name in MEASURES]
-            wins = measures["style"].wins
-            lines.append(f"| | {TITLES[arm]} | " + " | ".join(cells) + f" | {100 * (wins or 0):.0f} % |")
-    return "\n".join(lines)
+    rows = []
+    for style in plan.styles:
+        task, root = build_task(style, plan.seeds[0], side_px, plan.num_subjects), plan.work / style.name
+        rows.append(task.true_pictures(task.asked))
+        for folder in (root / BASE, *(root / f"seed-{plan.seeds[0]}" / arm for arm in plan.arms)):
+            with np.load(folder / PICTURES) as stored:
+                rows.append(stored["drawn"])
+    return [row[:16] for row in rows]
 
 
-def _cell(measure: Measure) -> str:
-    if measure.ci95 is None:
-        return f"{measure.tuned:.3f}"
-    return f"{measure.tuned:.3f} ({measure.ci95[0]:+.3f} to {measure.ci95[1]:+.3f})"
+def read_plan(arguments: list[str] | None = None) -> Plan:
+    """Read the command line.
 
+    Args:
+        arguments: Its words; None for the program's own.
 
-def main() -> None:
-    """Read the command line, measure, write the results."""
+    Returns:
+        What is asked for.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--styles", nargs="+", default=[style.name for style in STYLES])
+    names = [style.name for style in STYLES]
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--styles", nargs="+", default=names, choices=names)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *EXTRA_ARMS])
     parser.add_argument("--subjects", type=int, default=NUM_SUBJECTS)
     parser.add_argument("--work", type=Path, default=Path("runs/ruler"))
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     chosen = tuple(style for style in STYLES if style.name in asked.styles)
-    plan = Plan(asked.steps, tuple(range(asked.seeds)), chosen, asked.work, asked.subjects)
-    set_threads()
-    recipe = recommended(plan.steps, 0)
-    easel = set_up("pocket", recipe.generate)
-    clip = load_embedder("pocket")
-    scores = {style.name: measure_style(plan, style, easel, clip) for style in plan.styles}
-    write_results(plan, scores, recipe)
+    work = asked.work / f"{asked.steps}-steps"
+    return Plan(asked.steps, tuple(asked.seeds), chosen, tuple(asked.arms), work, asked.subjects)
 
 
-def write_results(plan: Plan, scores: dict[str, dict[str, dict[str, Scores]]], recipe: Recipe) -> None:
-    """Write the results as a document.
+def main() -> int:
+    """Measure what is missing; print the table, and write it where nothing was left out.
 
-    Args:
-        plan: What the bench was asked for.
-        scores: Scores by style, seed and arm.
-        recipe: Veneer's recipe.
+    Returns:
+        Exit status.
     """
-    against_base = {style: summarise(by_seed, "base") for style, by_seed in scores.items()}
-    against_plain = {style: summarise(by_seed, "plain-tuned") for style, by_seed in scores.items()}
-    machine = hardware()
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    stem = RESULTS / f"style_{machine['cores']}core-{platform.machine()}_{date}"
-    setting = {
-        "command": f"python -m bench.bench_style --steps {plan.steps} --seeds {len(plan.seeds)}",
-        "hardware": machine,
-        "versions": versions(),
-        "recipe": recipe.model_dump(mode="json"),
-        "num_subjects": plan.num_subjects,
-    }
-    whole = {
-        "setting": setting,
-        "against_base": _plain(against_base),
-        "against_plain_tuned": _plain(against_plain),
-        "scores": {
-            s: {n: {a: asdict(o) for a, o in arms.items()} for n, arms in seeds.items()}
-            for s, seeds in scores.items()
-        },
-    }
-    write_json(stem.with_suffix(".json"), whole)
-    seeds = "seed" if len(plan.seeds) == 1 else "seeds"
-    text = (
-        f"# The ruler: {plan.steps} steps, {plan.num_subjects} subjects, {len(plan.seeds)} {seeds}\n\n"
-        f"{table(against_base)}\n\n"
-        "Mean, and in brackets the 95 % interval of the difference from the base (subjects are the unit). "
-        "CLIP-T and retrieval ask for the subject without a style word. "
-        f"Made by `{setting['command']}` on {machine['processor']}, {machine['cores']} cores.\n"
-    )
-    write_text(stem.with_suffix(".md"), text)
-    print(text)
-
-
-def _plain(summary: dict[str, dict[str, dict[str, Measure]]]) -> dict[str, object]:
-    return {
-        style: {arm: {name: one.plain() for name, one in measures.items()} for arm, measures in arms.items()}
-        for style, arms in summary.items()
-    }
+    plan = read_plan()
+    try:
+        ruler = set_up_ruler(plan)
+    except RecipeError as problem:
+        print(f"bench_style: {problem}", file=sys.stderr)
+        return 1
+    found: Found = {style.name: measure_style(ruler, style) for style in plan.styles}
+    is_whole = len(plan.styles) == len(STYLES) and plan.num_subjects == NUM_SUBJECTS and len(plan.seeds) >= 3
+    if is_whole:
+        write_results(plan, found, sheet_rows(plan, ruler.easel.native_px))
+    print(document(plan, found))
+    if not is_whole:
+        print("A part only: nothing was written to bench/results.", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

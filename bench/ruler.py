@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,15 +19,16 @@ from PIL import Image
 
 from pocket.draw import draw_plain
 from pocket.evaluate import for_judge
+from pocket.judge import JUDGE_FILE, Judge, load_judge
 from pocket.judge import STYLES as JUDGED
-from pocket.judge import load_judge
 from pocket.pixelate import pixelate_array
-from pocket.sources import source_named
+from pocket.sources import RecipeError, source_named
 from pocket.subjects import Subject, find_icon, load_subjects, with_article
 from veneer.dataset import Dataset, Item
 
 NUM_SUBJECTS = 48
-NUM_TO_CHOOSE = 16
+NUM_TO_CHOOSE = 12
+"""Learnt subjects on which the base's best prompt is chosen."""
 TRAINED_WORDS = ("soft", "flat", "bold", "shaded", "simple")
 """Style words of the base's own training captions: the best of them is the base's best prompt."""
 
@@ -96,9 +98,13 @@ class Task:
         Returns:
             Pictures, (N, side, side, 3) uint8.
         """
-        source, blocks = source_named(self.style.source), self.style.num_blocks
-        plain = [draw_plain(subject, source, self.side_px) for subject in subjects]
-        return np.stack([pixelate_array(one, blocks) if blocks else one for one in plain])
+        return np.stack([_true_picture(self.style, subject, self.side_px) for subject in subjects])
+
+
+@cache
+def _true_picture(style: Style, subject: Subject, side_px: int) -> np.ndarray:
+    plain = draw_plain(subject, source_named(style.source), side_px)
+    return pixelate_array(plain, style.num_blocks) if style.num_blocks else plain
 
 
 def build_task(style: Style, seed: int, side_px: int, num_subjects: int = NUM_SUBJECTS) -> Task:
@@ -160,6 +166,21 @@ class Judged:
     is_styled: np.ndarray
 
 
+@cache
+def the_judge() -> Judge:
+    """The trained judge, loaded once.
+
+    Returns:
+        The judge.
+
+    Raises:
+        RecipeError: If it was never trained.
+    """
+    if not JUDGE_FILE.is_file():
+        raise RecipeError(f"{JUDGE_FILE}: the judge is missing; train it with `python -m pocket judge`")
+    return load_judge()
+
+
 @torch.no_grad()
 def judge_pictures(drawn: np.ndarray, true: np.ndarray, style: Style) -> Judged:
     """Hold drawn pictures against the truth.
@@ -172,7 +193,7 @@ def judge_pictures(drawn: np.ndarray, true: np.ndarray, style: Style) -> Judged:
     Returns:
         What the judge says.
     """
-    judge = load_judge()
+    judge = the_judge()
     features, _, named = judge(for_judge(drawn))
     gallery, _, _ = judge(for_judge(true))
     similarity = (features @ gallery.T).double().numpy()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,13 +17,21 @@ from veneer.config import Recipe
 from veneer.models.drawing import Easel, paint
 from veneer.models.embedder import Embedder
 from veneer.models.modelfiles import pocket_folder
-from veneer.recipe import load_recipe
-from veneer.rundir import RunDir, write_json
+from veneer.recipe import fingerprint, load_recipe
+from veneer.rundir import RunDir
 from veneer.stages.encode import encode
 from veneer.stages.export import export
 from veneer.stages.train import train
 
-ARMS = ("veneer", "veneer-third", "plain-report", "plain-tuned")
+BASE = "base"
+ARMS = ("plain", "veneer", "veneer-third")
+"""Arms that every run has; all but the base are trained."""
+EXTRA_ARMS = ("plain-report",)
+"""Arms on request: the plain loop at the report's own learning rate and batch."""
+PLAIN_LEARNING_RATE = 2e-3
+"""The best of 1e-3, 2e-3 and 4e-3 for the plain loop on openmoji: its settings shall not be what beats it."""
+NUM_INFERENCE_STEPS = 14
+VALIDATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Plan:
         steps: Optimizer steps of an arm.
         seeds: Seeds of training and of the choice of pictures.
         styles: The styles.
+        arms: The trained arms.
         work: Folder of data sets, adapters and pictures.
         num_subjects: Pictures learnt from, and subjects asked for.
     """
@@ -41,6 +50,7 @@ class Plan:
     steps: int
     seeds: tuple[int, ...]
     styles: tuple[Style, ...]
+    arms: tuple[str, ...]
     work: Path
     num_subjects: int
 
@@ -57,7 +67,6 @@ class Scores:
         prompt: Cosine similarity of picture and prompt.
         subject: 1 where the own prompt is the nearest of all.
         drift: Cosine distance to the base's own picture.
-        seconds: Seconds of training.
     """
 
     similarity: list[float]
@@ -67,7 +76,6 @@ class Scores:
     prompt: list[float]
     subject: list[float]
     drift: list[float]
-    seconds: float
 
 
 def recommended(steps: int, seed: int) -> Recipe:
@@ -80,54 +88,85 @@ def recommended(steps: int, seed: int) -> Recipe:
     Returns:
         `pocket-8bit` with these settings, so that what is measured is what is shipped.
     """
-    every = max(1, steps // 6)
+    every = max(1, steps // VALIDATIONS)
     overrides = [
         f"train.max_train_steps={steps}",
         f"train.seed={seed}",
         f"train.validation_steps={every}",
-        f"train.checkpointing_steps={every}",
+        f"train.checkpointing_steps={steps}",
+        f"generate.num_inference_steps={NUM_INFERENCE_STEPS}",
     ]
     return load_recipe("pocket-8bit", overrides)
 
 
-def train_arm(arm: str, plan: Plan, task: Task, seed: int, folder: Path) -> tuple[Path, float]:
-    """Train one arm, unless it is done.
+def steps_of(arm: str, plan: Plan) -> int:
+    """Optimizer steps of an arm.
 
     Args:
-        arm: Name of the arm.
+        arm: Its name.
         plan: What the bench is asked for.
-        task: What is learnt.
-        seed: Seed of the training.
-        folder: Folder of this style and seed; the data set is in ``data``.
 
     Returns:
-        The LoRA file, and the seconds that training took.
+        The plan's steps, or a third of them.
     """
-    out, clock = folder / arm / "lora.safetensors", folder / arm / "seconds.json"
-    if not clock.is_file():
-        began = time.monotonic()
-        recipe = recommended(plan.steps // 3 if arm == "veneer-third" else plan.steps, seed)
-        if arm.startswith("plain"):
-            settings = Settings(
-                pocket_folder(), folder / "data", out, plan.steps, resolution=task.side_px, seed=seed
-            )
-            if arm == "plain-tuned":
-                table = recipe.train
-                settings = replace(
-                    settings, learning_rate=table.learning_rate, batch_size=table.train_batch_size
-                )
-            train_plainly(settings)
-        else:
-            _train_veneer(recipe, folder, arm, out)
-        write_json(clock, time.monotonic() - began)
-    return out, float(json.loads(clock.read_text()))
+    return max(1, plan.steps // 3) if arm == "veneer-third" else plan.steps
+
+
+def settings_of(arm: str, plan: Plan, seed: int) -> dict[str, Any]:
+    """Everything that the training of an arm depends on, beside base and pictures.
+
+    Args:
+        arm: Its name.
+        plan: What the bench is asked for.
+        seed: Seed of the training.
+
+    Returns:
+        Plain data; an arm that was trained with other settings is trained again.
+    """
+    recipe = recommended(steps_of(arm, plan), seed)
+    if arm.startswith("plain"):
+        plain = _plain_settings(arm, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
+        return {key: value for key, value in asdict(plain).items() if key not in {"base", "data", "out"}}
+    return recipe.model_dump(mode="json", exclude={"collect", "caption", "generate", "compare"})
+
+
+def train_arm(arm: str, plan: Plan, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:
+    """Train one arm.
+
+    Args:
+        arm: Its name.
+        plan: What the bench is asked for.
+        seed: Seed of the training.
+        folder: Folder of this style and seed; the data set is in ``data``.
+        side_px: Side of the pictures.
+
+    Returns:
+        The LoRA file, and the seconds that encoding and training took.
+    """
+    out, began = folder / arm / "lora.safetensors", time.monotonic()
+    if arm.startswith("plain"):
+        train_plainly(_plain_settings(arm, plan, seed, data=folder / "data", out=out, side_px=side_px))
+    else:
+        _train_veneer(recommended(steps_of(arm, plan), seed), folder, arm, out)
+    return out, time.monotonic() - began
+
+
+def _plain_settings(arm: str, plan: Plan, seed: int, *, data: Path, out: Path, side_px: int) -> Settings:
+    settings = Settings(pocket_folder(), data, out, steps_of(arm, plan), resolution=side_px, seed=seed)
+    if arm == "plain-report":
+        return settings
+    batch_size = recommended(plan.steps, seed).train.train_batch_size
+    return replace(settings, learning_rate=PLAIN_LEARNING_RATE, batch_size=batch_size)
 
 
 def _train_veneer(recipe: Recipe, folder: Path, arm: str, out: Path) -> None:
-    run = RunDir(folder / arm / "run")
-    run.root.mkdir(parents=True, exist_ok=True)
-    if not run.dataset.exists():
-        run.dataset.symlink_to((folder / "data").resolve(), target_is_directory=True)
+    """Encode (once for all arms of a seed), train and export."""
+    run, shared = RunDir(folder / arm / "run"), folder / f"cache-{fingerprint(recipe.encode.model_dump())}"
+    for link, target in ((run.dataset, folder / "data"), (run.cache, shared)):
+        if not link.is_symlink():
+            target.mkdir(parents=True, exist_ok=True)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target.resolve(), target_is_directory=True)
     for stage in (encode, train, export):
         stage(run, recipe)
     out.write_bytes(run.lora_file.read_bytes())
@@ -158,18 +197,15 @@ def best_word(easel: Easel, task: Task) -> str:
         One of the base's own style words, the style's word, or none.
     """
     subjects = task.learnt[:NUM_TO_CHOOSE]
-    true = task.true_pictures(subjects)
-    nearness = {
-        word: judge_pictures(
-            draw_all(easel, task.prompts(word, subjects)), true, task.style
-        ).similarity.mean()
-        for word in (*TRAINED_WORDS, task.style.word, "")
-    }
-    return max(nearness, key=lambda word: float(nearness[word]))
+    words, true = (*TRAINED_WORDS, task.style.word, ""), task.true_pictures(subjects)
+    drawn = draw_all(easel, [prompt for word in words for prompt in task.prompts(word, subjects)])
+    parts = np.split(drawn, len(words))
+    nearness = [judge_pictures(part, true, task.style).similarity.mean() for part in parts]
+    return words[int(np.argmax(nearness))]
 
 
 def score(
-    easel: Easel, clip: Embedder, task: Task, word: str, *, general: np.ndarray | None, seconds: float
+    easel: Easel, clip: Embedder, task: Task, word: str, general: np.ndarray, *, is_base: bool = False
 ) -> tuple[Scores, np.ndarray]:
     """Draw what is asked and measure it.
 
@@ -178,8 +214,8 @@ def score(
         clip: The bundled CLIP.
         task: The task.
         word: Style word of the prompts.
-        general: The base's own features on general prompts, (G, D); None for the base itself.
-        seconds: Seconds that training took.
+        general: The base's own features on general prompts, (G, D).
+        is_base: Whether no adapter is on: drift is 0 then.
 
     Returns:
         The scores, and the pictures.
@@ -190,20 +226,11 @@ def score(
     read = clip.text_features(task.prompts("", task.asked))
     assert read is not None
     likeness = seen @ read.T
-    drift = [0.0]
-    if general is not None:
-        drift = list(1 - (general_features(easel, clip) * general).sum(1))
-    scores = Scores(
-        judged.similarity.tolist(),
-        judged.is_first.astype(float).tolist(),
-        judged.style.tolist(),
-        judged.is_styled.astype(float).tolist(),
-        likeness.diagonal().tolist(),
-        (likeness.argmax(1) == np.arange(len(drawn))).astype(float).tolist(),
-        [float(one) for one in drift],
-        seconds,
-    )
-    return scores, drawn
+    drift = np.zeros(len(general)) if is_base else 1 - (general_features(easel, clip) * general).sum(1)
+    is_subject = likeness.argmax(1) == np.arange(len(drawn))
+    columns = (judged.similarity, judged.is_first, judged.style, judged.is_styled)
+    numbers = (*columns, likeness.diagonal(), is_subject, drift)
+    return Scores(*(np.asarray(one, float).round(5).tolist() for one in numbers)), drawn
 
 
 def general_features(easel: Easel, clip: Embedder) -> np.ndarray:

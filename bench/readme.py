@@ -1,0 +1,114 @@
+"""Put the ruler's newest results into README.md, between two marks: ``python -m bench.readme [FILE]``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.ruler_arms import BASE
+from bench.ruler_tables import ALL_STYLES, RESULTS, TITLES, number
+from veneer.rundir import write_text
+
+BEGIN = "<!-- ruler: written by python -m bench.readme -->"
+END = "<!-- end of ruler -->"
+README = RESULTS.parent.parent / "README.md"
+COLUMNS = {
+    "similarity": "similarity to the true picture",
+    "first": "true picture ranked first",
+    "styled": "style recognised",
+    "prompt": "CLIP-T",
+    "drift": "drift",
+}
+IN_WORDS = {"style": "style (log odds)", "similarity": "similarity", "prompt": "CLIP-T"}
+
+
+def newest_results(folder: Path = RESULTS) -> Path:
+    """Find the newest results of the ruler.
+
+    Args:
+        folder: Folder of results.
+
+    Returns:
+        The JSON file whose name has the latest date.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    found = sorted(folder.glob("style_*.json"), key=lambda path: path.stem.rpartition("_")[2])
+    if not found:
+        raise SystemExit(f"{folder}: no results of the ruler; make them with `make bench-style`")
+    return found[-1]
+
+
+def section(results: Mapping[str, Any], document: str) -> str:
+    """The ruler's table and its differences from the plain loop.
+
+    Args:
+        results: Content of the JSON file.
+        document: Path of the document that has the rest.
+
+    Returns:
+        Markdown.
+    """
+    against_base = results["against"][BASE]
+    head = ["style", "arm", *COLUMNS.values(), "nearer to the style than the base"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for style, arms in against_base.items():
+        first = next(iter(arms.values()))
+        cells = [number(first[name]["base"], name) for name in COLUMNS]
+        lines.append(f"| {style} | {TITLES[BASE]} | " + " | ".join([*cells, ""]) + " |")
+        for arm, measures in arms.items():
+            cells = [number(measures[name]["tuned"], name) for name in COLUMNS]
+            cells.append(f"{100 * measures['style']['wins']:.0f} %")
+            lines.append(f"| | {TITLES[arm]} | " + " | ".join(cells) + " |")
+    text = "\n".join(lines)
+    against_plain = results["against"].get("plain", {}).get(ALL_STYLES, {})
+    for arm in ("veneer", "veneer-third"):
+        if arm in against_plain:
+            text += (
+                f"\n\n{TITLES[arm]} against the plain loop, over all styles: {_words(against_plain[arm])}."
+            )
+    return f"{text}\n\nEvery interval, the setting and the pictures are in [{document}]({document}).\n"
+
+
+def _words(measures: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = []
+    for name, title in IN_WORDS.items():
+        one = measures[name]
+        interval = "no interval" if one["ci95"] is None else "{:+.3f} to {:+.3f}".format(*one["ci95"])
+        parts.append(f"{title} {one['delta']:+.3f} ({interval})")
+    return ", ".join(parts)
+
+
+def between_marks(page: str, text: str) -> str:
+    """Put text between the marks of a page.
+
+    Args:
+        page: The page.
+        text: What goes between them.
+
+    Returns:
+        The page with the new text.
+
+    Raises:
+        SystemExit: If the page does not have both marks once, in their order.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"README.md: the marks are missing; put these two lines in: {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{text}{END}{tail}"
+
+
+def main() -> None:
+    """Write the README."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else newest_results()
+    text = section(json.loads(path.read_text("utf-8")), f"bench/results/{path.stem}.md")
+    write_text(README, between_marks(README.read_text("utf-8"), text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The ruler's order of work: arms are kept one by one, and done again only where something changed."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench import bench_style
+from bench.bench_style import Ruler, measure_style, read_plan, sheet_rows
+from bench.ruler import STYLES, Task, the_judge
+from bench.ruler_arms import ARMS, BASE, Scores
+from pocket.sources import RecipeError
+from veneer.config import GenerateTable
+
+PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Everything slow is replaced, and leaves its name here."""
+    made = []
+
+    def train(arm, plan, seed, folder, *, side_px):
+        made.append((arm, seed))
+        return folder / "lora.safetensors", 1.0
+
+    def score(easel, clip, task, word, general, *, is_base=False):
+        made.append(("score", word))
+        return Scores(*[[0.5] * 4] * 7), PICTURES
+
+    monkeypatch.setattr(Task, "true_pictures", lambda self, subjects: PICTURES)
+    for name, fake in {
+        "train_arm": train,
+        "score": score,
+        "best_word": lambda easel, task: "soft",
+        "build_task": lambda style, seed, side_px, num_subjects: Task(style, (), (), side_px),
+        "write_dataset": lambda task, folder: folder,
+        "wear": lambda easel, lora: None,
+        "take_off": lambda easel: None,
+    }.items():
+        monkeypatch.setattr(bench_style, name, fake)
+    return made
+
+
+@pytest.fixture
+def ruler(tmp_path):
+    plan = read_plan(["--steps", "30", "--seeds", "0", "1", "--styles", "openmoji", "--work", str(tmp_path)])
+    easel = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
+    return Ruler(plan, easel, None, np.zeros((2, 3)), "judge")
+
+
+def test_base_is_measured_once_and_every_arm_for_every_seed(ruler, calls):
+    found = measure_style(ruler, STYLES[0])
+    assert list(found) == ["0", "1"]
+    assert list(found["0"]) == [BASE, *ARMS]
+    assert [call for call in calls if call[0] != "score"] == [(arm, s) for s in (0, 1) for arm in ARMS]
+    assert calls.count(("score", "soft")) == 1
+
+
+def test_the_same_command_does_nothing_again(ruler, calls):
+    first = measure_style(ruler, STYLES[0])
+    calls.clear()
+    assert measure_style(ruler, STYLES[0]) == first
+    assert not calls
+
+
+def test_an_interrupted_arm_alone_is_done_again(ruler, calls):
+    measure_style(ruler, STYLES[0])
+    calls.clear()
+    (ruler.plan.work / "openmoji" / "seed-1" / "veneer" / "scores.json").unlink()
+    measure_style(ruler, STYLES[0])
+    assert calls == [("veneer", 1), ("score", "outlined")]
+
+
+@pytest.mark.parametrize("change", [{"judge_hash": "other"}, {"easel": SimpleNamespace()}])
+def test_another_judge_or_base_means_everything_again(ruler, calls, change):
+    measure_style(ruler, STYLES[0])
+    num_calls = len(calls)
+    if "easel" in change:
+        change = {"easel": SimpleNamespace(**{**vars(ruler.easel), "fingerprint": "g"})}
+    measure_style(replace(ruler, **change), STYLES[0])
+    assert len(calls) == 2 * num_calls
+
+
+def test_sheet_has_truth_base_and_every_arm(ruler, calls):
+    measure_style(ruler, STYLES[0])
+    assert len(sheet_rows(ruler.plan, 8)) == 2 + len(ARMS)
+
+
+def test_a_missing_judge_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.ruler.JUDGE_FILE", tmp_path / "judge.safetensors")
+    the_judge.cache_clear()
+    with pytest.raises(RecipeError, match="the judge is missing; train it with `python -m pocket judge`"):
+        the_judge()

@@ -1,0 +1,94 @@
+"""The ruler's arithmetic and its tables, from made-up scores."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.readme import BEGIN, END, between_marks, newest_results, section
+from bench.ruler import STYLES
+from bench.ruler_arms import ARMS, BASE, Plan, Scores, settings_of, steps_of
+from bench.ruler_tables import ALL_STYLES, Measured, document, summarise, write_results
+
+NUM_SUBJECTS, NUM_GENERAL = 12, 8
+GAINS = {BASE: 0.0, "plain": 0.1, "veneer": 0.3, "veneer-third": 0.2}
+
+
+def make_scores(arm, style, seed):
+    """Every measure higher by the arm's gain; only the drift of the base is nothing."""
+    noise = np.random.default_rng([STYLES.index(style), seed])
+    values = noise.uniform(0, 0.4, NUM_SUBJECTS) + noise.normal(0, 0.01, NUM_SUBJECTS) + GAINS[arm]
+    drift = noise.uniform(0.1, 0.2, NUM_GENERAL) * (arm != BASE)
+    return Scores(*[values.tolist()] * 6, drift.tolist())
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return Plan(90, (0, 1, 2), STYLES[:2], ARMS, tmp_path, NUM_SUBJECTS)
+
+
+@pytest.fixture
+def found(plan):
+    return {
+        style.name: {
+            str(seed): {arm: Measured(make_scores(arm, style, seed), 10.0, "soft") for arm in (BASE, *ARMS)}
+            for seed in plan.seeds
+        }
+        for style in plan.styles
+    }
+
+
+def test_subjects_are_the_unit_and_seeds_are_averaged(found):
+    summary = summarise(found, (BASE, *ARMS), BASE)
+    one, all_styles = summary["openmoji"]["veneer"], summary[ALL_STYLES]["veneer"]
+    assert one["similarity"].n == NUM_SUBJECTS
+    assert all_styles["similarity"].n == 2 * NUM_SUBJECTS
+    assert one["similarity"].delta == pytest.approx(0.3)
+    assert one["drift"].better == "lower"
+    assert one["drift"].falls
+
+
+def test_arms_are_held_against_the_plain_loop_too(found):
+    summary = summarise(found, (BASE, *ARMS), "plain")
+    assert summary["openmoji"]["veneer"]["style"].delta == pytest.approx(0.2)
+    assert summary["openmoji"][BASE]["style"].delta == pytest.approx(-0.1)
+
+
+def test_one_style_has_no_row_for_all(found):
+    assert ALL_STYLES not in summarise({"openmoji": found["openmoji"]}, (BASE, *ARMS), BASE)
+
+
+def test_a_third_is_a_third(plan):
+    assert steps_of("veneer-third", plan) == 30
+    assert settings_of("veneer-third", plan, 0)["train"]["max_train_steps"] == 30
+
+
+def test_settings_of_the_plain_loop_hold_no_path(plan):
+    settings = settings_of("plain", plan, 1)
+    assert settings["seed"] == 1
+    assert not any("/" in str(value) for value in settings.values())
+
+
+def test_document_names_every_arm_and_the_command(plan, found):
+    text = document(plan, found)
+    assert text.count("Veneer, a third of the steps") >= 6
+    assert "--steps 90 --seeds 0 1 2" in text
+    assert "100 % of subjects" in text
+
+
+def test_readme_is_made_from_the_written_results(plan, found, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.ruler_tables.RESULTS", tmp_path / "results")
+    sheet = [np.zeros((4, 8, 8, 3), np.uint8)] * 3
+    written = write_results(plan, found, sheet)
+    assert written.with_suffix(".png").is_file()
+    results = json.loads(newest_results(tmp_path / "results").read_text())
+    text = section(results, "bench/results/x.md")
+    assert "| openmoji | base, best prompt |" in text
+    assert "Veneer against the plain loop, over all styles: style (log odds) +0.200" in text
+
+
+def test_text_goes_between_the_marks():
+    page = f"above\n{BEGIN}\nold\n{END}\nbelow"
+    assert between_marks(page, "new\n") == f"above\n{BEGIN}\nnew\n{END}\nbelow"
+    with pytest.raises(SystemExit, match="marks are missing"):
+        between_marks("no marks", "new")
