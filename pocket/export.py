@@ -12,9 +12,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import BlipImageProcessorPil, BlipProcessor, CLIPImageProcessorPil, CLIPModel, CLIPTextModel
 
+from .adopt import write_trained
 from .config import SHIPPED, Size
 from .train_captioner import captioner_folder, load_captioner_average, make_caption_tokenizer
-from .train_clip import clip_folder, load_clip_average, load_tokenizer, vision_folder
+from .train_clip import clip_folder, grown_clip_folder, load_clip_average, load_tokenizer
 from .train_unet import build_scheduler, load_folded_vae, load_unet_average
 from .train_vae import decoder_folder, vae_folder
 
@@ -38,6 +39,7 @@ def export_base(size: Size, target: Path = SHIPPED) -> None:
         _replace(made, target / made.name)
     partial.rmdir()
     write_checksums(target)
+    write_trained(size, target)
 
 
 def export_pipeline(size: Size, folder: Path) -> None:
@@ -61,8 +63,7 @@ def export_pipeline(size: Size, folder: Path) -> None:
 
 def export_clip(size: Size, folder: Path) -> None:
     """Both towers, with tokenizer and image processor."""
-    is_grown = (vision_folder(size) / "checkpoint.pt").exists()
-    clip = load_clip_average(size, vision_folder(size) if is_grown else clip_folder(size))
+    clip = load_clip_average(size, grown_clip_folder(size))
     CLIPModel.save_pretrained(clip.half(), folder)
     load_tokenizer(size).save_pretrained(folder)
     side = size.picture_px

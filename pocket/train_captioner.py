@@ -16,7 +16,7 @@ from .config import Size, work_folder
 from .draw import COLOURS, Picture, load_pictures
 from .muon import muon
 from .subjects import load_subjects, with_article
-from .train_clip import load_clip_average, vision_folder
+from .train_clip import grown_clip_folder, load_clip_average
 from .training import (
     Budget,
     Trainee,
@@ -102,7 +102,7 @@ def train_captioner(size: Size, budget: Budget) -> None:
     tokenizer = make_caption_tokenizer()
     device = training_device()
     model = build_captioner(size, tokenizer)
-    start_from_clip(model, load_clip_average(size, vision_folder(size)))
+    start_from_clip(model, load_clip_average(size, grown_clip_folder(size)))
     model.to(device)
     trainee = Trainee(captioner_folder(size), model, muon(model, NOT_MATRICES), 0.995)
     pixels, pictures = load_pictures(size)

@@ -78,6 +78,12 @@ def load_tokenizer(size: Size) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(tokenizer_folder(size))
 
 
+def grown_clip_folder(size: Size) -> Path:
+    """Checkpoints of the image tower alone where it was trained on, else of both towers."""
+    is_grown = (vision_folder(size) / "checkpoint.pt").exists()
+    return vision_folder(size) if is_grown else clip_folder(size)
+
+
 def load_clip_average(size: Size, folder: Path) -> CLIPModel:
     """The moving average of a training, float32."""
     model = build_clip(size, load_tokenizer(size))
