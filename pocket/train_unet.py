@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .config import LATENT_CHANNELS, Size, work_folder
-from .draw import load_pictures
+from .draw import Picture, load_pictures
 from .muon import muon
 from .text_cache import cache_texts
 from .train_clip import clip_folder, load_clip_average, load_tokenizer
@@ -31,6 +31,7 @@ from .training import (
 
 SHARE_EMPTY = 0.1
 SHARE_UNSTYLED = 0.2
+SHARE_PLAIN = 0.6
 SNR_GAMMA = 5.0
 NOISE_OFFSET = 0.1
 OUTER_LAYERS = ("conv_in", "conv_out", "time_embedding")
@@ -88,10 +89,12 @@ def train_unet(size: Size, budget: Budget) -> None:
     trainee = Trainee(unet_folder(size), model, muon(model, OUTER_LAYERS), size.ema_decay)
     alphas = build_scheduler().alphas_cumprod
     forward = torch.compile(model) if size.is_compiled else model
+    chances = picture_chances(load_pictures(size)[1])
 
     def step_loss(step: int) -> Tensor:
         generator = step_generator("unet", step)
-        batch = unet_batch(latents, texts, alphas, size.unet_batch, generator)
+        chosen = torch.multinomial(chances, size.unet_batch, replacement=True, generator=generator)
+        batch = unet_batch(latents, texts, alphas, chosen, generator)
         return unet_loss(forward, batch.on(device))
 
     train(trainee, step_loss, planned_rate(size.unet_learning_rate, 200, budget), budget, size.unet_batch)
@@ -120,11 +123,22 @@ class UnetBatch:
         return UnetBatch(*(part.to(device) for part in vars(self).values()))
 
 
+def picture_chances(pictures: list[Picture]) -> Tensor:
+    """How often each picture is trained on, summing to 1: plain ones most, as prompts ask for them most."""
+    is_plain = torch.tensor([p.background == "white" and not p.size for p in pictures])
+    plain, varied = is_plain.float(), (~is_plain).float()
+    return SHARE_PLAIN * plain / plain.sum() + (1 - SHARE_PLAIN) * varied / varied.sum()
+
+
 def unet_batch(
-    latents: dict[str, Tensor], texts: dict[str, Tensor], alphas: Tensor, num: int, generator: torch.Generator
+    latents: dict[str, Tensor],
+    texts: dict[str, Tensor],
+    alphas: Tensor,
+    chosen: Tensor,
+    generator: torch.Generator,
 ) -> UnetBatch:
-    """Random pictures with random noise, each with one of its captions."""
-    chosen = torch.randint(0, len(latents["mean"]), (num,), generator=generator)
+    """Pictures by their rows with random noise, each with one of its captions."""
+    num = len(chosen)
     mean, std = latents["mean"][chosen].float(), latents["std"][chosen].float()
     clean = mean + std * torch.randn(mean.shape, generator=generator)
     noise = torch.randn(mean.shape, generator=generator)
