@@ -1,6 +1,6 @@
 """The report's procedure, written straight with diffusers, peft and accelerate, its faults left in.
 
-    python -m bench.plain_loop --base FOLDER --data DATASET --out FILE.safetensors [--steps N] [--lr X]
+    python -m bench.plain_loop --base FOLDER --data DATASET --out FILE.safetensors [--steps N] [--cached]
 
 This is the baseline of the ruler (`bench.bench_style`), not a part of Veneer. It does what the report
 describes and what the widely copied reference script does: VAE and text encoder run in every step, a square
@@ -10,13 +10,16 @@ faults are kept on purpose, because a reader who follows the report gets them:
 1. The trainable weights are a one-shot iterator that the optimizer uses up, so clipping sees none.
 2. With mixed precision the adapter itself is cast, and most updates are rounded away.
 3. The file has no alpha: a reader takes the rank for it.
+
+With ``--cached`` latents and embeddings are made once, before the first step, as tools for training do: the
+second baseline of `bench.bench_speed`.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,9 @@ TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 WEIGHT_DECAY = 1e-2
 MAX_GRAD_NORM = 1.0
 
+Encode = Callable[[torch.Tensor, list[str]], tuple[torch.Tensor, torch.Tensor]]
+"""Pixel values (B, 3, H, W) and captions to scaled latents (B, 4, h, w) and states (B, L, D)."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -55,6 +61,7 @@ class Settings:
         resolution: Side of the pictures, in pixels.
         mixed_precision: "no", "fp16" or "bf16".
         seed: Seed of the global generators.
+        cached: Whether latents and embeddings are made once, before the first step.
     """
 
     base: Path
@@ -66,22 +73,24 @@ class Settings:
     resolution: int = 512
     mixed_precision: str = "no"
     seed: int = 0
+    cached: bool = False
 
 
-def train_plainly(settings: Settings) -> None:
+def train_plainly(settings: Settings, on_step: Callable[[int], None] = lambda step: None) -> None:
     """Train and write the LoRA file.
 
     Args:
         settings: What is asked for.
+        on_step: Called after every step with its number, from 1.
     """
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     set_seed(settings.seed)
     dtype = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[settings.mixed_precision]
-    tokenizer = AutoTokenizer.from_pretrained(settings.base, subfolder="tokenizer")
     noise_scheduler = DDPMScheduler.from_pretrained(settings.base, subfolder="scheduler")
-    vae, text_encoder, unet = (
-        part.requires_grad_(False).to(accelerator.device, dtype) for part in load_parts(settings.base)
-    )
+    # Nothing here keeps the encoder: with cached latents it must go.
+    batches = encoded_batches(settings, load_encoder(settings.base, accelerator.device, dtype))
+    unet = UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet")
+    unet.requires_grad_(False).to(accelerator.device, dtype)
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=TARGETS)
     unet.add_adapter(lora)
     if settings.mixed_precision == "bf16":
@@ -91,34 +100,60 @@ def train_plainly(settings: Settings) -> None:
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=0, num_training_steps=settings.steps)
     unet, optimizer, schedule = accelerator.prepare(unet, optimizer, schedule)
     unet.train()
-    batches = endless_batches(settings)
-    for _ in range(settings.steps):
-        pixel_values, captions = next(batches)
-        latents = vae.encode(pixel_values.to(vae.device, dtype)).latent_dist.sample()
-        states = text_encoder(tokenize(tokenizer, captions).to(text_encoder.device))[0]
-        loss = step_loss(unet, noise_scheduler, latents * vae.config.scaling_factor, states)
+    for step in range(1, settings.steps + 1):
+        loss = step_loss(unet, noise_scheduler, *next(batches))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(layers, MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        on_step(step)
     save(accelerator.unwrap_model(unet).float(), settings.out)
 
 
-def load_parts(base: Path) -> tuple[Any, Any, Any]:
-    """Load what runs in every step.
+def load_encoder(base: Path, device: torch.device, dtype: torch.dtype) -> Encode:
+    """Load what turns pictures and captions into the UNet's inputs.
 
     Args:
         base: Folder of the base model.
+        device: Where it runs.
+        dtype: Its precision.
 
     Returns:
-        VAE, text encoder and UNet.
+        A function of pixel values and captions.
     """
-    return (
-        AutoencoderKL.from_pretrained(base, subfolder="vae"),
-        CLIPTextModel.from_pretrained(base, subfolder="text_encoder"),
-        UNet2DConditionModel.from_pretrained(base, subfolder="unet"),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(base, subfolder="tokenizer")
+    vae = AutoencoderKL.from_pretrained(base, subfolder="vae").requires_grad_(False).to(device, dtype)
+    text_encoder = CLIPTextModel.from_pretrained(base, subfolder="text_encoder")
+    text_encoder.requires_grad_(False).to(device, dtype)
+
+    def encode(pixel_values: torch.Tensor, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        latents = vae.encode(pixel_values.to(device, dtype)).latent_dist.sample()
+        states = text_encoder(tokenize(tokenizer, captions).to(device))[0]
+        return latents * vae.config.scaling_factor, states
+
+    return encode
+
+
+def encoded_batches(settings: Settings, encode: Encode) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The UNet's inputs without end: encoded at every step, or once for each picture.
+
+    Args:
+        settings: What is asked for.
+        encode: Turns pictures and captions into latents and states.
+
+    Yields:
+        Latents (B, 4, h, w), scaled, and states (B, L, D).
+    """
+    if not settings.cached:
+        yield from (encode(*batch) for batch in endless_batches(settings))
+    pictures = read_pictures(settings)
+    stored = [encode(transform(picture, settings.resolution)[None], [text]) for picture, text in pictures]
+    del encode  # and with it VAE and text encoder
+    while True:
+        for chosen in shuffled(len(stored), settings.batch_size):
+            latents, states = zip(*(stored[i] for i in chosen), strict=True)
+            yield torch.cat(latents), torch.cat(states)
 
 
 def tokenize(tokenizer: Any, captions: list[str]) -> torch.Tensor:
@@ -168,13 +203,38 @@ def endless_batches(settings: Settings) -> Iterator[tuple[torch.Tensor, list[str
     Yields:
         Pixel values (B, 3, H, W) in [-1, 1], and captions.
     """
-    data = load_dataset("imagefolder", data_dir=str(settings.data), split="train")
-    pictures = [(row["image"].convert("RGB"), row["caption"]) for row in data]
+    pictures = read_pictures(settings)
     while True:
-        order = torch.randperm(len(pictures)).tolist()
-        for start in range(0, len(order), settings.batch_size):
-            chosen = [pictures[i] for i in order[start : start + settings.batch_size]]
+        for numbers in shuffled(len(pictures), settings.batch_size):
+            chosen = [pictures[i] for i in numbers]
             yield torch.stack([transform(p, settings.resolution) for p, _ in chosen]), [c for _, c in chosen]
+
+
+def read_pictures(settings: Settings) -> list[tuple[Image.Image, str]]:
+    """Read the data set.
+
+    Args:
+        settings: What is asked for.
+
+    Returns:
+        RGB pictures with their captions.
+    """
+    data = load_dataset("imagefolder", data_dir=str(settings.data), split="train")
+    return [(row["image"].convert("RGB"), row["caption"]) for row in data]
+
+
+def shuffled(count: int, size: int) -> Iterator[list[int]]:
+    """One epoch in random order.
+
+    Args:
+        count: Pictures.
+        size: Pictures of a batch; the last may have fewer.
+
+    Yields:
+        Numbers of the pictures of each batch.
+    """
+    order = torch.randperm(count).tolist()
+    yield from (order[start : start + size] for start in range(0, count, size))
 
 
 def transform(picture: Image.Image, side: int) -> torch.Tensor:
@@ -222,6 +282,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=512)
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cached", action="store_true")
     train_plainly(Settings(**vars(parser.parse_args())))
 
 
