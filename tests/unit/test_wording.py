@@ -23,14 +23,29 @@ def test_gain_says_so_with_wins():
 
 def test_lower_is_better_where_it_is():
     assert described("validation_loss", [0.5] * 12, 0.5 - RISE, "lower").trend == "gain"
-    assert described("forgetting", [0.0] * 12, RISE, "lower").trend == "loss"
+    assert described("memorisation", [0.0] * 12, RISE, "lower").trend == "loss"
+
+
+def test_distance_from_the_base_is_neither_better_nor_worse():
+    row = described("forgetting", [0.0] * 12, RISE, "lower")
+    assert row.trend == "moved"
+    assert row.sentence.startswith("Moved away by 0.1")
+    assert row.wins == "not counted; 12 prompts"
+
+
+def test_bar_has_better_on_the_right():
+    gain = described("style", [0.5] * 12, 0.5 + RISE).bar
+    assert 50 < gain.low < gain.middle < gain.high < 100
+    loss = described("validation_loss", [0.5] * 12, 0.5 + RISE, "lower").bar
+    assert 0 < loss.low < loss.middle < loss.high < 50
+    assert described("style", [0.5], [0.7]).bar is None
 
 
 def test_chance_is_called_chance():
     noise = np.random.default_rng(1).normal(0, 0.1, 12)
     row = described("prompt", [0.3] * 12, 0.3 + noise - noise.mean())
     assert row.trend == "same"
-    assert "could not be chance" in row.sentence
+    assert "No difference beyond chance: from 0.300" in row.sentence
 
 
 def test_no_interval_is_said_once():

@@ -21,7 +21,7 @@ INK, GRID = "#010203", "#010204"
 LINES = ("#010205", "#010206", "#010207")
 VARIABLES = {INK: "--ink", GRID: "--line", LINES[0]: "--first", LINES[1]: "--second", LINES[2]: "--third"}
 MAX_POINTS = 240
-SIZE_INCHES = (5.2, 2.6)
+SIZE_INCHES = (4.4, 2.4)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ KINDS = {
     "held_out": "Captions of held-out pictures",
     "general": "Prompts outside the style",
 }
+IN_WORDS = {"pocket": "the bundled CLIP"}
+"""Embedders whose names say nothing to people."""
 SAMPLE_PX, THUMBNAIL_PX, PIXEL_ART_PX = 512, 160, 128
 TRAINING_SHOWN = 60
 
@@ -68,6 +70,7 @@ def gather(run: RunDir) -> dict[str, Any]:
         "name": run.name,
         "metrics": metrics,
         "rows": describe_measures(metrics),
+        "embedders": [IN_WORDS.get(name, name) for name in metrics["embedders"]],
         "sections": _sections(pairs),
         "charts": _charts(run, candidates, metrics["chosen_step"]),
         "candidates": candidates.get("candidates", []),
@@ -181,13 +184,14 @@ def _charts(run: RunDir, candidates: Mapping[str, Any], chosen_step: int | None)
         Line("held-out loss", held_out_curve(candidates), has_dots=True),
         Line("held-out, average", held_out_curve(candidates, "ema"), has_dots=True),
     ]
+    alone = [Line("", nothing), *loss[1:]]  # the empty one keeps the colours of the chart beside it
     norms = [
         Line("before clipping", log.get("grad_norm", nothing)),
         Line("after clipping", log.get("grad_norm_clipped", nothing)),
     ]
     drawn = {
         "Loss": draw_chart("Loss over the steps", loss, chosen_step=chosen_step),
-        "Held-out loss alone": draw_chart("Held-out loss over the steps", loss[1:], chosen_step=chosen_step),
+        "Held-out loss alone": draw_chart("Held-out loss over the steps", alone, chosen_step=chosen_step),
         "Gradient norm": draw_chart("Gradient norm over the steps", norms, logarithmic=True),
         "Learning rate": draw_chart("Learning rate over the steps", [Line("lr", log.get("lr", nothing))]),
     }

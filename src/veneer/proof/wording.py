@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from veneer.stats import Measure, measure_from
 
-Trend = Literal["gain", "loss", "same", "unknown"]
+Trend = Literal["gain", "loss", "same", "moved", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Meaning:
         more: Word for a larger value, such as "nearer".
         less: Word for a smaller value.
         digits: Decimal places shown.
+        is_distance: Whether it is a distance from the base, which every tuned model has.
     """
 
     label: str
@@ -28,6 +29,7 @@ class Meaning:
     more: str
     less: str
     digits: int = 3
+    is_distance: bool = False
 
 
 MEANINGS: Mapping[str, Meaning] = {
@@ -85,6 +87,7 @@ MEANINGS: Mapping[str, Meaning] = {
         "How far do prompts outside the style move away from the base's own pictures? 0 is not at all.",
         "moved away",
         "moved nearer",
+        is_distance=True,
     ),
     "general_prompt": Meaning(
         "Prompt, outside the style",
@@ -103,6 +106,21 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 @dataclass(frozen=True)
+class Bar:
+    """An interval as a bar: 0 is far worse, 50 no different, 100 far better.
+
+    Attributes:
+        low: Where the interval begins.
+        high: Where it ends.
+        middle: Where the difference is.
+    """
+
+    low: float
+    high: float
+    middle: float
+
+
+@dataclass(frozen=True)
 class Row:
     """A line of the report's table.
 
@@ -114,9 +132,10 @@ class Row:
         tuned: Value of the tuned model.
         delta: Difference, with its sign.
         interval: 95 % interval in words; empty where there is none, and the sentence says why.
-        wins: Share of wins in words.
+        wins: Share of wins, and how many units they are of, in words.
         sentence: The finding in one sentence.
         trend: Whether the tuned model is better, worse or the same by the 95 % interval.
+        bar: The interval as a bar; None where there is none.
     """
 
     name: str
@@ -129,6 +148,7 @@ class Row:
     wins: str
     sentence: str
     trend: Trend
+    bar: Bar | None = None
 
 
 def describe_measures(metrics: Mapping[str, Any]) -> list[Row]:
@@ -159,11 +179,15 @@ def _absent(name: str, meaning: Meaning, reason: str) -> Row:
 
 def _present(name: str, meaning: Meaning, measure: Measure) -> Row:
     digits, trend = meaning.digits, trend_of(measure)
+    if meaning.is_distance and trend in {"gain", "loss"}:
+        trend = "moved"
     interval = ""
     if measure.ci95 is not None:
         low, high = measure.ci95
         interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
-    wins = "" if measure.wins is None else f"{measure.wins * 100:.0f} % of {measure.n} {measure.unit}"
+    units = f"{measure.n} {measure.unit}"
+    has_wins = measure.wins is not None and not meaning.is_distance
+    wins = f"{(measure.wins or 0) * 100:.0f} % of {units}" if has_wins else f"not counted; {units}"
     return Row(
         name,
         meaning.label,
@@ -175,7 +199,18 @@ def _present(name: str, meaning: Meaning, measure: Measure) -> Row:
         wins,
         _sentence(meaning, measure, trend),
         trend,
+        _bar(measure),
     )
+
+
+def _bar(measure: Measure) -> Bar | None:
+    """The interval, turned so that better is on the right, as wide as it needs."""
+    if measure.ci95 is None:
+        return None
+    sign = 1 if measure.better == "higher" else -1
+    low, high = sorted(sign * end for end in measure.ci95)
+    reach = max(abs(low), abs(high)) * 1.1
+    return Bar(*(round(50 + 50 * value / reach, 1) for value in (low, high, measure.gain)))
 
 
 def trend_of(measure: Measure) -> Trend:
@@ -204,7 +239,9 @@ def _sentence(meaning: Meaning, measure: Measure, trend: Trend) -> str:
         case "unknown":
             return f"Perhaps {change}: {about} ({measure.note})."
         case "same":
-            return f"No difference that could not be chance: {about}{_aside(measure)}."
+            return f"No difference beyond chance: {about}{_aside(measure)}."
+        case "moved":
+            return f"{change[0].upper()}{change[1:]} by {measure.delta:.{meaning.digits}f}{_aside(measure)}."
         case "gain" | "loss":
             often = (
                 "" if measure.wins is None else f", better in {measure.wins * 100:.0f} % of {measure.unit}"
