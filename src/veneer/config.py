@@ -18,7 +18,7 @@ Optimizer = Literal["adamw", "adamw8bit", "prodigy", "schedulefree", "adafactor"
 Schedule = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
 ]
-TargetSet = Literal["attention", "attention+ff", "attention+ff+conv"]
+TargetSet = Literal["none", "attention", "attention+ff", "attention+ff+conv"]
 
 
 class Table(BaseModel):
@@ -87,7 +87,8 @@ class LoraTable(Table):
     lora_alpha: float = Field(4.0, gt=0)
     """Scale numerator: the update is multiplied by lora_alpha / rank."""
     target_modules: TargetSet | tuple[str, ...] = "attention"
-    """Layers that get an adapter: a named set, or a list of module-name endings."""
+    """UNet layers that get an adapter: a named set, or a list of module-name endings; `none` where only a
+    word or the text encoder is trained."""
     init: Literal["gaussian", "kaiming"] = "gaussian"
     """How A is drawn (B is always zero): gaussian with deviation 1 / rank, or kaiming uniform."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -102,6 +103,13 @@ class LoraTable(Table):
     """Whether fewer ranks act at high noise (T-LoRA)."""
     text_encoder: bool = False
     """Whether the text encoder's attention gets an adapter too."""
+    embedding_token: str = Field("", pattern=r"^(<[a-z0-9][a-z0-9_-]*>|[a-z0-9][a-z0-9_-]*)?$")
+    """Word learnt as new vectors of the text encoder (textual inversion), such as `<my-style>`; empty for
+    none. Captions call it: `caption.trigger` puts it there."""
+    embedding_vectors: int = Field(1, ge=1, le=32)
+    """Vectors of the learnt word: as many tokens as it takes in a prompt."""
+    embedding_init: str = "style"
+    """Known word that the learnt one starts as."""
 
 
 class TrainTable(Table):

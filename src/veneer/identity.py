@@ -83,14 +83,20 @@ def identity_of(stage: str, folder: RunDir, recipe: Recipe) -> Identity:
         case "generate":
             compare = {key: value for key, value in tables["compare"].items() if key in drawn}
             settings = {"base": tables["base"], "generate": tables["generate"], "compare": compare}
-            return Identity(settings, {"lora": hash_file(folder.lora_file)})
+            return Identity(settings, _adapter(folder))
         case "compare":
             settings = {"compare": tables["compare"], "generate": tables["generate"]}
-            return Identity(settings, {"lora": hash_file(folder.lora_file)})
+            return Identity(settings, _adapter(folder))
         case "report":
             return Identity({}, {"metrics": hash_file(folder.metrics_json)})
         case _:
             raise ValueError(stage)
+
+
+def _adapter(folder: RunDir) -> dict[str, str]:
+    """Hashes of the exported LoRA and of the learnt word, where there is one."""
+    word = hash_file(folder.embedding_file)
+    return {"lora": hash_file(folder.lora_file)} | ({"embedding": word} if word else {})
 
 
 def hash_file(path: Path) -> str:

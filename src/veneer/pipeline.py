@@ -215,7 +215,7 @@ def output_of(folder: RunDir, name: str) -> Path:
         "caption": folder.dataset / "metadata.csv",
         "encode": folder.cache / "index.json",
         "train": folder.candidates_json,
-        "export": folder.lora_file,
+        "export": folder.lora_file if folder.lora_file.exists() else folder.embedding_file,
         "generate": folder.samples,
         "compare": folder.metrics_json,
         "report": folder.report / "index.html",

@@ -7,6 +7,7 @@
     RUN/cache/{index.json, latents/*.safetensors, text/*.safetensors}
     RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/}
     RUN/lora/{pytorch_lora_weights.safetensors, kohya/NAME.safetensors}
+    RUN/lora/{learned_embeds.safetensors, embeddings/WORD.safetensors}   where a word was learnt
     RUN/samples/{base,tuned}/P-SEED.png
     RUN/report/{index.html, grid.png, metrics.json, report.md}
 """
@@ -107,6 +108,11 @@ class RunDir:
     def kohya_file(self) -> Path:
         """The exported adapter in kohya's layout."""
         return self.lora / "kohya" / f"{self.name}.safetensors"
+
+    @property
+    def embedding_file(self) -> Path:
+        """The learnt word, under the name that diffusers looks for; there where the recipe names one."""
+        return self.lora / "learned_embeds.safetensors"
 
     @property
     def samples(self) -> Path:

@@ -75,12 +75,15 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(x.shape == b[k].shape and torch.equal(x, b[k]) for k, x in a.items())
 
 
+WORD = {"embedding_token": "picture", "embedding_init": "city"}
+WORD_OPTIONS = [{"embedding_vectors": 2}, {"embedding_init": "the"}]
 LORA = [
     {"rank": 2},
     {"lora_alpha": 8.0},
     {"target_modules": "attention+ff"},
     {"target_modules": "attention+ff+conv"},
     {"target_modules": ("to_q",)},
+    {"target_modules": "none", "text_encoder": True},
     {"init": "kaiming"},
     {"dropout": 0.5},
     {"use_rslora": True},
@@ -88,6 +91,7 @@ LORA = [
     {"rank_pattern": {"to_q": 2}},
     {"timestep_rank": True},
     {"text_encoder": True},
+    WORD,
 ]
 TRAIN = [
     {"train_batch_size": 3},
@@ -151,6 +155,12 @@ def test_training_options_act(outcomes, plain, option) -> None:
 )
 def test_encoding_options_act(outcomes, plain, option) -> None:
     changed(outcomes, plain, encode=option)
+
+
+def test_settings_of_a_learnt_word_act(outcomes) -> None:
+    first = outcomes(lora=WORD)[0]
+    for option in WORD_OPTIONS:
+        assert not same(outcomes(lora=WORD | option)[0], first)
 
 
 def test_the_same_settings_give_the_same_bytes(outcomes, plain) -> None:
@@ -235,4 +245,4 @@ def test_no_option_is_forgotten_here() -> None:
         "patience", "average_last", "choose", "preview_steps",
     }  # fmt: skip
     assert {key for option in TRAIN for key in option} | elsewhere == set(TrainTable.model_fields)
-    assert {key for option in LORA for key in option} == set(LoraTable.model_fields)
+    assert {key for option in [*LORA, *WORD_OPTIONS] for key in option} == set(LoraTable.model_fields)

@@ -31,6 +31,12 @@ def generate(
     scale: Annotated[
         float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")
     ] = 1.0,
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            "--embedding", metavar="FILE", help="A learnt word's file; prompts call it by its name."
+        ),
+    ] = None,
     vae: Annotated[str | None, typer.Option("--vae", help="VAE in place of the base's own.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What guidance pushes away from.")] = None,
     num_inference_steps: Annotated[
@@ -65,7 +71,16 @@ def generate(
     table = resolve({"generate": given | {"two_pass": two_pass}}, where="the command line").generate
     with ProgressPrinter(quiet) as on_event:
         result = generate_files(
-            base, prompt, seed or [0], out, lora=lora, scale=scale, table=table, vae=vae, on_event=on_event
+            base,
+            prompt,
+            seed or [0],
+            out,
+            lora=lora,
+            scale=scale,
+            embedding=embedding,
+            table=table,
+            vae=vae,
+            on_event=on_event,
         )
     if as_json:
         print_json(result)

@@ -30,7 +30,7 @@ def attach(module: Any, lora: LoraTable, *, seed: int) -> None:
 
     The adapter is float32 whatever the network's precision is, and its start is a function of the seed and
     the module's name alone. A text encoder gets it on q_proj, k_proj, v_proj and out_proj, whatever the
-    target set.
+    target set. The target set `none` leaves a UNet as it is.
 
     Args:
         module: The UNet or the text encoder of a base; its own weights stay frozen.
@@ -45,6 +45,8 @@ def attach(module: Any, lora: LoraTable, *, seed: int) -> None:
         Liu et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation", section 4.1.
     """
     names = target_names(module, lora)
+    if not names:
+        return
     ranks = module_ranks(names, lora)
     inject(
         module,

@@ -53,6 +53,8 @@ def target_endings(lora: LoraTable) -> tuple[str, ...]:
         Endings of UNet layers.
     """
     match lora.target_modules:
+        case "none":
+            return ()
         case "attention":
             return ATTENTION
         case "attention+ff":

@@ -23,6 +23,7 @@ from veneer.errors import AdapterError, BaseModelError
 from veneer.events import OnEvent, ignore
 from veneer.launch import pick_device
 from veneer.models.base import assemble, load_base
+from veneer.models.embedding import read_embedding, wear_embedding
 from veneer.seeds import torch_generator
 
 ADAPTER = "tuned"
@@ -90,6 +91,7 @@ def draw(
     *,
     lora: Path | None = None,
     scale: float = 1.0,
+    embedding: Path | None = None,
     table: GenerateTable | None = None,
     vae: str | None = None,
     on_event: OnEvent = ignore,
@@ -102,6 +104,7 @@ def draw(
         seeds: Seeds.
         lora: Adapter file in diffusers' or kohya's layout; None for the base alone.
         scale: Strength of the adapter, >= 0; 0 is the base.
+        embedding: File of a learnt word (textual inversion); prompts call it by its name.
         table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
         vae: VAE in place of the base's own.
         on_event: Listener for notices.
@@ -116,6 +119,8 @@ def draw(
     easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
     if lora is not None:
         wear(easel, lora, scale)
+    if embedding is not None:
+        wear_embedding(easel.pipeline, read_embedding(embedding), str(embedding))
     jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
     drawn = list(paint(easel, jobs))
     broken = [one for one in drawn if one.is_broken]

@@ -128,7 +128,11 @@ def _warn_of_resolution(recipe: Recipe, base: Base, on_event: OnEvent) -> None:
 
 
 def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: Base) -> CachedItem:
-    tokens = token_count(base.tokenizer, picture.item.caption)
+    word = " a" * recipe.lora.embedding_vectors  # as many tokens as a learnt word will have
+    caption = picture.item.caption
+    if recipe.lora.embedding_token:
+        caption = caption.replace(recipe.lora.embedding_token, word)
+    tokens = token_count(base.tokenizer, caption)
     prior = uses_prior_prediction(recipe) and picture.split == "train"
     return CachedItem(
         file_name=picture.item.file_name,

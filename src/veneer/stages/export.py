@@ -6,7 +6,7 @@ Run as ``veneer export RUN``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.check import verify, wearing_outputs
 from veneer.lora.checkpoint import read_checkpoint
+from veneer.lora.embedding import file_stem, verify_embedding, write_embedding
 from veneer.lora.file import write_diffusers, write_kohya
-from veneer.lora.weights import from_state
+from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base
+from veneer.models.embedding import Embedding, read_embedding
 from veneer.recipe import to_toml
 from veneer.rundir import RunDir, staged_folder
 from veneer.versions import VERSION
 
 STAGE = "export"
+Job = tuple[Path, Callable[[Path], float]]
+"""A file in the end, and what writes it under another name and gives its difference once loaded back."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class ExportResult:
         step: Optimizer step of the weights.
         kind: "step", "ema" or "average".
         differences: For each file, the largest difference of an output after loading it back, as a share of
-            the adapter's own effect.
+            the adapter's own effect; of a learnt word, as a share of the output.
     """
 
     paths: tuple[Path, ...]
@@ -52,7 +56,7 @@ class ExportResult:
 
 
 def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportResult:
-    """Write the chosen checkpoint of a run in both layouts, and load both back.
+    """Write the chosen checkpoint of a run in both layouts, and load both back; a learnt word likewise.
 
     Args:
         run: The run, trained.
@@ -67,26 +71,50 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
         AdapterError: If a written file does not load as it was trained.
     """
     chosen = _chosen(run)
-    on_event(StageStarted(STAGE, 2, "files"))
     parts = ("tokenizer", "text_encoder", "unet", "scheduler")
     base = load_base(recipe.base.model, revision=recipe.base.revision, parts=parts, on_event=on_event)
-    state = read_checkpoint(_inside(run, str(chosen["path"])))
-    lora = from_state(state, recipe.lora, _metadata(recipe, base, chosen))
+    path, text = _inside(run, str(chosen["path"])), _metadata(recipe, base, chosen)
     if recipe.lora.timestep_rank:
         message = "trained with timestep_rank (T-LoRA): other tools use all ranks at every timestep"
         on_event(Notice(STAGE, "timestep-rank", message))
-    measure, differences = wearing_outputs(base, lora), {}
+    jobs: list[Job] = []
+    if state := read_checkpoint(path):
+        jobs += _lora_jobs(run, from_state(state, recipe.lora, text), base)
+    if recipe.lora.embedding_token:
+        word = read_embedding(path.with_name("embedding.safetensors"))
+        jobs += _word_jobs(run, Embedding(word.token, word.vectors, text), base)
+    on_event(StageStarted(STAGE, len(jobs), "files"))
+    differences = {}
     with staged_folder(run.lora) as folder:
-        for number, (path, write) in enumerate(
-            ((run.lora_file, write_diffusers), (run.kohya_file, write_kohya)), 1
-        ):
-            staged = folder / path.relative_to(run.lora)
-            write(staged, lora)
-            differences[path.name] = verify(staged, lora, base, measure=measure)
-            on_event(Progress(STAGE, number, path.name))
+        for number, (final, write_and_verify) in enumerate(jobs, 1):
+            name = final.relative_to(run.lora)
+            differences[name.name] = write_and_verify(folder / name)
+            on_event(Progress(STAGE, number, name.name))
     return ExportResult(
-        (run.lora_file, run.kohya_file), int(chosen["step"]), str(chosen["kind"]), differences
+        tuple(final for final, _ in jobs), int(chosen["step"]), str(chosen["kind"]), differences
     )
+
+
+def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[Job]:
+    measure = wearing_outputs(base, lora)
+
+    def written(write: Callable[[Path, LoraFile], None]) -> Callable[[Path], float]:
+        def write_and_verify(path: Path) -> float:
+            write(path, lora)
+            return verify(path, lora, base, measure=measure)
+
+        return write_and_verify
+
+    return [(run.lora_file, written(write_diffusers)), (run.kohya_file, written(write_kohya))]
+
+
+def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[Job]:
+    def write_and_verify(path: Path) -> float:
+        write_embedding(path, word)
+        return verify_embedding(path, word, base)
+
+    named = run.lora / "embeddings" / f"{file_stem(word.token)}.safetensors"
+    return [(run.embedding_file, write_and_verify), (named, write_and_verify)]
 
 
 def _chosen(run: RunDir) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from veneer.config import GenerateTable, Recipe
 from veneer.errors import BaseModelError, RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.launch import is_main_process, shard, wait_for_everyone
+from veneer.lora.embedding import initial_embedding
 from veneer.models.drawing import Drawn, Easel, paint, set_up, wear
+from veneer.models.embedding import read_embedding, wear_embedding
 from veneer.models.modelfiles import hash_file
 from veneer.proof.promptset import (
     Job,
@@ -93,7 +95,8 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
         AdapterError: If the adapter does not fit the base.
         BaseModelError: If the base cannot be loaded or draws no finite numbers.
     """
-    if not run.lora_file.is_file():
+    lora, word = (path if path.is_file() else None for path in (run.lora_file, run.embedding_file))
+    if lora is None and word is None:
         raise RunError(
             "the run has no adapter yet", where=str(run.lora_file), todo="Train and export it first"
         )
@@ -104,15 +107,15 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     jobs = build_jobs(prompts, recipe.generate.seeds)
     on_event(StageStarted(STAGE, 2 * len(jobs), "pictures"))
     easel = _easel(recipe, on_event)
-    base_settings = _settings(easel)
-    tuned_settings = base_settings | {"lora": hash_file(run.lora_file), "scale": recipe.compare.scale}
+    base_settings = _settings(easel) | _wear_first_word(easel, recipe, on_event)
+    tuned_settings = base_settings | _hashes(lora, recipe.compare.scale, word)
     base = _Series(run.samples / "base", jobs, base_settings, 0)
     tuned = _Series(run.samples / "tuned", jobs, tuned_settings, len(jobs))
     num_drawn, num_broken = _draw_series(easel, base, on_event)
     if num_broken:
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
-    wear(easel, run.lora_file, recipe.compare.scale)
+    _wear(easel, lora, recipe.compare.scale, word)
     more_drawn, num_broken = _draw_series(easel, tuned, on_event)
     wait_for_everyone()
     if is_main_process():
@@ -128,6 +131,7 @@ def generate_files(
     *,
     lora: Path | None = None,
     scale: float = 1.0,
+    embedding: Path | None = None,
     table: GenerateTable | None = None,
     vae: str | None = None,
     on_event: OnEvent = ignore,
@@ -141,6 +145,7 @@ def generate_files(
         out: Folder of the pictures, named ``P-SEED.png`` by the prompt's place and the seed.
         lora: Adapter file; None for the base alone.
         scale: Strength of the adapter.
+        embedding: File of a learnt word (textual inversion); prompts call it by its name.
         table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
         vae: VAE in place of the base's own.
         on_event: Listener.
@@ -159,10 +164,8 @@ def generate_files(
     jobs = build_jobs(chosen, seeds)
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
     easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
-    settings = _settings(easel)
-    if lora is not None:
-        wear(easel, lora, scale)
-        settings |= {"lora": hash_file(lora), "scale": scale}
+    settings = _settings(easel) | _hashes(lora, scale, embedding)
+    _wear(easel, lora, scale, embedding)
     num_drawn, num_broken = _draw_series(easel, _Series(out, jobs, settings, 0), on_event)
     write_prompts(out / "prompts.json", chosen)
     return GenerateResult(out, len(jobs), num_drawn, num_broken)
@@ -187,6 +190,37 @@ def _settings(easel: Easel) -> dict[str, Any]:
         "side_px": easel.side_px,
         "two_passes": easel.has_two_passes,
     }
+
+
+def _wear(easel: Easel, lora: Path | None, scale: float, word: Path | None) -> None:
+    if lora is not None:
+        wear(easel, lora, scale)
+    if word is not None:
+        wear_embedding(easel.pipeline, read_embedding(word), str(word))
+
+
+def _hashes(lora: Path | None, scale: float, word: Path | None) -> dict[str, Any]:
+    """What a picture depends on beside the base."""
+    settings: dict[str, Any] = {}
+    if lora is not None:
+        settings |= {"lora": hash_file(lora), "scale": scale}
+    if word is not None:
+        settings |= {"embedding": hash_file(word)}
+    return settings
+
+
+def _wear_first_word(easel: Easel, recipe: Recipe, on_event: OnEvent) -> dict[str, Any]:
+    """Let the base read a learnt word as it was before training, and not as letters that mean nothing."""
+    settings = recipe.lora
+    token = settings.embedding_token
+    if not token:
+        return {}
+    if not any(token in prompt for prompt in recipe.generate.prompts):
+        message = f"no prompt of generate.prompts calls the learnt word {token}, so it does not act on them"
+        on_event(Notice(STAGE, "word-not-called", message))
+    first = initial_embedding(easel.pipeline.tokenizer, easel.pipeline.text_encoder, settings)
+    wear_embedding(easel.pipeline, first)
+    return {"word": [token, settings.embedding_vectors, settings.embedding_init]}
 
 
 def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int, int]:

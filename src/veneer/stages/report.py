@@ -120,8 +120,9 @@ def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    adapters = [path for path in (run.lora_file, run.embedding_file) if path.is_file()]
     files = {
-        run.lora_file.name: run.lora_file,
+        **{path.name: path for path in adapters or [run.lora_file]},
         "grid.png": run.report / "grid.png",
         "metrics.json": run.metrics_json,
         "recipe.toml": run.recipe_toml,

@@ -18,6 +18,7 @@ from veneer.training import checkpoints
 from veneer.training.batches import Prefetcher, batch_source
 from veneer.training.cachefile import CacheIndex, CacheReader, read_index
 from veneer.training.candidates import Candidate
+from veneer.training.idle import tell_idle_settings
 from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.judging import Judge
 from veneer.training.losses import build_loss, build_objective
@@ -127,6 +128,7 @@ def build_trainer(
         A trainer at step 0.
     """
     settings = recipe.train
+    tell_idle_settings(recipe, index, on_event)
     accelerator = launch.accelerator(settings.mixed_precision)
     network = build_network(recipe, accelerator.device, on_event)
     objective = build_objective(network, index.prediction_type, settings)

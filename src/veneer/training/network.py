@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from veneer.config import MixedPrecision, Recipe
+from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
-from veneer.models.base import encode_prompt, load_base, tokenize_prompt
+from veneer.lora.embedding import attach_embedding, initial_embedding, spell_out
+from veneer.models.attention import use_fast_attention
+from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
 from veneer.training.batches import MicroBatch
 from veneer.training.rankmask import RankMask
 
 TEXT_PREFIX = "text_encoder."
+WORD = f"{TEXT_PREFIX}token_embedding"
+"""Name of a learnt word's vectors among the trained parameters."""
 Files = dict[str, dict[str, Tensor]]
 
 
@@ -28,10 +33,12 @@ class TextEncoder:
     Attributes:
         tokenizer: The base's tokenizer.
         module: The text encoder with its adapter.
+        word: Name and vectors of the word that is learnt, shape (n, D); None for none.
     """
 
     tokenizer: Any
     module: Any
+    word: tuple[str, nn.Parameter] | None = None
 
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Embed captions.
@@ -42,7 +49,8 @@ class TextEncoder:
         Returns:
             Shape (B, L, D).
         """
-        return encode_prompt(self.module, tokenize_prompt(self.tokenizer, captions))
+        spelt = captions if self.word is None else spell_out(self.tokenizer, captions)
+        return encode_prompt(self.module, tokenize_prompt(self.tokenizer, spelt))
 
 
 @dataclass(frozen=True)
@@ -112,13 +120,17 @@ class Network:
         """Read out what is trained.
 
         Returns:
-            Tensors by file and name, float32, on the CPU; the text encoder's begin with "text_encoder.".
+            Tensors by file and name, float32, on the CPU; the text encoder's begin with "text_encoder.". A
+            learnt word has a file of its own, which diffusers loads as it is.
         """
         state = adapter_state(self.unet)
         if self.text is not None:
             own = adapter_state(self.text.module)
             state |= {f"{TEXT_PREFIX}{name}": tensor for name, tensor in own.items()}
-        return {"adapter": state}
+        if self.text is None or self.text.word is None:
+            return {"adapter": state}
+        token, vectors = self.text.word
+        return {"adapter": state, "embedding": {token: vectors.detach().to("cpu", copy=True)}}
 
     def load(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Put back what `state` read out.
@@ -131,6 +143,10 @@ class Network:
         if self.text is not None:
             own = {k.removeprefix(TEXT_PREFIX): v for k, v in state.items() if k.startswith(TEXT_PREFIX)}
             load_adapter_state(self.text.module, own)
+            if self.text.word is not None:
+                token, vectors = self.text.word
+                with torch.no_grad():
+                    vectors.copy_(files["embedding"][token])
 
     @contextlib.contextmanager
     def holding(self, values: Sequence[Tensor]) -> Iterator[None]:
@@ -166,11 +182,11 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
 
     Raises:
         BaseModelError: If the base cannot be loaded.
-        RecipeError: If an adapter setting fits no layer.
+        RecipeError: If an adapter setting fits no layer, or nothing is left to train.
     """
     settings, lora = recipe.train, recipe.lora
     dtype = base_dtype(settings.mixed_precision)
-    text_parts = ("tokenizer", "text_encoder") if lora.text_encoder else ()
+    text_parts = ("tokenizer", "text_encoder") if lora.text_encoder or lora.embedding_token else ()
     base = load_base(
         recipe.base.model,
         revision=recipe.base.revision,
@@ -179,13 +195,13 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         parts=("unet", "scheduler", *text_parts),
         on_event=on_event,
     )
+    use_fast_attention(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
-    text = None
-    if lora.text_encoder:
-        attach(base.text_encoder, lora, seed=settings.seed)
-        text = TextEncoder(base.tokenizer, base.text_encoder)
-        parameters |= {f"{TEXT_PREFIX}{n}": p for n, p in trainable(base.text_encoder).items()}
+    text = _text_encoder(base, recipe, parameters) if text_parts else None
+    if not parameters:
+        todo = "Name layers, or a word to learn with lora.embedding_token"
+        raise RecipeError("nothing is trained", where="lora.target_modules", todo=todo)
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     alphas_cumprod = base.scheduler.alphas_cumprod.float()
@@ -193,6 +209,19 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     network = Network(base.unet, text, parameters, alphas_cumprod, dtype, ranks)
     network.train()
     return network
+
+
+def _text_encoder(base: Base, recipe: Recipe, parameters: dict[str, nn.Parameter]) -> TextEncoder:
+    """Put on a text encoder what is trained of it, and add that to ``parameters``."""
+    lora, word = recipe.lora, None
+    if lora.text_encoder:
+        attach(base.text_encoder, lora, seed=recipe.train.seed)
+        parameters |= {f"{TEXT_PREFIX}{n}": p for n, p in trainable(base.text_encoder).items()}
+    if lora.embedding_token:
+        first = initial_embedding(base.tokenizer, base.text_encoder, lora)
+        word = first.token, attach_embedding(base.tokenizer, base.text_encoder, first)
+        parameters[WORD] = word[1]
+    return TextEncoder(base.tokenizer, base.text_encoder, word)
 
 
 def base_dtype(mixed_precision: MixedPrecision) -> torch.dtype:

@@ -120,8 +120,10 @@ def _easel(recipe: Recipe, network: Network, accelerator: Accelerator) -> Easel:
         device=accelerator.device,
         parts=("tokenizer", "text_encoder", "vae", "scheduler"),
     )
-    text_encoder = loaded.text_encoder if network.text is None else network.text.module
-    base = dataclasses.replace(loaded, unet=network.unet, text_encoder=text_encoder)
+    base = dataclasses.replace(loaded, unet=network.unet)
+    if network.text is not None:
+        own = network.text
+        base = dataclasses.replace(base, text_encoder=own.module, tokenizer=own.tokenizer)
     side = recipe.generate.resolution or recipe.encode.resolution
     return Easel(
         pipeline=assemble(base, recipe.generate.scheduler),

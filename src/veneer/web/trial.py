@@ -92,6 +92,7 @@ def draw(folder: RunDir, trial: Trial, lora: Path | None, out: Path, on_event: O
     from veneer.stages.generate import generate_files
 
     base = folder.read_recipe().base
+    word = folder.embedding_file if lora is not None and folder.embedding_file.is_file() else None
     return generate_files(
         base.model,
         trial.prompts,
@@ -99,6 +100,7 @@ def draw(folder: RunDir, trial: Trial, lora: Path | None, out: Path, on_event: O
         out,
         lora=lora,
         scale=trial.scale,
+        embedding=word,
         table=trial.table,
         vae=base.vae,
         on_event=on_event,
