@@ -25,7 +25,7 @@ from typing import Any
 from veneer.errors import DatasetError
 from veneer.rundir import write_text
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})
 CAPTION_KEYS = ("caption", "text")
 
 
@@ -293,6 +293,19 @@ def some_of(names: Sequence[str], count: int = 10) -> str:
     """
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def counted(number: int, word: str) -> str:
+    """Write out how many there are of something.
+
+    Args:
+        number: How many.
+        word: What one of them is called, such as "picture".
+
+    Returns:
+        Such as "1 picture" or "2 pictures".
+    """
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _form(name: str) -> str:

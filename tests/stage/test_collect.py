@@ -64,6 +64,14 @@ def test_captions_come_along_from_text_files_and_metadata(source, tmp_path):
     assert "4 of 6" in notices[0].message
 
 
+def test_the_caption_of_a_copy_that_is_left_out_is_not_lost(source, tmp_path):
+    shutil.copy(source / "picture-001.png", source / "twin.png")
+    (source / "twin.txt").write_text("words of the twin")
+    run([source], tmp_path / "set")
+    captions = [item.caption for item in Dataset(tmp_path / "set").items()]
+    assert captions == ["", "words of the twin", "", "", "", ""]
+
+
 def test_caption_files_without_a_picture_are_told(source, tmp_path):
     (source / "picture-000.txt").write_text("a")
     (source / "picture-00.txt").write_text("b")

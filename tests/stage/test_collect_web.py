@@ -1,11 +1,16 @@
+import errno
 import ipaddress
 import json
 import socket
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from veneer.config import CollectTable
 from veneer.data.download import Reach
+from veneer.data.ledger import Ledger
 from veneer.dataset import Dataset
 from veneer.errors import DatasetError, NetworkError
 from veneer.stages.collect import collect
@@ -34,6 +39,11 @@ def only_the_server(address):
 
 
 REACH = Reach(seconds=1.5, backoff_seconds=0.01, is_allowed=only_the_server, resolve=resolve)
+
+
+def wait_for(condition):
+    while not condition():  # the test's own time limit ends it
+        time.sleep(0.02)
 
 
 def listed(tmp_path, addresses):
@@ -104,6 +114,83 @@ def test_the_same_command_downloads_nothing_twice(tmp_path, web):
     result, _ = gather([source], tmp_path / "set")
     assert (result.added, result.known, result.pictures) == (0, 6, 5)
     assert dict(web.asked) == before
+
+
+def test_what_an_interrupted_command_had_fetched_is_not_fetched_again(tmp_path, web, monkeypatch):
+    source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(9)])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "accept", killed)
+        with pytest.raises(KeyboardInterrupt):
+            gather([source], tmp_path / "set")
+    wait_for(lambda: not any(t.name.startswith("download") for t in threading.enumerate()))
+    whole = [f for f in (tmp_path / "set" / ".downloads").iterdir() if f.suffix != ".part"]
+    assert whole
+    before = web.asked.total()
+    result, _ = gather([source], tmp_path / "set")
+    assert result.added == 9
+    assert web.asked.total() - before == 9 - len(whole)
+    assert not (tmp_path / "set" / ".downloads").exists()
+
+
+def test_a_server_that_asks_for_a_long_wait_is_left_for_the_next_command(tmp_path, web):
+    later = web.answer("/later.png", 429, Retry_After="3600")
+    source = listed(tmp_path, [*(web.picture(f"/{i}.png", i) for i in range(4)), later])
+    result, _ = gather([source], tmp_path / "set")
+    assert result.reasons == {"the server asks to come back later (429)": 1}
+    assert web.asked["/later.png"] == 1
+
+
+def test_waiting_for_a_turn_at_one_host_is_not_held_against_a_file(tmp_path, web):
+    pictures = [web.picture(f"/{i}.png", i) for i in range(8)]
+    for i in range(8):
+        answer = web.paths[f"/{i}.png"]
+        web.paths[f"/{i}.png"] = lambda answer=answer: time.sleep(0.5) or answer()
+    reach = replace(REACH, seconds=2.5, per_host=1, attempts=1)
+    result, _ = gather([listed(tmp_path, pictures)], tmp_path / "set", reach=reach)
+    assert result.added == 8
+
+
+def test_connections_to_one_host_are_limited(tmp_path, web):
+    pictures = [web.picture(f"/{i}.png", i) for i in range(10)]
+    at_work, most, lock = [], [], threading.Lock()
+
+    def slow(answer):
+        with lock:
+            at_work.append(1)
+            most.append(len(at_work))
+        time.sleep(0.05)
+        with lock:
+            at_work.pop()
+        return answer()
+
+    for i in range(10):
+        web.paths[f"/{i}.png"] = lambda answer=web.paths[f"/{i}.png"]: slow(answer)
+    gather([listed(tmp_path, pictures)], tmp_path / "set", reach=replace(REACH, seconds=30, per_host=2))
+    assert max(most) == 2
+
+
+def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(tmp_path, web, monkeypatch):
+    source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(6)])
+    accept = Ledger.accept
+
+    def full(self, *arguments):
+        if len(self.accepted) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return accept(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "accept", full)
+        error, _ = gather([source], tmp_path / "set")
+    assert isinstance(error, DatasetError)
+    assert str(error).startswith(f"the disk is full ({tmp_path / 'set'}). Free some space")
+    assert "4 pictures kept" in str(error)
+    assert not (tmp_path / "set" / ".downloads").exists()
+    result, _ = gather([source], tmp_path / "set")
+    assert (result.added, result.pictures) == (2, 6)
 
 
 def test_a_dripping_server_is_left_and_tried_again_by_the_same_command(tmp_path, web):

@@ -25,7 +25,11 @@ from veneer.data.guard import Address, AddressRefused, Guard, GuardedTransport, 
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
 PAGE_BYTES = 8 * 2**20
+PART = ".part"
+"""Ending of a file that is not there to its end."""
+
 MOST_REDIRECTS = 6
+LONGEST_PAUSE_SECONDS = 30.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_AI = ("noai", "noimageai", "noimageindex")
 
@@ -63,11 +67,13 @@ class Missed:
         reason: Why, in plain words.
         passing: Whether it may succeed another time.
         status: Status of the server's answer; 0 where there was none.
+        wait_seconds: How long the server asks to wait; 0 where it does not say.
     """
 
     reason: str
     passing: bool
     status: int = 0
+    wait_seconds: float = 0.0
 
 
 class Downloader:
@@ -106,7 +112,7 @@ class Downloader:
 
         Args:
             address: Its URL.
-            target: Where its bytes go.
+            target: Where its bytes go, once they are all there.
 
         Returns:
             None where it is there; otherwise why not.
@@ -114,14 +120,18 @@ class Downloader:
         Raises:
             OSError: If it cannot be written: the disk is full.
         """
+        part = target.with_name(target.name + PART)
         try:
-            with target.open("wb") as file:
+            with part.open("wb") as file:
                 missed = self._fetch(address, file.write, self.reach.max_bytes)
         except _DiskError as error:
+            part.unlink()
             assert isinstance(error.__cause__, OSError)
             raise error.__cause__ from None
-        if missed is not None:
-            target.unlink()
+        if missed is None:
+            part.replace(target)
+        else:
+            part.unlink()
         return missed
 
     def page(self, address: str) -> str | Missed:
@@ -144,31 +154,37 @@ class Downloader:
         missed: Missed | None = None
         for attempt in range(self.reach.attempts):
             if attempt:
-                time.sleep(self._pause(attempt, missed))
+                pause = self._pause(attempt, missed)
+                sink.extend(pause)
+                time.sleep(pause)
             try:
                 self._follow(address, sink, picture=picture)
                 return None
             except _EXPECTED as error:
                 missed = _explain(error, self.reach.seconds)
-            if not missed.passing or sink.size or sink.is_late:  # half a file cannot be taken back
+            too_long = missed.wait_seconds > LONGEST_PAUSE_SECONDS
+            if (
+                not missed.passing or too_long or sink.size or sink.is_late
+            ):  # half a file cannot be taken back
                 break
         return missed
 
     def _pause(self, attempt: int, missed: Missed | None) -> float:
         busy = 4.0 if missed is not None and missed.status == 429 else 1.0
-        jitter = random.uniform(0.8, 1.2)
-        return min(30.0, self.reach.backoff_seconds * busy * 2.0 ** (attempt - 1) * jitter)
+        own = self.reach.backoff_seconds * busy * 2.0 ** (attempt - 1) * random.uniform(0.8, 1.2)
+        return min(LONGEST_PAUSE_SECONDS, max(own, missed.wait_seconds if missed is not None else 0.0))
 
     def _follow(self, address: str, sink: _Sink, *, picture: bool) -> None:
         url = httpx.URL(address)
         for _ in range(MOST_REDIRECTS):
-            if url.scheme not in {"http", "https"} or not url.host:
-                raise _MissedError(
-                    Missed(f"only http and https are fetched, not {url.scheme or 'this'}:", False)
-                )
-            with self._turn(url.host), self._client.stream("GET", url) as answer:
-                if answer.is_redirect:
+            if url.scheme not in {"http", "https"}:
+                raise _MissedError(Missed(f"only http and https are fetched: {address[:80]}", False))
+            if not url.host:
+                raise _MissedError(Missed("the address names no host", False))
+            with self._turn(url.host, sink), self._client.stream("GET", url) as answer:
+                if answer.has_redirect_location:
                     url = url.join(answer.headers["location"])
+                    sink.refuse_late()
                     continue
                 _refuse(answer, sink.max_bytes, picture=picture)
                 for piece in answer.iter_bytes():
@@ -179,10 +195,13 @@ class Downloader:
         raise _MissedError(Missed(f"more than {MOST_REDIRECTS} redirects", False))
 
     @contextmanager
-    def _turn(self, host: str) -> Iterator[None]:
+    def _turn(self, host: str, sink: _Sink) -> Iterator[None]:
+        """Wait for a free connection to the host; the file's time does not run meanwhile."""
         with self._lock:
             turn = self._hosts[host]
+        asked = time.monotonic()
         with turn:
+            sink.extend(time.monotonic() - asked)
             yield
 
 
@@ -220,12 +239,18 @@ class _Sink:
     def is_late(self) -> bool:
         return time.monotonic() > self._deadline
 
+    def extend(self, seconds: float) -> None:
+        self._deadline += seconds
+
+    def refuse_late(self) -> None:
+        if self.is_late:
+            raise _MissedError(Missed(f"not there within {self._seconds:g} s", True))
+
     def take(self, piece: bytes) -> None:
         self.size += len(piece)
         if self.size > self.max_bytes:
             raise _MissedError(_too_large(self.max_bytes))
-        if self.is_late:
-            raise _MissedError(Missed(f"not there within {self._seconds:g} s", True))
+        self.refuse_late()
         try:
             self._write(piece)
         except OSError as error:  # a full disk is no fault of the network
@@ -253,11 +278,14 @@ def _explain(error: BaseException, seconds: float) -> Missed:
 def _refuse(answer: httpx.Response, max_bytes: int, *, picture: bool) -> None:
     status, kind = answer.status_code, answer.headers.get("content-type", "").lower()
     length = answer.headers.get("content-length", "")
+    wait = answer.headers.get("retry-after", "")
+    seconds = float(wait) if wait.isascii() and wait.isdigit() else 0.0
     missed = None
     if status == 429:
-        missed = Missed("the server asks to come back later (429)", True, status)
+        missed = Missed("the server asks to come back later (429)", True, status, seconds)
     elif status != 200:
-        missed = Missed(f"the server answers {status} {answer.reason_phrase}", status in _PASSING, status)
+        words = f"the server answers {status} {answer.reason_phrase}".strip()
+        missed = Missed(words, status in _PASSING, status, seconds)
     elif picture and kind.startswith("text/html"):
         missed = Missed("the server sent a web page, not a picture", False, status)
     elif picture and any(word in answer.headers.get("x-robots-tag", "").lower() for word in _NO_AI):

@@ -118,7 +118,8 @@ class Fetcher:
             return found, Missed(DEAD, passing=True)
         name = PurePosixPath(urlsplit(found.origin).path).name if "://" in found.origin else ""
         target = scratch_file(self._scratch, found.origin, PurePosixPath(name).suffix)
-        missed = self._downloader.file(found.origin, target)
-        if missed is not None:
-            return found, missed
+        if not target.exists():  # an interrupted command may have fetched it
+            missed = self._downloader.file(found.origin, target)
+            if missed is not None:
+                return found, missed
         return replace(found, path=target, temporary=True, facts={**found.facts, "name": name}), None

@@ -22,6 +22,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+"""Where the open internet's IPv6 addresses lie; the rest is local, reserved or out of use."""
+
+_SERVICES = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("168.63.129.16/32"))
+"""Services of clouds to their own machines, which Python's table takes for public."""
 
 
 class AddressRefused(Exception):  # noqa: N818 - it is a refusal
@@ -46,7 +51,10 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast
+        if address not in _GLOBAL_IPV6:
+            return False
+    is_service = any(address in network for network in _SERVICES)
+    return address.is_global and not address.is_multicast and not is_service
 
 
 def resolve(host: str, port: int) -> list[str]:

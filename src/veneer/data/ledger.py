@@ -128,6 +128,14 @@ class Ledger:
         """
         yield from read_lines(self._provenance)
 
+    def left_out(self) -> Iterator[dict[str, Any]]:
+        """Read the entries of all pictures that were left out.
+
+        Yields:
+            Lines of reasons.jsonl.
+        """
+        yield from read_lines(self._reasons)
+
     def _keep(self, file: Path) -> str:
         target = self.dataset.rejected / file.name
         number = 1
@@ -155,7 +163,7 @@ class Ledger:
         for entry in self.entries():
             self.accepted[entry["origin"]] = entry["file_name"]
             self.by_sha256[entry["sha256"]] = entry["file_name"]
-        for entry in read_lines(self._reasons):
+        for entry in self.left_out():
             if entry["stage"] == "collect":
                 self.refused[entry["origin"]] = entry.get("stamp", "")
 

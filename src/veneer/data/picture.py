@@ -1,7 +1,7 @@
 """The one decoder: any picture file to an upright 8-bit RGB picture, or an error that says why not.
 
-What is read: JPEG, PNG, WebP, BMP, TIFF and the first frame of a GIF. A picture is turned upright by its
-EXIF orientation; transparency is laid over white; 16-bit values are scaled (Pillow itself would clip them
+What is read: JPEG, PNG, WebP, AVIF, BMP, TIFF and the first frame of a GIF. A picture is turned upright by
+its EXIF orientation; transparency is laid over white; 16-bit values are scaled (Pillow itself would clip them
 to white); palette, grey, CMYK and pictures with a colour profile of their own become sRGB.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from veneer.errors import DatasetError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 """Formats that are tried; others are refused (EPS, for one, would start a program)."""
 
 MAX_PIXELS = 89_478_485

@@ -18,7 +18,6 @@ POCKET_PICTURES = Path(__file__).parents[1] / "pocket" / "demo"
 
 OTHER_PICTURE_SUFFIXES = frozenset(
     {
-        ".avif",
         ".heic",
         ".heif",
         ".svg",

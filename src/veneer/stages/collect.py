@@ -6,6 +6,7 @@ Every picture gets a standard form and name, and an entry in provenance.jsonl; w
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veneer.config import CollectTable
-from veneer.data.download import Downloader, Missed, Reach
+from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
 from veneer.data.ledger import Ledger
 from veneer.data.search import BING
@@ -22,7 +23,7 @@ from veneer.data.sources import KINDS, Found, refuse_unknown
 from veneer.data.standard import Standardised, standardise
 from veneer.data.websources import Web, refuse_wrong_options
 from veneer.data.worker import Failure, Workers
-from veneer.dataset import Dataset, Item
+from veneer.dataset import Dataset, Item, counted
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 
@@ -102,7 +103,11 @@ def collect(
     ledger = Ledger(dataset)
     tally = _Tally(ledger, config, on_event)
     on_event(StageStarted(STAGE, config.limit, "pictures"))
-    with _scratch(out) as scratch, Downloader(_reach(reach, config)) as downloader:
+    with (
+        _disk_full_is_told(out, tally),
+        _scratch(out) as scratch,
+        Downloader(_reach(reach, config)) as downloader,
+    ):
         web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
         fetched = Fetcher(downloader, scratch).fetch(
             tally.new(find_pictures(sources, out, config.limit, web))
@@ -112,7 +117,7 @@ def collect(
                 tally.enter(found, partial, made)
                 if tally.is_full:
                     break
-    _add_captions(dataset, ledger)
+        _add_captions(dataset, ledger)
     result = tally.result()
     _refuse_failure(result, dataset, tally)
     return result
@@ -206,7 +211,8 @@ class _Tally:
         )
 
     def _refuse(self, found: Found, reason: str, *, keep: bool = True, same_as: str = "") -> None:
-        more = {key: value for key, value in {"same_as": same_as, "stamp": found.stamp}.items() if value}
+        optional = {"same_as": same_as, "caption": found.caption, "stamp": found.stamp}
+        more = {key: value for key, value in optional.items() if value}
         self._ledger.refuse(found.origin, reason, found.path if keep else None, **found.facts, **more)
         self.reasons[reason.partition(":")[0]] += 1
         self._on_event(Notice(STAGE, "picture-rejected", f"{found.origin}: {reason}"))
@@ -237,14 +243,33 @@ def _reach(reach: Reach, config: CollectTable) -> Reach:
 
 
 @contextmanager
+def _disk_full_is_told(out: Path, tally: _Tally) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise DatasetError(
+            "the disk is full",
+            where=str(out),
+            todo=f"Free some space; the same command goes on from here, with "
+            f"{counted(tally.result().pictures, 'picture')} kept",
+        ) from error
+
+
+@contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
+    """A folder for downloads; what an interrupted command fetched whole is there for the next one."""
     folder = out / ".downloads"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob(f"*{PART}"):
+        part.unlink()
     try:
         yield folder
-    finally:
+    except Exception:  # such as a full disk; only an interruption leaves what it has
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget(found: Found) -> None:
@@ -253,13 +278,18 @@ def _forget(found: Found) -> None:
 
 
 def _add_captions(dataset: Dataset, ledger: Ledger) -> None:
-    """Add the new pictures to the metadata; lines that are there stay as they are."""
+    """Add the new pictures to the metadata; lines that are there stay as they are.
+
+    A picture that came without a caption gets that of a copy which was left out.
+    """
     items = dataset.read_metadata()
     known = {item.file_name for item in items}
+    left_out = [entry for entry in ledger.left_out() if "same_as" in entry and "caption" in entry]
+    copies = {entry["same_as"]: entry["caption"] for entry in left_out}
     new = [
-        Item(entry["file_name"], entry.get("caption", ""), entry.get("extra", {}))
+        Item(name, entry.get("caption") or copies.get(name, ""), entry.get("extra", {}))
         for entry in ledger.entries()
-        if entry["file_name"] not in known and (dataset.root / entry["file_name"]).is_file()
+        if (name := entry["file_name"]) not in known and (dataset.root / name).is_file()
     ]
     if new or not items:
         dataset.write_metadata([*items, *new])
