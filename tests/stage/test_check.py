@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tiny import tiny_pictures
+from veneer.cli import exit_status
 from veneer.data.inspection import inspect_picture
 from veneer.dataset import Dataset, Item
 from veneer.errors import DatasetError, VeneerError
@@ -74,6 +75,33 @@ def test_apply_moves_with_captions_and_restore_brings_everything_back(dataset):
     assert restored.restored == 4
     assert dataset.items() == before
     assert (dataset.rejected / "reasons.jsonl").read_text() == ""
+
+
+def test_restore_with_nothing_to_bring_back_says_so(dataset):
+    assert look(dataset, restore=True).summary == "0 pictures brought back from rejected/"
+
+
+def test_a_copy_that_goes_is_not_held_against_others_by_the_embedder(dataset):
+    class Fake:
+        name, tokenizer = "fake", None
+
+        def image_features(self, pictures):
+            self.asked = len(pictures)
+            return np.eye(len(pictures))
+
+    embedder = Fake()
+    look(dataset, embedder=embedder)
+    assert embedder.asked == 7  # of nine that can be read two are copies
+
+
+def test_the_command_moves_the_flags_it_is_told_and_says_what_was_not_looked_at(dataset, capsys):
+    assert exit_status(["check", str(dataset.root), "--resolution", "64", "--apply", "--flag", "blank"]) == 0
+    told = capsys.readouterr()
+    assert "1 moved to rejected/" in told.out
+    assert "Not looked at: unsafe content" in told.out
+    assert "almost one colour:" not in told.err  # the table says it already
+    assert exit_status(["check", str(dataset.root), "--flag", "ugly"]) == 2
+    assert "no such flag: ugly" in capsys.readouterr().err
 
 
 def test_apply_acts_on_the_flags_that_are_asked_for(dataset):

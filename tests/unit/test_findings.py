@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from veneer.data import findings
 from veneer.data.findings import copy_findings, embedding_findings, low_scores, own_findings, upscaling
 from veneer.data.inspection import Inspected
 
@@ -51,7 +52,7 @@ def test_each_measure_has_its_flag(change, expected):
 def test_the_cost_of_upscaling_is_told():
     finding = own_findings("x.png", replace(SOUND, width=256, height=300), 512)[0]
     assert upscaling(replace(SOUND, width=256, height=300), 512) == 2.0
-    assert finding.reason.startswith("256 x 300 px: to train at 512 px it is enlarged 2.0 times, and 75 %")
+    assert finding.reason.startswith("256 x 300 px, below 512 px: enlarged 2 times, 75 %")
 
 
 def test_of_copies_the_largest_unspoilt_one_stays():
@@ -90,6 +91,22 @@ def test_an_embedder_finds_what_hashes_miss():
     features = np.array([[1.0, 0.0], [0.0, 1.0], [0.999, 0.0447]])
     found = embedding_findings(["a", "b", "c"], [SOUND] * 3, features, 0.985)
     assert [(f.file_name, f.other) for f in found] == [("c", "a")]
+
+
+@pytest.mark.parametrize("change", [{"dark": 0.1}, {"light": 0.97}, {"entropy": 0.5}])
+def test_an_embedder_is_not_asked_about_pictures_that_show_next_to_nothing(change):
+    features = np.ones((3, 1))
+    found = embedding_findings(["a", "b", "c"], [replace(SOUND, **change), SOUND, SOUND], features, 0.985)
+    assert [(f.file_name, f.other) for f in found] == [("c", "b")]
+
+
+def test_blocks_compare_every_picture_with_every_other(monkeypatch):
+    monkeypatch.setattr(findings, "BLOCK", 4)
+    features = np.eye(11)
+    features[9] = features[2]
+    features[10] = features[8]
+    found = embedding_findings([f"{i:02}" for i in range(11)], [SOUND] * 11, features, 0.985)
+    assert [(f.file_name, f.other) for f in found] == [("09", "02"), ("10", "08")]
 
 
 def test_low_scores_are_far_below_the_others():

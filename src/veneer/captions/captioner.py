@@ -15,6 +15,7 @@ from transformers import (
     BlipForConditionalGeneration,
     BlipProcessor,
 )
+from transformers.utils import logging as transformers_logging
 
 from veneer.errors import CaptionerError
 from veneer.models.modelfiles import pocket_folder
@@ -116,6 +117,7 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     Raises:
         CaptionerError: If it is neither on disk nor to be had from the hub, or describes no pictures.
     """
+    transformers_logging.disable_progress_bar()
     device = torch.device(device)
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     source = str(pocket_folder() / "captioner") if name == "pocket" else name

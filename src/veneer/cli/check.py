@@ -10,6 +10,8 @@ from veneer.cli.options import DatasetFolder, Json, Quiet
 from veneer.cli.output import print_json
 
 if TYPE_CHECKING:
+    from veneer.data.findings import Flag
+    from veneer.events import OnEvent
     from veneer.models.embedder import Embedder
     from veneer.stages.check import CheckResult
 
@@ -30,6 +32,20 @@ def check(
         str,
         typer.Option("--embedder", metavar="ID", help="Also compare by features: pocket, or a CLIP by name."),
     ] = "",
+    safety_checker: Annotated[
+        str,
+        typer.Option(
+            "--safety-checker",
+            metavar="ID",
+            help="Classifier of unsafe content: folder, hub name, none, or auto: the usual one if on disk.",
+        ),
+    ] = "auto",
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flag", metavar="FLAG", help="What --apply moves, in place of its own choice; several at once."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -39,21 +55,44 @@ def check(
     from veneer.cli.progress import ProgressPrinter
     from veneer.stages.check import check as check_pictures
 
-    with ProgressPrinter(quiet) as on_event:
+    flags = _flags(flag)
+    with ProgressPrinter(quiet) as printer:
         result = check_pictures(
             dataset,
             resolution=resolution,
             query=query,
-            embedder=_embedder(embedder),
+            embedder=None if restore else _embedder(embedder),
+            safety_checker=safety_checker,
             apply=apply,
+            flags=flags,
             restore=restore,
-            on_event=on_event,
+            on_event=printer if as_json else _without_findings(printer),
         )
     if as_json:
         print_json(result)
     else:
         _print_table(result)
     return 0
+
+
+def _flags(names: list[str] | None) -> frozenset[Flag]:
+    from veneer.data.findings import FLAGS, REMOVED
+
+    unknown = [name for name in names or [] if name not in FLAGS]
+    if unknown:
+        raise typer.BadParameter(f"no such flag: {', '.join(unknown)}. Flags are {', '.join(FLAGS)}")
+    return frozenset(flag for flag in FLAGS if flag in names) if names else REMOVED
+
+
+def _without_findings(on_event: OnEvent) -> OnEvent:
+    """Leave out the notices that the table says too."""
+    from veneer.events import Event, Notice
+
+    def listen(event: Event) -> None:
+        if not (isinstance(event, Notice) and event.code.startswith("check-")):
+            on_event(event)
+
+    return listen
 
 
 def _embedder(name: str) -> Embedder | None:
@@ -73,6 +112,8 @@ def _print_table(result: CheckResult) -> None:
         for row in result.table:
             table.add_row(*map(str, row))
         Console().print(table)
+    for note in result.notes:
+        print(note)
     print(result.summary)
-    if not result.restored:
+    if result.restored is None:
         print(f"contact sheet: {result.contact_sheet}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from veneer.data.inspection import Inspected
 from veneer.data.phash import near_pairs
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 Flag = Literal[
     "broken",
@@ -46,7 +46,7 @@ MEANINGS: Mapping[Flag, str] = {
     "blank": "almost one colour",
     "low-information": "very few tones",
     "blurry": "out of focus, or enlarged from a small picture",
-    "small": "smaller than the training resolution",
+    "small": "smaller than the training resolution: trained at a smaller size, or enlarged",
     "odd-aspect": "more than three times as long as wide",
     "dark": "nearly black throughout",
     "light": "nearly white throughout",
@@ -64,13 +64,17 @@ BLANK_BITS = 0.3
 LOW_INFORMATION_BITS = 0.75
 """Flat emoji on white lie above 0.8; CleanVision's own limit would flag most of them."""
 
-REBLUR_LIMIT = 0.75
-"""Flat illustrations lie below 0.3, photographs below 0.6; a Gaussian blur of 3 pixels at 512 gives 0.8."""
+REBLUR_LIMIT = 0.72
+"""Flat illustrations lie below 0.3, photographs below 0.6; a Gaussian blur of 3 pixels at 512 gives 0.8, and
+saving that as JPEG 0.75."""
 
 SHARPNESS_LIMIT = 0.29
 DARK_LIMIT, LIGHT_LIMIT = 0.32, 0.95
 ASPECT_LIMIT = 0.35
 """These four are CleanVision's own limits."""
+
+BLOCK = 1024
+"""Pictures compared with as many others at a time."""
 
 SAME_COLOURS = 12.0
 """Mean difference of 8-bit colours below which two pictures of the same shapes are copies."""
@@ -145,6 +149,8 @@ def embedding_findings(
 ) -> list[Finding]:
     """Find copies by what an embedder sees, such as crops of each other.
 
+    Nearly black, white or empty pictures are left out: all of them look alike to it.
+
     Args:
         names: File names, N.
         seen: Their measures.
@@ -155,13 +161,13 @@ def embedding_findings(
     Returns:
         A finding for each picture but the one that stays.
     """
+    telling = [index for index, one in enumerate(seen) if not _says_little(one)]
     copies: dict[int, list[tuple[int, str, Flag]]] = defaultdict(list)
-    for later in range(1, len(names)):
-        similarity = features[:later] @ features[later]
-        for earlier in np.flatnonzero(similarity >= limit):
-            reason = f"looks like {{}}, which stays (similarity {similarity[earlier]:.3f})"
-            copies[later].append((int(earlier), reason, "near-duplicate"))
-            copies[int(earlier)].append((later, reason, "near-duplicate"))
+    for first, second, similarity in _like_pairs(features[telling], limit):
+        earlier, later = telling[first], telling[second]
+        reason = f"looks like {{}}, which stays (similarity {similarity:.3f})"
+        copies[later].append((earlier, reason, "near-duplicate"))
+        copies[earlier].append((later, reason, "near-duplicate"))
     return _all_but_best(names, seen, copies, spoilt)
 
 
@@ -231,8 +237,22 @@ def _all_but_best(
     return sorted(found, key=lambda finding: finding.file_name)
 
 
+def _like_pairs(features: Array, limit: float) -> Iterator[tuple[int, int, float]]:
+    """Pairs of rows whose cosine similarity reaches a limit; compared block by block, which saves memory."""
+    for start in range(0, len(features), BLOCK):
+        for other in range(0, start + BLOCK, BLOCK):
+            similarity = features[other : other + BLOCK] @ features[start : start + BLOCK].T
+            for row, column in np.argwhere(similarity >= limit).tolist():
+                if other + row < start + column:
+                    yield other + row, start + column, float(similarity[row, column])
+
+
 def _is_blank(seen: Inspected) -> bool:
     return seen.entropy < BLANK_BITS
+
+
+def _says_little(seen: Inspected) -> bool:
+    return seen.entropy < LOW_INFORMATION_BITS or seen.dark < DARK_LIMIT or seen.light > LIGHT_LIMIT
 
 
 def _low_detail(seen: Inspected) -> tuple[Flag, str] | None:
@@ -251,8 +271,8 @@ def _size(seen: Inspected, resolution: int) -> tuple[Flag, str] | None:
         return None
     invented = 100 * (1 - 1 / factor**2)
     return "small", (
-        f"{seen.width} x {seen.height} px: to train at {resolution} px it is enlarged {factor:.1f} times, "
-        f"and {invented:.0f} % of the pixels are made up"
+        f"{seen.width} x {seen.height} px, below {resolution} px: enlarged {factor:.3g} times, "
+        f"{invented:.0f} % of its pixels would be made up"
     )
 
 
@@ -262,7 +282,7 @@ def _aspect(seen: Inspected) -> tuple[Flag, str] | None:
         return None
     return (
         "odd-aspect",
-        f"{seen.width} x {seen.height} px: a square crop loses {100 * (1 - 1 / ratio):.0f} % of it",
+        f"{seen.width} x {seen.height} px: a square crop loses {100 * (1 - 1 / ratio):.0f} % of its pixels",
     )
 
 

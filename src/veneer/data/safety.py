@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers.utils import logging as transformers_logging
 
 from veneer.data.findings import Finding
 from veneer.data.picture import load_small
@@ -32,6 +33,7 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     Raises:
         VeneerError: If a named checker cannot be loaded.
     """
+    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForImageClassification.from_pretrained(checker, use_safetensors=True).eval()
         processor = AutoImageProcessor.from_pretrained(checker, backend="pil")

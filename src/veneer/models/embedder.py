@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from veneer.errors import NetworkError, VeneerError
 from veneer.models.modelfiles import pocket_folder
@@ -164,6 +165,7 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
         NetworkError: If the model is neither on disk nor to be had from the hub.
         VeneerError: If it is neither CLIP nor DINO, or has no safetensors weights.
     """
+    transformers_logging.disable_progress_bar()
     source = str(pocket_folder() / "clip") if name == "pocket" else name
     try:
         kind = AutoConfig.from_pretrained(source, revision=revision).model_type

@@ -29,7 +29,7 @@ from veneer.data.inspection import VERSION, Inspected, inspect_picture
 from veneer.data.ledger import drop_torn_line, read_lines
 from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
-from veneer.dataset import Dataset, some_of
+from veneer.dataset import Dataset, counted, some_of
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.rundir import write_json, write_text
@@ -50,16 +50,18 @@ class CheckResult:
         pictures: Pictures looked at.
         findings: What is wrong, by picture.
         moved: Pictures moved to ``rejected/``.
-        restored: Pictures brought back.
+        restored: Pictures brought back; None where that was not asked for.
         notes: What was not looked at, and why.
+        flags: Flags that ``--apply`` acts on.
     """
 
     root: Path
     pictures: int
     findings: tuple[Finding, ...] = ()
     moved: int = 0
-    restored: int = 0
+    restored: int | None = None
     notes: tuple[str, ...] = ()
+    flags: frozenset[Flag] = REMOVED
 
     @property
     def counts(self) -> Mapping[Flag, int]:
@@ -71,7 +73,7 @@ class CheckResult:
     def table(self) -> tuple[tuple[str, int, str, str], ...]:
         """Rows for people: flag, pictures, what ``--apply`` does with them, meaning."""
         return tuple(
-            (flag, count, "moves" if flag in REMOVED else "leaves", MEANINGS[flag])
+            (flag, count, "moves" if flag in self.flags else "leaves", MEANINGS[flag])
             for flag, count in self.counts.items()
         )
 
@@ -83,8 +85,8 @@ class CheckResult:
     @property
     def summary(self) -> str:
         """One line of what came out."""
-        if self.restored:
-            return f"{self.restored} pictures brought back from rejected/"
+        if self.restored is not None:
+            return f"{counted(self.restored, 'picture')} brought back from rejected/"
         flagged = len({finding.file_name for finding in self.findings})
         what = ", ".join(f"{count} {flag}" for flag, count in self.counts.items())
         moved = f"; {self.moved} moved to rejected/" if self.moved else ""
@@ -137,7 +139,9 @@ def check(
     seen, findings = _inspect(folder, names, resolution, on_event)
     spoilt = {finding.file_name for finding in findings if finding.flag in SPOILING}
     copies = copy_findings(list(seen), list(seen.values()), spoilt)
-    likeness, notes = _see(folder, seen, query, embedder, spoilt)
+    copied = {finding.file_name for finding in copies}
+    single = {name: measures for name, measures in seen.items() if name not in copied}
+    likeness, notes = _see(folder, single, query, embedder, spoilt)
     unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
     notes += more_notes
     findings = _sorted([*findings, *copies, *likeness, *unsafe])
@@ -145,7 +149,7 @@ def check(
     sheet = contact_sheet(folder, len(names), findings, removed, notes)
     write_text(dataset / "check.html", sheet)
     moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
-    result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes))
+    result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes), flags=removed)
     _write(folder, result, resolution, apply=apply)
     _tell(result, on_event)
     return result
@@ -263,5 +267,5 @@ def _write(folder: Dataset, result: CheckResult, resolution: int, *, apply: bool
 def _tell(result: CheckResult, on_event: OnEvent) -> None:
     for flag in result.counts:
         names = [finding.file_name for finding in result.findings if finding.flag == flag]
-        message = f"{len(names)} pictures: {MEANINGS[flag]}: {some_of(names, 3)}"
+        message = f"{counted(len(names), 'picture')}: {MEANINGS[flag]}: {some_of(names, 3)}"
         on_event(Notice(STAGE, f"check-{flag}", message))
