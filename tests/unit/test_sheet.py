@@ -15,7 +15,7 @@ def group(tmp_path):
     def build(side):
         base = [write(f"base{i}.png", (200, 0, 0), side) for i in range(3)]
         tuned = [write(f"tuned{i}.png", (0, 0, 200), side) for i in range(3)]
-        return Group("a very long prompt " * 8, base, tuned)
+        return Group("a very long prompt " * 8, {"base": base, "tuned": tuned})
 
     return build
 
@@ -28,3 +28,11 @@ def test_base_stands_above_tuned(group, side, shown):
     blue = [y for y, colour in enumerate(column) if colour == (0, 0, 200)]
     assert len(red) == len(blue) == 2 * shown
     assert red[0] < blue[0] < red[-1] < blue[-1]
+
+
+def test_long_names_get_the_room_that_they_need(tmp_path):
+    Image.new("RGB", (64, 64), (200, 0, 0)).save(tmp_path / "a.png")
+    rows = {"base": [tmp_path / "a.png"], "a-name-of-many-letters at 0.5": [tmp_path / "a.png"]}
+    sheet = Image.open(io.BytesIO(draw_sheet([Group("a prompt", rows)], "headline")))
+    left = min(x for x in range(sheet.width) if sheet.getpixel((x, 120)) == (200, 0, 0))
+    assert left > 180

@@ -27,13 +27,31 @@ def compare(
     training: Annotated[
         Path | None, typer.Option("--training", help="With two folders: pictures that were trained on.")
     ] = None,
+    lora: Annotated[
+        list[Path] | None,
+        typer.Option("--lora", metavar="FILE", help="With a run: an adapter to compare; may be given often."),
+    ] = None,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--scale", metavar="S", min=0.0, help="With a run: a strength to compare; may be given often."
+        ),
+    ] = None,
     embedder: Annotated[
         str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
     ] = "pocket",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Measure base against tuned, and give the verdict; exit status 4 where it is `worse`."""
+    """Measure base against tuned, and give the verdict; exit status 4 where it is `worse`.
+
+    With --lora or --scale, every adapter at every strength is drawn and compared on the prompts and seeds of
+    the run; the run's own verdict stays, and the exit status is 4 where every one of them is `worse`.
+    """
+    if lora or scale:
+        if tuned is not None:
+            raise typer.BadParameter("--lora and --scale go with a run, not with two folders of pictures")
+        return _adapters(run, lora or [], scale or [], as_json=as_json, quiet=quiet)
     if tuned is None:
         do_stage("compare", run, as_json, quiet)
         return _status(_verdict_of(run))
@@ -54,6 +72,24 @@ def compare(
     else:
         print(found.summary)
     return _status(found.verdict.word)
+
+
+def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: bool, quiet: bool) -> int:
+    from veneer.cli.progress import ProgressPrinter
+    from veneer.launch import set_threads
+    from veneer.rundir import RunDir
+    from veneer.stages.compare import compare_adapters
+
+    set_threads()
+    folder = RunDir(run)
+    with ProgressPrinter(quiet) as on_event:
+        found = compare_adapters(folder, folder.read_recipe(), loras, scales, on_event)
+    if as_json:
+        print_json(found.plain())
+    else:
+        print(found.summary)
+        print(f"sheet: {found.sheet}")
+    return EXIT_WORSE if found.is_worse else EXIT_DONE
 
 
 def _verdict_of(run: Path) -> str:

@@ -122,7 +122,7 @@ def sheet_groups(run: RunDir) -> list[Group]:
     pairs = find_pairs(run.samples / "base", run.samples / "tuned", prompts)
     own = [pair for pair in pairs if pair.kind == "recipe"] or pairs
     return [
-        Group(prompt, [pair.base for pair in group], [pair.tuned for pair in group])
+        Group(prompt, {"base": [pair.base for pair in group], "tuned": [pair.tuned for pair in group]})
         for prompt, group in _by_prompt(own).items()
     ]
 

@@ -1,9 +1,10 @@
-"""One picture of all pictures: for every prompt the base's row above the tuned model's."""
+"""One picture of all pictures: for every prompt the base's row above those of the tuned models."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -40,13 +41,11 @@ class Group:
 
     Attributes:
         title: The prompt.
-        base: The base's pictures, one for each seed.
-        tuned: The tuned model's, in the same order.
+        rows: Pictures by the name of who drew them, one for each seed, in the same order; the base first.
     """
 
     title: str
-    base: Sequence[Path]
-    tuned: Sequence[Path]
+    rows: Mapping[str, Sequence[Path]]
 
 
 def draw_sheet(groups: Sequence[Group], headline: str) -> bytes:
@@ -59,24 +58,26 @@ def draw_sheet(groups: Sequence[Group], headline: str) -> bytes:
     Returns:
         A PNG file's bytes; small pictures are enlarged by whole steps, so that pixels stay pixels.
     """
-    with Image.open(groups[0].base[0]) as first:
+    rows = [row for group in groups for row in group.rows.values()]
+    with Image.open(rows[0][0]) as first:
         side = _shown_side(first.width)
-    columns = max(len(group.base) for group in groups)
-    width = 2 * MARGIN + LABEL_WIDTH + columns * (side + GAP)
+    indent = MARGIN + _label_width([label for group in groups for label in group.rows])
+    width = MARGIN + indent + max(len(row) for row in rows) * (side + GAP)
     titles = [wrap(group.title, max(16, (width - 2 * MARGIN) // 8)) for group in groups]
     heads = wrap(headline, max(16, (width - 2 * MARGIN) // 9))
     height = (
         2 * MARGIN
         + HEAD.leading * len(heads)
-        + sum(len(t) * TITLE.leading + 2 * (side + GAP) + 14 for t in titles)
+        + sum(len(t) * TITLE.leading + 14 for t in titles)
+        + len(rows) * (side + GAP)
     )
     sheet = Image.new("RGB", (width, height), PAPER)
     top = _write(sheet, heads, (MARGIN, MARGIN), HEAD)
     for group, title in zip(groups, titles, strict=True):
         top = _write(sheet, title, (MARGIN, top + 8), TITLE)
-        for label, row in (("base", group.base), ("tuned", group.tuned)):
+        for label, row in group.rows.items():
             _write(sheet, [label], (MARGIN, top + side // 2 - 8), LABEL)
-            _paste_row(sheet, row, top, side)
+            _paste_row(sheet, row, (indent, top), side)
             top += side + GAP
         top += 6
     out = io.BytesIO()
@@ -84,11 +85,17 @@ def draw_sheet(groups: Sequence[Group], headline: str) -> bytes:
     return out.getvalue()
 
 
-def _paste_row(sheet: Image.Image, row: Sequence[Path], top: int, side: int) -> None:
+def _label_width(labels: Sequence[str]) -> int:
+    """Room for the longest label, and at least that of "tuned"."""
+    font = ImageFont.load_default(LABEL.size)
+    return max(LABEL_WIDTH, *(math.ceil(font.getlength(label)) + 2 * GAP for label in labels))
+
+
+def _paste_row(sheet: Image.Image, row: Sequence[Path], place: tuple[int, int], side: int) -> None:
     for column, path in enumerate(row):
         with Image.open(path) as picture:
             shown = enlarge(picture.convert("RGB"), side)
-        sheet.paste(shown, (MARGIN + LABEL_WIDTH + column * (side + GAP), top))
+        sheet.paste(shown, (place[0] + column * (side + GAP), place[1]))
 
 
 def enlarge(picture: Image.Image, side: int) -> Image.Image:

@@ -8,17 +8,17 @@ The base is loaded once, its pictures are drawn once. From a notebook::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veneer.config import GenerateTable
 from veneer.errors import RunError
-from veneer.events import OnEvent, ignore
+from veneer.events import OnEvent, Progress, ignore
 from veneer.launch import pick_device
 from veneer.models.drawing import Easel, paint, set_up, take_off, wear
-from veneer.models.embedder import choose_embedders
-from veneer.proof.comparison import Comparison, References, compare_pairs
+from veneer.models.embedder import Embedders, choose_embedders
+from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.pairs import Pair
 from veneer.proof.promptset import Job, Prompt, build_jobs, write_prompts
 
@@ -38,6 +38,11 @@ class Swept:
     scale: float
     folder: Path
     comparison: Comparison
+
+    @property
+    def name(self) -> str:
+        """The adapter and its strength, for people."""
+        return f"{self.lora.stem} at {self.scale:g}"
 
 
 def sweep(
@@ -89,26 +94,75 @@ def sweep(
     _draw(easel, jobs, out / "base")
     write_prompts(out / "prompts.json", asked)
     embedders = choose_embedders(embedder, base, pick_device())
-    results = []
-    for number, lora in enumerate(loras):
+    pairs = [_pair(job, out / "base", out) for job in jobs]
+    known = {lora: references or References() for lora in loras}
+    return sweep_pairs(
+        easel,
+        pairs,
+        known,
+        scales,
+        out=out,
+        embedders=embedders,
+        prompt_margin=prompt_margin,
+        on_event=on_event,
+    )
+
+
+def sweep_pairs(
+    easel: Easel,
+    pairs: Sequence[Pair],
+    references: Mapping[Path, References],
+    scales: Sequence[float],
+    *,
+    out: Path,
+    embedders: Embedders,
+    prompt_margin: float = 0.02,
+    on_event: OnEvent = ignore,
+) -> list[Swept]:
+    """Draw and compare every adapter at every strength, beside pictures of the base that are there.
+
+    Args:
+        easel: The base.
+        pairs: Pictures of the base with their prompts and seeds; what stands opposite them does not count.
+        references: What the pictures are held against, for each adapter.
+        scales: Strengths, >= 0.
+        out: Folder of the pictures, one folder in it for each adapter and strength.
+        embedders: The models that pictures are seen through.
+        prompt_margin: Fall of the prompt measure that still counts as none.
+        on_event: Listener.
+
+    Returns:
+        One entry for each adapter and strength, strengths within an adapter.
+
+    Raises:
+        AdapterError: If an adapter does not fit the base.
+    """
+    for lora in references:  # one that does not fit is told before anything is drawn
+        wear(easel, lora)
+    results: list[Swept] = []
+    for number, (lora, known) in enumerate(references.items()):
         for scale in scales:
             folder = out / f"{number}-{lora.stem}-{scale:g}"
             wear(easel, lora, scale)
-            _draw(easel, jobs, folder)
-            pairs = [_pair(job, out / "base", folder) for job in jobs]
-            found = compare_pairs(
-                pairs, references or References(), embedders, prompt_margin=prompt_margin, on_event=on_event
-            )
+            drawn = [replace(pair, tuned=folder / pair.base.name) for pair in pairs]
+            _paint(easel, [(pair.prompt, pair.seed or 0, pair.tuned) for pair in drawn])
+            on_event(Progress(STAGE, len(results) + 1, folder.name))
+            found = compare_pairs(drawn, known, embedders, prompt_margin=prompt_margin)
             results.append(Swept(lora, scale, folder, found))
     take_off(easel)
     return results
 
 
 def _draw(easel: Easel, jobs: Sequence[Job], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in jobs])
-    for job, one in zip(jobs, drawn, strict=True):
-        one.image.save(folder / job.file_name)
+    _paint(easel, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
+
+
+def _paint(easel: Easel, wanted: Sequence[tuple[str, int, Path]]) -> None:
+    """Draw prompts with seeds into files."""
+    drawn = paint(easel, [(prompt, seed) for prompt, seed, _ in wanted])
+    for (_, _, path), one in zip(wanted, drawn, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        one.image.save(path)
 
 
 def _pair(job: Job, base: Path, tuned: Path) -> Pair:

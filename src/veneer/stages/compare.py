@@ -1,24 +1,30 @@
 """Base against tuned model: measures with intervals, and a verdict.
 
-``veneer compare RUN`` or, for two folders of pictures, ``compare_folders``. Nothing is drawn here.
+``veneer compare RUN``; for several adapters and strengths `compare_adapters`, which draws what it needs; for
+two folders of pictures `compare_folders`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from veneer.config import Recipe
 from veneer.dataset import Dataset
+from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.launch import pick_device
+from veneer.models.drawing import set_up
 from veneer.models.embedder import choose_embedders
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
-from veneer.proof.pairs import find_pairs, prompts_beside
+from veneer.proof.pairs import Pair, find_pairs, prompts_beside
 from veneer.proof.promptset import read_index, read_prompts, split_items
-from veneer.rundir import RunDir, write_json
+from veneer.proof.sheet import Group, draw_sheet
+from veneer.proof.sweep import Swept, sweep_pairs
+from veneer.rundir import RunDir, write_bytes, write_json
 
 CONTRACT = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
 PAIRS_SHOWN = 12
@@ -53,6 +59,112 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
             on_event(Notice(STAGE, "measure-unavailable", f"{name}: {reason}"))
     write_json(run.metrics_json, metrics(result, run))
     return result
+
+
+@dataclass(frozen=True)
+class AdaptersCompared:
+    """Several adapters or strengths against the base of a run.
+
+    Attributes:
+        swept: Measures and verdict of each.
+        sheet: Path of the picture of all pictures.
+    """
+
+    swept: tuple[Swept, ...]
+    sheet: Path
+
+    @property
+    def summary(self) -> str:
+        """One line for each."""
+        return "\n".join(f"{one.name}: {one.comparison.summary}" for one in self.swept)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether every one of them is `worse`."""
+        return all(one.comparison.verdict.word == "worse" for one in self.swept)
+
+    def plain(self) -> dict[str, Any]:
+        """Write as plain data.
+
+        Returns:
+            What ``report/adapters.json`` holds.
+        """
+        entries = [
+            {"lora": str(one.lora), "scale": one.scale, "name": one.name, **one.comparison.plain()}
+            for one in self.swept
+        ]
+        return {"adapters": entries}
+
+
+def compare_adapters(
+    run: RunDir,
+    recipe: Recipe,
+    loras: Sequence[Path] = (),
+    scales: Sequence[float] = (),
+    on_event: OnEvent = ignore,
+) -> AdaptersCompared:
+    """Compare adapters at several strengths, on the prompts, seeds and pictures of a run.
+
+    The base's pictures are the run's own; the others go to ``samples/adapters``, numbers to
+    ``report/adapters.json``, a sheet to ``report/adapters.png``. The run's verdict stays what it is.
+
+    Args:
+        run: A run whose pictures were drawn.
+        recipe: Its recipe.
+        loras: Adapter files; none for the run's own.
+        scales: Strengths, >= 0; none for the recipe's.
+        on_event: Listener.
+
+    Returns:
+        Measures and verdict of each.
+
+    Raises:
+        RunError: If the run has no pictures or learns a word, or a strength is below 0.
+        AdapterError: If an adapter does not fit the run's base.
+        VeneerError: If an embedder cannot be loaded.
+    """
+    files, strengths = tuple(loras) or (run.lora_file,), tuple(scales) or (recipe.compare.scale,)
+    if recipe.lora.embedding_token:
+        what, todo = (
+            "this run learns a word, which prompts call",
+            "Draw with `veneer generate --embedding`, and",
+        )
+        raise RunError(what, where=str(run.root), todo=f"{todo} compare the two folders")
+    if min(strengths) < 0:
+        raise RunError("a strength below 0", where="--scale", todo="0 is the base, 1 the adapter as trained")
+    pairs = find_pairs(
+        run.samples / "base", run.samples / "tuned", read_prompts(run.samples / "prompts.json")
+    )
+    on_event(StageStarted(STAGE, len(files) * len(strengths), "adapters"))
+    base, own = recipe.base, read_references(run, recipe)
+    easel = set_up(
+        base.model, recipe.generate, vae=base.vae, revision=base.revision, side_px=recipe.encode.resolution
+    )
+    foreign = replace(own, losses=None, picture_losses=None)  # held-out losses are those of the run's adapter
+    swept = sweep_pairs(
+        easel,
+        pairs,
+        {lora: own if lora.resolve() == run.lora_file.resolve() else foreign for lora in files},
+        strengths,
+        out=run.samples / "adapters",
+        embedders=choose_embedders(recipe.compare.embedder, base.model, pick_device()),
+        prompt_margin=recipe.compare.prompt_margin,
+        on_event=on_event,
+    )
+    result = AdaptersCompared(tuple(swept), run.report / "adapters.png")
+    write_bytes(result.sheet, draw_sheet(_groups(pairs, swept), "The base, and adapters at their strengths"))
+    write_json(run.report / "adapters.json", result.plain())
+    return result
+
+
+def _groups(pairs: Sequence[Pair], swept: Sequence[Swept]) -> list[Group]:
+    own = [pair for pair in pairs if pair.kind == "recipe"] or list(pairs)
+    groups = []
+    for prompt in dict.fromkeys(pair.prompt for pair in own):
+        shown = [pair.base for pair in own if pair.prompt == prompt]
+        rows = {one.name: [one.folder / path.name for path in shown] for one in swept}
+        groups.append(Group(prompt, {"base": shown, **rows}))
+    return groups
 
 
 def compare_folders(
