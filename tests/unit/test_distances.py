@@ -16,14 +16,20 @@ def test_kernel_distance_is_the_unbiased_estimator():
     assert distances.kernel_distance(x, y) == pytest.approx(xx + yy - 2 * xy)
 
 
-def test_kernel_distance_agrees_with_torchmetrics():
-    kid = pytest.importorskip("torchmetrics.image.kid")
-    torch = pytest.importorskip("torch")
+@pytest.mark.parametrize(("num_drawn", "subsets"), [(20, 1), (60, 300)])
+def test_kernel_distance_agrees_with_torchmetrics_on_given_features(num_drawn, subsets):
+    """Sets of one size: the same number. Others: what its random subsets of equal size tend to."""
+    torch, image = pytest.importorskip("torch"), pytest.importorskip("torchmetrics.image.kid")
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(20, 8)), random.normal(size=(20, 8)) + 0.3
-    assert distances.kernel_distance(x, y) == pytest.approx(
-        kid.poly_mmd(torch.tensor(x), torch.tensor(y)).item()
-    )
+    x, y = random.normal(size=(num_drawn, 8)), random.normal(size=(20, 8)) + 1
+    kid = image.KernelInceptionDistance(torch.nn.Identity(), subsets=subsets, subset_size=20)
+    kid.set_dtype(torch.float64)
+    kid.update(torch.tensor(y), real=True)
+    kid.update(torch.tensor(x), real=False)
+    torch.manual_seed(0)
+    mean, deviation = (float(one) for one in kid.compute())
+    tolerance = 1e-6 if subsets == 1 else 4 * deviation / subsets**0.5
+    assert distances.kernel_distance(x, y) == pytest.approx(mean, abs=tolerance)
 
 
 def test_kernel_distances_say_which_set_is_nearer():

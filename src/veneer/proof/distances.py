@@ -17,6 +17,10 @@ from veneer.stats import MIN_UNITS, Array, Interval, Measure
 def kernel_distance(x: Array, y: Array) -> float:
     """Kernel inception distance of two sets of features, by the unbiased estimator.
 
+    The same number as torchmetrics' `KernelInceptionDistance` on these features where both sets are of one
+    size. For other sizes that one averages over random subsets from the global generator; this is what the
+    average tends to, so that a few held-out pictures add no noise of their own (the tests compare the two).
+
     Args:
         x: Features, shape (N, D), N >= 2.
         y: Features, shape (M, D), M >= 2.

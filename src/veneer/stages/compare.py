@@ -17,7 +17,7 @@ from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.launch import pick_device
 from veneer.models.drawing import set_up
-from veneer.models.embedder import choose_embedders
+from veneer.models.embedder import Embedders, choose_embedders
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside
@@ -57,8 +57,27 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
     for name, reason in result.unavailable.items():
         if name in CONTRACT:
             on_event(Notice(STAGE, "measure-unavailable", f"{name}: {reason}"))
-    write_json(run.metrics_json, metrics(result, run))
+    at_native = _at_native(run, recipe, references, embedders)
+    write_json(run.metrics_json, metrics(result, run) | {"at_native": at_native})
     return result
+
+
+def _at_native(
+    run: RunDir, recipe: Recipe, references: References, embedders: Embedders
+) -> dict[str, Any] | None:
+    """The same comparison at the base's own size, where the pictures are larger than that."""
+    folder = run.native_samples
+    if not folder.is_dir():
+        return None
+    pairs = find_pairs(folder / "base", folder / "tuned", read_prompts(folder / "prompts.json"))
+    own = replace(
+        references, losses=None, picture_losses=None, side_px=references.native_px, has_two_passes=False
+    )
+    plain = compare_pairs(pairs, own, embedders, prompt_margin=recipe.compare.prompt_margin).plain()
+    kept = {key: plain[key] for key in ("verdict", "reasons", "measures", "unavailable")}
+    for table in ("measures", "unavailable"):
+        kept[table].pop("validation_loss", None)  # not a matter of how pictures are drawn
+    return {"side_px": references.native_px, **kept}
 
 
 @dataclass(frozen=True)
@@ -125,11 +144,8 @@ def compare_adapters(
     """
     files, strengths = tuple(loras) or (run.lora_file,), tuple(scales) or (recipe.compare.scale,)
     if recipe.lora.embedding_token:
-        what, todo = (
-            "this run learns a word, which prompts call",
-            "Draw with `veneer generate --embedding`, and",
-        )
-        raise RunError(what, where=str(run.root), todo=f"{todo} compare the two folders")
+        todo = "Draw with `veneer generate --embedding`, and compare the two folders"
+        raise RunError("this run learns a word, which its prompts call", where=str(run.root), todo=todo)
     if min(strengths) < 0:
         raise RunError("a strength below 0", where="--scale", todo="0 is the base, 1 the adapter as trained")
     pairs = find_pairs(
