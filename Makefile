@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all lint docs bench bench-style sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-kill sd15-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,12 @@ bench-style: setup
 	$(BIN)/python -m pocket fetch
 	$(BIN)/python -m bench.bench_style
 	$(BIN)/python -m bench.readme
+
+bench-methods: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_methods
+
+bench-kill: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_kill
 
 pocket-eval: setup
 	$(BIN)/python -m pocket eval
