@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from veneer.cli.output import print_json
+from veneer.events import Event, OnEvent, ignore
 
 
-def do_stage(name: str, run: Path, as_json: bool, quiet: bool) -> int:
+def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent = ignore) -> int:
     """Do one stage and print what came out.
 
     Args:
@@ -15,6 +16,7 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool) -> int:
         run: The run folder.
         as_json: Whether to print one JSON object.
         quiet: Whether to show no progress.
+        listener: Told of every event too.
 
     Returns:
         Exit status.
@@ -23,7 +25,12 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool) -> int:
     from veneer.pipeline import run_stage
     from veneer.rundir import RunDir
 
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet) as show:
+
+        def on_event(event: Event) -> None:
+            show(event)
+            listener(event)
+
         outcome = run_stage(name, RunDir(run), on_event=on_event)
     if as_json:
         print_json(outcome)

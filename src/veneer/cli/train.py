@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from veneer.cli.options import Json, Quiet, RunFolder
 from veneer.cli.output import plain, print_json
 from veneer.cli.stage import do_stage
+from veneer.errors import RunError
 
 
 def train(
@@ -16,12 +19,41 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Tell steps, epochs, disk, memory and time, and do nothing.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Write a trace and a table of where a step's time goes."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Train a run's adapter, or go on where it stopped."""
-    if not plan:
-        return do_stage("train", run, as_json, quiet)
+    if plan:
+        return _tell_plan(run, as_json)
+    if profile:
+        return _profile(run, as_json, quiet)
+    return do_stage("train", run, as_json, quiet)
+
+
+def _profile(run: Path, as_json: bool, quiet: bool) -> int:
+    from veneer.rundir import RunDir
+    from veneer.training.profile import STEPS, WARM_UP_STEPS, StepProfile
+
+    profile = StepProfile(RunDir(run).train / "profile")
+    try:
+        status = do_stage("train", run, as_json, quiet, profile.on_event)
+    finally:
+        profile.close()
+    if profile.table is None:
+        raise RunError(
+            f"no profile: it takes {WARM_UP_STEPS + STEPS} steps that were not trained yet",
+            where=str(run),
+            todo="Raise train.max_train_steps, or profile a new run",
+        )
+    print(f"{profile.table}\nprofile and trace: {profile.folder}", file=sys.stderr)
+    return status
+
+
+def _tell_plan(run: Path, as_json: bool) -> int:
     from veneer.rundir import RunDir
     from veneer.training.plan import plan as plan_training
 
