@@ -1,0 +1,54 @@
+"""A compiler that fails leaves the UNet as it was, and is told of."""
+
+import contextlib
+
+import pytest
+import torch
+
+from veneer.training.compiled import compile_unet
+
+
+@pytest.fixture
+def unet():
+    return torch.nn.Linear(4, 4)
+
+
+def run(unet, on_event):
+    return compile_unet(unet, lambda x: unet(x).sum(), torch.ones(2, 4), contextlib.nullcontext, on_event)
+
+
+def test_a_failing_compiler_is_told_of_and_training_goes_on(unet, monkeypatch):
+    def no_compiler(*args, **options):
+        def call(*inputs):
+            raise RuntimeError("no working C++ compiler\nwas found")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    events = []
+    assert not run(unet, events.append)
+    assert [event.code for event in events] == ["not-compiled"]
+    assert "no working C++ compiler was found" in events[0].message
+    assert torch.equal(
+        unet(torch.ones(2, 4)), torch.nn.functional.linear(torch.ones(2, 4), unet.weight, unet.bias)
+    )
+    assert unet.weight.grad is None
+
+
+def test_a_working_compiler_compiles_and_leaves_no_gradient(unet, monkeypatch):
+    calls = []
+
+    def compiler(call, **options):
+        assert options == {"dynamic": False}
+
+        def compiled(*inputs):
+            calls.append(inputs)
+            return call(*inputs)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    assert run(unet, lambda event: pytest.fail(str(event)))
+    assert unet.weight.grad is None
+    unet(torch.ones(2, 4))
+    assert len(calls) == 2
