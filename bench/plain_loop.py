@@ -62,6 +62,7 @@ class Settings:
         mixed_precision: "no", "fp16" or "bf16".
         seed: Seed of the global generators.
         cached: Whether latents and embeddings are made once, before the first step.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     base: Path
@@ -74,6 +75,7 @@ class Settings:
     mixed_precision: str = "no"
     seed: int = 0
     cached: bool = False
+    gradient_checkpointing: bool = False
 
 
 def train_plainly(settings: Settings, on_step: Callable[[int], None] = lambda step: None) -> None:
@@ -91,6 +93,8 @@ def train_plainly(settings: Settings, on_step: Callable[[int], None] = lambda st
     batches = encoded_batches(settings, load_encoder(settings.base, accelerator.device, dtype))
     unet = UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet")
     unet.requires_grad_(False).to(accelerator.device, dtype)
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=TARGETS)
     unet.add_adapter(lora)
     if settings.mixed_precision == "bf16":
@@ -283,6 +287,7 @@ def main() -> None:
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cached", action="store_true")
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     train_plainly(Settings(**vars(parser.parse_args())))
 
 

@@ -83,12 +83,14 @@ def _words(measures: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def between_marks(page: str, text: str) -> str:
+def between_marks(page: str, text: str, mark: str = BEGIN, end_mark: str = END) -> str:
     """Put text between the marks of a page.
 
     Args:
         page: The page.
         text: What goes between them.
+        mark: The mark that stands before it.
+        end_mark: The mark that stands after it.
 
     Returns:
         The page with the new text.
@@ -96,11 +98,11 @@ def between_marks(page: str, text: str) -> str:
     Raises:
         SystemExit: If the page does not have both marks once, in their order.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = page.partition(mark)
+    _, end, tail = rest.partition(end_mark)
     if not begin or not end:
-        raise SystemExit(f"README.md: the marks are missing; put these two lines in: {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{text}{END}{tail}"
+        raise SystemExit(f"README.md: the marks are missing; put these two lines in: {mark} and {end_mark}")
+    return f"{head}{mark}\n{text}{end_mark}{tail}"
 
 
 def main() -> None:

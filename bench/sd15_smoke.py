@@ -40,7 +40,7 @@ def draw_pictures(folder: Path, count: int, size: int) -> None:
     for i in range(count):
         front, ground = colours[i % 6], colours[(i * 5 + 1 + i // 6) % 6]
         picture = Image.new("RGB", (size, size), ground)
-        inset = size // 8 + 4 * i
+        inset = size // 8 + 4 * i % (size // 4)
         ImageDraw.Draw(picture).ellipse((inset, inset, size - inset, size - inset), fill=front)
         picture.save(folder / f"disc-{i}.png")
         (folder / f"disc-{i}.txt").write_text(f"a {front} disc on a {ground} ground")

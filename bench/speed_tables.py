@@ -1,0 +1,287 @@
+"""The speed bench's document, and its table in README.md: ``python -m bench.speed_tables [FILE ...]``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER
+from veneer.rundir import write_json, write_text
+from veneer.versions import hardware, versions
+
+RESULTS = Path(__file__).parent / "results"
+README = RESULTS.parent.parent / "README.md"
+BEGIN = "<!-- speed: written by python -m bench.speed_tables -->"
+END = "<!-- end of speed -->"
+GPU_SIZES = "SD 1.5 at 512 and 1024 px, batches 1, 2, 4, 8 and 16, bf16, on a GPU"
+EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the arms take turns
+within one run. *Of the ceiling* is the UNet's operations by PyTorch's counter over the seconds of the whole
+step, as a share of a large matrix product's speed, timed in every round in the same precision. *Peak* is the
+highest resident memory of the arm's own process (of tensors on the device, on a GPU). *First step* is the
+time from the start of the process to the end of its first turn. The plain loop runs VAE and text encoder at
+every step; *cached* makes latents and embeddings once, and its first step has to wait for that. Veneer is the
+stage `train` itself, with log and checkpoints; its encoding is a stage before, given below."""
+
+
+def write_document(facts: Mapping[str, Any], folder: Path) -> Path:
+    """Write results and document.
+
+    Args:
+        facts: What was measured, as `bench.bench_speed` gathers it.
+        folder: Where they go.
+
+    Returns:
+        Path of the document.
+    """
+    machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
+    device = (
+        machine["accelerator"] if facts["has_gpu"] else f"{machine['processor']}-{machine['cores']}-cores"
+    )
+    name = re.sub(r"[^a-z0-9]+", "-", str(device).lower()).strip("-")
+    record = {"date": date, "hardware": machine, "versions": versions(), **facts}
+    write_json(folder / f"speed_{name}_{date}.json", record)
+    path = folder / f"speed_{name}_{date}.md"
+    write_text(path, document(record))
+    return path
+
+
+def document(record: Mapping[str, Any]) -> str:
+    """Say it in words and tables.
+
+    Args:
+        record: Content of the JSON file.
+
+    Returns:
+        Markdown.
+    """
+    machine = record["hardware"]
+    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    about = (
+        f"{record['date']}; {machine['processor']}, {machine['cores']} cores, {record['threads']} threads, "
+        f"{machine['memory_gib']} GiB; accelerator: {machine['accelerator']}; {machine['system']}. "
+        f"{packages}. Load average before the run {record['load_before']}; {record['minutes']} minutes. "
+        f"Command: `{record['command']}`."
+    )
+    parts = ["# Speed and memory of training", about, EXPLANATION, table(record["cases"])]
+    if not record["has_gpu"]:
+        parts.append(f"{GPU_SIZES}: not measured.")
+    parts += ["## Targets", targets(record["cases"])]
+    parts += ["## Losses in bf16 against float32", losses(record["cases"])]
+    parts += ["## Encoding, and start of the command line", encoding(record)]
+    failures = [f"- {c['title']}, {arm}: {why}" for c in record["cases"] for arm, why in c["failed"].items()]
+    parts += ["## What failed", "\n".join(failures)] if failures else []
+    return "\n\n".join(parts) + "\n"
+
+
+def table(cases: Sequence[Mapping[str, Any]]) -> str:
+    """The table of all sizes and arms.
+
+    Args:
+        cases: Measured cases.
+
+    Returns:
+        Markdown.
+    """
+    head = ["size", "arm", "s/step", "pictures/s", "against plain", "against cached", "of the ceiling"]
+    head += ["peak GiB", "first step, s"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for case in cases:
+        for number, arm in enumerate(name for name in ARMS if name in case["arms"]):
+            cells = [case["title"] if number == 0 else "", arm, *_cells(case, arm)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def targets(cases: Sequence[Mapping[str, Any]]) -> str:
+    """What was aimed at, and whether it was reached.
+
+    Args:
+        cases: Measured cases.
+
+    Returns:
+        Markdown.
+    """
+    lines = ["| size | Veneer's | aim | seen | |", "|---|---|---:|---:|---|"]
+    for case in cases:
+        if not {PLAIN, CACHED, VENEER} <= case["arms"].keys():
+            continue
+        for what, aim, seen in _aims(case):
+            lines.append(
+                f"| {case['title']} | {what} | {aim:.2f} | {seen:.2f} | {'yes' if seen >= aim else 'no'} |"
+            )
+    return "\n".join(lines)
+
+
+def losses(cases: Sequence[Mapping[str, Any]]) -> str:
+    """Veneer's seeded losses in bf16 beside those in float32, step by step.
+
+    Args:
+        cases: Measured cases.
+
+    Returns:
+        Markdown.
+    """
+    lines = [
+        "| size | steps | first loss, fp32 | bf16 | largest relative difference |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    exact = {_size(case): case["losses"] for case in cases if case["precision"] == "no"}
+    for case in cases:
+        wanted, seen = exact.get(_size(case)), case["losses"]
+        if case["precision"] == "no" or not wanted or not seen:
+            continue
+        pairs = list(zip(wanted, seen, strict=False))
+        largest = max(abs(b - a) / abs(a) for a, b in pairs)
+        cells = [_size(case), str(len(pairs)), f"{wanted[0]:.5f}", f"{seen[0]:.5f}", f"{largest:.1e}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    if len(lines) == 2:
+        return "No size was measured in both."
+    return "\n".join(lines) + "\n\nbfloat16 keeps 8 bits: a number is rounded by up to 3.9e-3 of itself."
+
+
+def encoding(record: Mapping[str, Any]) -> str:
+    """Pictures a second of `encode`, and the seconds of commands.
+
+    Args:
+        record: Content of the JSON file.
+
+    Returns:
+        Markdown.
+    """
+    lines = ["| size | pictures | encoded, pictures/s | again, s |", "|---|---:|---:|---:|"]
+    for case in record["cases"]:
+        one = case["encoding"]
+        rate = one["pictures"] / one["seconds"]
+        lines.append(f"| {case['title']} | {one['pictures']} | {rate:.2f} | {one['seconds_again']:.2f} |")
+    commands = "; ".join(f"`{name}` {seconds:.2f} s" for name, seconds in record["starts"].items())
+    return "\n".join(lines) + f"\n\n{commands}."
+
+
+def seconds_of(case: Mapping[str, Any], arm: str) -> list[float]:
+    """Seconds of a step in every turn after the warm-up.
+
+    Args:
+        case: A measured case.
+        arm: Its arm.
+
+    Returns:
+        Seconds.
+    """
+    turns = case["arms"][arm]["turns"]
+    return [turn["seconds"] for turn in turns[min(2, len(turns) - 1) :]]
+
+
+def _cells(case: Mapping[str, Any], arm: str) -> list[str]:
+    seconds = seconds_of(case, arm)
+    median = statistics.median(seconds)
+    return [
+        f"{median:.3g} ({min(seconds):.3g} to {max(seconds):.3g})",
+        f"{case['batch_size'] / median:.3g}",
+        *(f"{_times(case, other):.2f}" if other != arm and arm == VENEER and other in case["arms"] else ""
+          for other in (PLAIN, CACHED)),
+        f"{100 * _share(case, arm):.0f} %",
+        f"{_peak(case, arm):.2f}",
+        f"{case['arms'][arm]['seconds_to_first_turn']:.1f}",
+    ]  # fmt: skip
+
+
+def _aims(case: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    plain, cached = _times(case, PLAIN), _times(case, CACHED)
+    memory = _peak(case, CACHED) / _peak(case, VENEER)
+    found = [("peak memory below the cached loop's: ratio", 1.0, memory)]
+    match case["name"], case["resolution"]:
+        case "pocket", _:
+            found.append(("speed against the plain loop", 2.5, plain))
+        case _, 512 if case["batch_size"] == 1:
+            found.append(("speed against the plain loop", 1.7, plain))
+            found.append(("speed against the cached loop", 1.1, cached))
+            share = 0.85 if case["precision"] == "no" else 0.62
+            found.append(("share of the ceiling", share, _share(case, VENEER)))
+        case _ if case["batch_size"] == 2:
+            found += [("speed against the plain loop", 2.5, plain)]
+            found += [("speed against the cached loop", 1.5, cached)]
+        case _, 512 if case["batch_size"] == 16:
+            found.append(("share of the ceiling", 0.45, _share(case, VENEER)))
+    return found
+
+
+def _times(case: Mapping[str, Any], other: str) -> float:
+    """How many times as fast as another arm: the median over the rounds, each held against its own."""
+    pairs = zip(seconds_of(case, other), seconds_of(case, VENEER), strict=False)
+    return statistics.median(theirs / ours for theirs, ours in pairs)
+
+
+def _share(case: Mapping[str, Any], arm: str) -> float:
+    ceiling = statistics.median(case["ceiling_flop_per_second"])
+    return float(case["flop_per_step"] / statistics.median(seconds_of(case, arm)) / ceiling)
+
+
+def _peak(case: Mapping[str, Any], arm: str) -> float:
+    turns = case["arms"][arm]["turns"]
+    on_device = max(turn["peak_device_memory_gib"] for turn in turns)
+    return float(on_device or max(turn["peak_memory_gib"] for turn in turns))
+
+
+def _size(case: Mapping[str, Any]) -> str:
+    return f"{case['name']}, {case['resolution']} px, batch {case['batch_size']}"
+
+
+def newest_results(folder: Path = RESULTS) -> list[Path]:
+    """Find the newest results of each machine.
+
+    Args:
+        folder: Folder of results.
+
+    Returns:
+        JSON files, one for each machine.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    newest = {path.stem.rpartition("_")[0]: path for path in sorted(folder.glob("speed_*.json"))}
+    if not newest:
+        raise SystemExit(f"{folder}: no results of the speed bench; make them with `make bench`")
+    return list(newest.values())
+
+
+def section(paths: Sequence[Path]) -> str:
+    """What README.md says of speed.
+
+    Args:
+        paths: Results, one for each machine.
+
+    Returns:
+        Markdown.
+    """
+    records = [json.loads(path.read_text("utf-8")) for path in paths]
+    parts = []
+    for path, record in zip(paths, records, strict=True):
+        machine = record["hardware"]
+        device = machine["accelerator"] if record["has_gpu"] else f"{machine['processor']}, CPU"
+        where = f"bench/results/{path.stem}.md"
+        parts.append(
+            f"{device}, {machine['cores']} cores, {record['date']}, load before the run "
+            f"{record['load_before']} ([{where}]({where})):\n\n{table(record['cases'])}"
+        )
+    if not any(record["has_gpu"] for record in records):
+        parts.append(f"{GPU_SIZES}: not measured.")
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Write the README."""
+    from bench.readme import between_marks
+
+    paths = [Path(word) for word in sys.argv[1:]] or newest_results()
+    page = between_marks(README.read_text("utf-8"), section(paths), BEGIN, END)
+    write_text(README, page)
+
+
+if __name__ == "__main__":
+    main()
