@@ -120,6 +120,11 @@ class RunDir:
         return self.root / "samples"
 
     @property
+    def native_samples(self) -> Path:
+        """The same pictures at the base's own size, where the others are larger."""
+        return self.samples / "native"
+
+    @property
     def report(self) -> Path:
         """The report and its parts."""
         return self.root / "report"

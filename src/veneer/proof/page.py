@@ -70,6 +70,7 @@ def gather(run: RunDir) -> dict[str, Any]:
         "name": run.name,
         "metrics": metrics,
         "rows": describe_measures(metrics),
+        "native_rows": describe_measures(metrics["at_native"]) if metrics.get("at_native") else [],
         "embedders": [IN_WORDS.get(name, name) for name in metrics["embedders"]],
         "sections": _sections(pairs),
         "charts": _charts(run, candidates, metrics["chosen_step"]),
@@ -189,11 +190,13 @@ def _charts(run: RunDir, candidates: Mapping[str, Any], chosen_step: int | None)
         Line("before clipping", log.get("grad_norm", nothing)),
         Line("after clipping", log.get("grad_norm_clipped", nothing)),
     ]
+    speed = [Line("pictures per second", log.get("images_per_second", nothing))]
     drawn = {
         "Loss": draw_chart("Loss over the steps", loss, chosen_step=chosen_step),
         "Held-out loss alone": draw_chart("Held-out loss over the steps", alone, chosen_step=chosen_step),
         "Gradient norm": draw_chart("Gradient norm over the steps", norms, logarithmic=True),
         "Learning rate": draw_chart("Learning rate over the steps", [Line("lr", log.get("lr", nothing))]),
+        "Speed": draw_chart("Pictures per second over the steps", speed),
     }
     return [{"title": title, "svg": svg} for title, svg in drawn.items() if svg]
 

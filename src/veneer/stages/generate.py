@@ -6,7 +6,9 @@ interrupted command goes on where it stopped and a new adapter leaves the base's
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +90,8 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
         on_event: Listener.
 
     Returns:
-        How many pictures there are; they lie in `samples/base` and `samples/tuned`.
+        How many pictures there are; they lie in `samples/base` and `samples/tuned`. Where they are larger
+        than the base was trained for, the same are drawn at the base's own size, in `samples/native`.
 
     Raises:
         RunError: If the run has no adapter yet.
@@ -105,22 +108,32 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     ]
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
-    on_event(StageStarted(STAGE, 2 * len(jobs), "pictures"))
     easel = _easel(recipe, on_event)
-    base_settings = _settings(easel) | _wear_first_word(easel, recipe, on_event)
-    tuned_settings = base_settings | _hashes(lora, recipe.compare.scale, word)
-    base = _Series(run.samples / "base", jobs, base_settings, 0)
-    tuned = _Series(run.samples / "tuned", jobs, tuned_settings, len(jobs))
-    num_drawn, num_broken = _draw_series(easel, base, on_event)
+    sizes = _sizes(easel, run)
+    on_event(StageStarted(STAGE, 2 * len(jobs) * len(sizes), "pictures"))
+    first_word = _wear_first_word(easel, recipe, on_event)
+    adapter = _hashes(lora, recipe.compare.scale, word)
+    base, tuned = (
+        [
+            _Series(folder / side, jobs, _settings(one) | own, (number + start) * len(jobs))
+            for number, (one, folder) in enumerate(sizes)
+        ]
+        for side, own, start in (("base", first_word, 0), ("tuned", first_word | adapter, len(sizes)))
+    )
+    num_drawn, num_broken = _draw_sizes(sizes, base, on_event)
     if num_broken:
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
     _wear(easel, lora, recipe.compare.scale, word)
-    more_drawn, num_broken = _draw_series(easel, tuned, on_event)
+    more_drawn, num_broken = _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
     if is_main_process():
-        _finish(run.samples, prompts, {"base": base, "tuned": tuned})
-    return GenerateResult(run.samples, 2 * len(jobs), num_drawn + more_drawn, num_broken)
+        if len(sizes) == 1:
+            shutil.rmtree(run.native_samples, ignore_errors=True)
+        for (_, folder), before, after in zip(sizes, base, tuned, strict=True):
+            _finish(folder, prompts, {"base": before, "tuned": after})
+    total = 2 * len(jobs) * len(sizes)
+    return GenerateResult(run.samples, total, num_drawn + more_drawn, num_broken)
 
 
 def generate_files(
@@ -190,6 +203,22 @@ def _settings(easel: Easel) -> dict[str, Any]:
         "side_px": easel.side_px,
         "two_passes": easel.has_two_passes,
     }
+
+
+def _sizes(easel: Easel, run: RunDir) -> list[tuple[Easel, Path]]:
+    """The size asked for and, where it is above the base's own, that one too; each with its folder."""
+    asked = (easel, run.samples)
+    if easel.side_px <= easel.native_px:
+        return [asked]
+    return [asked, (dataclasses.replace(easel, side_px=easel.native_px), run.native_samples)]
+
+
+def _draw_sizes(
+    sizes: Sequence[tuple[Easel, Path]], series: Sequence[_Series], on_event: OnEvent
+) -> tuple[int, int]:
+    """Draw one model at every size: how many were drawn, and how many of them are broken."""
+    counts = [_draw_series(easel, one, on_event) for (easel, _), one in zip(sizes, series, strict=True)]
+    return sum(drawn for drawn, _ in counts), sum(broken for _, broken in counts)
 
 
 def _wear(easel: Easel, lora: Path | None, scale: float, word: Path | None) -> None:
