@@ -141,6 +141,8 @@ class TrainTable(Table):
     """Precision of the frozen base; adapters and optimizer state are always float32."""
     gradient_checkpointing: bool = False
     """Whether activations are recomputed in the backward pass, to save memory."""
+    compile: bool = False
+    """Whether the UNet is compiled before the first step: minutes once, for faster steps on a GPU."""
     loss_weighting: LossWeighting = "none"
     """Weight of the loss by timestep."""
     snr_gamma: float = Field(5.0, gt=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from veneer.errors import RunError, TrainingError
 from veneer.events import CheckpointEvent, Notice, PreviewEvent, StepEvent, ValidationEvent
 from veneer.rundir import RunDir
 from veneer.training import checkpoints, trainer
+from veneer.training.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +129,19 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
 
 
 def test_a_step_without_a_number_is_not_applied(run: RunDir, base_folder: Path, monkeypatch) -> None:
-    poison(monkeypatch, {5})
-    result, events = train_quietly(run, recipe_for(base_folder))
-    before = checkpoints.load(run.checkpoint(3)).tensors["optimizer"]
-    after = checkpoints.load(run.checkpoint(6)).tensors["optimizer"]
+    poison(monkeypatch, {7})
+    result, events = train_quietly(run, recipe_for(base_folder, train={"max_train_steps": 9}))
+    before = checkpoints.load(run.checkpoint(6)).tensors["optimizer"]
+    after = checkpoints.load(run.checkpoint(9)).tensors["optimizer"]
     name = next(k for k in after if k.endswith(".step"))
-    assert (float(before[name]), float(after[name])) == (3, 5)
+    assert (float(before[name]), float(after[name])) == (6, 8)
     assert [e.code for e in events if isinstance(e, Notice)] == ["not-a-number"]
-    assert log_lines(run)[4]["loss"] is None
+    assert log_lines(run)[6]["loss"] is None
     assert all(
-        torch.isfinite(t).all() for t in checkpoints.load(run.checkpoint(6)).tensors["adapter"].values()
+        torch.isfinite(t).all() for t in checkpoints.load(run.checkpoint(9)).tensors["adapter"].values()
     )
-    assert json.loads(run.candidates_json.read_text())["events"][0]["step"] == 5
-    assert result.steps == 6
+    assert json.loads(run.candidates_json.read_text())["events"][0]["step"] == 7
+    assert result.steps == 9
 
 
 def test_three_bad_steps_go_back_with_half_the_rate(run: RunDir, base_folder: Path, monkeypatch) -> None:
@@ -186,6 +189,50 @@ def test_a_full_disk_is_told_and_leaves_older_checkpoints(
     assert train_quietly(run, recipe)[0].steps == 6
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 4 MiB."""
+    import subprocess
+
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.parametrize("free_bytes", [0, 20_000])
+def test_a_file_system_that_fills_up_leaves_what_was_saved(
+    ready: RunDir, base_folder: Path, tmp_path: Path, small_disk: Path, free_bytes: int
+) -> None:
+    from veneer.stages.train import train
+
+    whole, run = copy_run(ready, tmp_path / "whole"), copy_run(ready, small_disk / "run")
+    recipe = recipe_for(base_folder, train={"ema_decay": 0.9})
+    train_quietly(whole, recipe)
+    filler = small_disk / "filler"
+
+    def fill(event) -> None:
+        if isinstance(event, CheckpointEvent) and event.step == 3:
+            free = shutil.disk_usage(small_disk).free
+            filler.write_bytes(bytes(max(0, free - free_bytes)))
+
+    with pytest.raises(RunError, match="disk is full"):
+        train(run, recipe, fill)
+    assert shutil.disk_usage(small_disk).free <= free_bytes + 4096
+    assert checkpoints.saved_steps(run.checkpoints) == [3]
+    assert not list(run.train.rglob("*.partial"))
+    checkpoints.load(run.checkpoint(3))
+    filler.unlink()
+    train_quietly(run, recipe)
+    assert weights_hashes(run) == weights_hashes(whole)
+
+
 def test_too_little_memory_halves_the_micro_batch_with_the_same_losses(
     run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -207,6 +254,26 @@ def test_too_little_memory_halves_the_micro_batch_with_the_same_losses(
     assert [e.code for e in events if isinstance(e, Notice)] == ["out-of-memory"]
     losses = [line["loss"] for line in log_lines(run)]
     assert losses == pytest.approx([line["loss"] for line in log_lines(other)], rel=1e-5)
+
+
+def test_too_little_memory_for_judging_takes_fewer_pictures_at_once(
+    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    recipe = recipe_for(base_folder, train={"train_batch_size": 1, "max_train_steps": 1})
+    other = copy_run(run, tmp_path / "other")
+    plenty, _ = train_quietly(other, recipe)
+    original = Network.predict
+
+    def small_memory(self, noisy_latents, timesteps, hidden_states):
+        if len(timesteps) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, noisy_latents, timesteps, hidden_states)
+
+    monkeypatch.setattr(Network, "predict", small_memory)
+    little, events = train_quietly(run, recipe)
+    assert [e.code for e in events if isinstance(e, Notice)] == ["out-of-memory"]
+    assert little.base_loss == pytest.approx(plenty.base_loss, rel=1e-5)
+    assert little.chosen.loss == pytest.approx(plenty.chosen.loss, rel=1e-5)
 
 
 def test_patience_ends_a_run_whose_loss_does_not_fall(run: RunDir, base_folder: Path, monkeypatch) -> None:
@@ -265,8 +332,6 @@ def test_previews_are_drawn_at_the_start_and_on_the_way(
     assert len(set(pictures)) == 6
     losses = [line["loss"] for line in log_lines(run)]
     other = copy_run(run, tmp_path / "other")
-    import shutil
-
     shutil.rmtree(other.train)
     train_quietly(other, recipe_for(base_folder, train={"learning_rate": 0.3}, generate=draw))
     assert [line["loss"] for line in log_lines(other)] == losses

@@ -285,6 +285,7 @@ def _settings(files: ModelFiles, vae_files: ModelFiles | None) -> dict[str, dict
     vae = root / "vae" if vae_files is None else vae_folder(vae_files)
     return {
         "unet": read_json(root / "unet" / "config.json"),
+        "text_encoder": read_json(root / "text_encoder" / "config.json"),
         "vae": read_json(vae / "config.json"),
         "scheduler": read_json(root / "scheduler" / "scheduler_config.json"),
     }

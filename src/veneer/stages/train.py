@@ -18,12 +18,15 @@ from veneer.training import checkpoints
 from veneer.training.batches import Prefetcher, batch_source
 from veneer.training.cachefile import CacheIndex, CacheReader, read_index
 from veneer.training.candidates import Candidate
+from veneer.training.compiled import compile_unet
+from veneer.training.fitting import fit_to_machine, this_machine
 from veneer.training.idle import tell_idle_settings
 from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.judging import Judge
 from veneer.training.losses import build_loss, build_objective
 from veneer.training.network import build_network
 from veneer.training.optimizers import build_stepper
+from veneer.training.plan import plan_for
 from veneer.training.previews import preview_maker, style_scorer
 from veneer.training.trainer import Parts, Trainer
 from veneer.training.validation import Validator
@@ -89,6 +92,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     found = _newest(run, on_event)
     if found is not None:
         refuse_changes(run, found.state["identity"], identity)
+    recipe = fit_to_machine(recipe, this_machine(), lambda one: plan_for(one, 1, 0).memory_gib, on_event)
     with watch_signals(on_event) as interruption:
         trainer = build_trainer(
             run, recipe, index, identity=identity, interruption=interruption, on_event=on_event
@@ -98,8 +102,9 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         on_event(StageStarted(STAGE, recipe.train.max_train_steps, "steps"))
         on_event(Progress(STAGE, trainer.step))
         try:
-            trainer.train()
-            trainer.finish()
+            with checkpoints.disk_full_is_told(run.train):
+                trainer.train()
+                trainer.finish()
         finally:
             trainer.close()
     return _result(trainer, recipe)
@@ -143,7 +148,12 @@ def build_trainer(
         seed=settings.seed,
         timestep_range=source.timestep_range,
         accelerator=accelerator,
+        on_event=on_event,
     )
+    loss = build_loss(network, objective, recipe)
+    if settings.compile:
+        first = next(source.at(1)).to(accelerator.device)
+        compile_unet(network.unet, loss, first, accelerator.autocast, on_event)
     style = style_scorer(run, recipe, network, accelerator, validator.pictures)
     return Trainer(
         Parts(
@@ -151,7 +161,7 @@ def build_trainer(
             recipe=recipe,
             accelerator=accelerator,
             network=network,
-            loss=build_loss(network, objective, recipe),
+            loss=loss,
             batches=Prefetcher(source, accelerator.device),
             stepper=stepper,
             judge=Judge(run, settings, network, stepper, validator, style, on_event),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from veneer import launch
 from veneer.config import Recipe
@@ -36,6 +37,8 @@ MACHINE_SHARE = 0.6
 """Share of a matrix product's speed that a whole step reaches."""
 RUNTIME_GIB = 0.6
 """Memory of Python and its libraries."""
+STATES = {"adamw": 2, "adamw8bit": 0.5, "prodigy": 4, "schedulefree": 2, "adafactor": 0.1, "lion": 1}
+"""Numbers that an optimizer keeps for each trained one, in float32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
         epochs=round(batch * settings.max_train_steps / pictures, 1),
         trained_parameters=counted.trained,
         checkpoints=saved,
-        disk_gib=round(saved * _copies(recipe) * 4 * counted.trained / GIB, 3),
+        disk_gib=round(saved * _copies(recipe) * 4 * counted.trained / GIB, 6),
         tflop_per_step=round(flop / 1e12, 6),
         memory_gib=round(_memory(counted, recipe), 1),
         seconds_per_step=round(flop / rate, 4),
@@ -158,9 +161,9 @@ def _checkpoints(recipe: Recipe) -> int:
     return min(saved, max(settings.checkpoints_total_limit, settings.average_last))
 
 
-def _copies(recipe: Recipe) -> int:
-    """Numbers kept for each trained one: itself, two moments, and the moving average."""
-    return 4 if recipe.train.ema_decay else 3
+def _copies(recipe: Recipe) -> float:
+    """Numbers kept for each trained one: itself, the optimizer's, and the moving average."""
+    return 1 + STATES[recipe.train.optimizer] + (1 if recipe.train.ema_decay else 0)
 
 
 def _memory(counted: _Counted, recipe: Recipe) -> float:
@@ -180,12 +183,38 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
         frozen = sum(parameter.numel() for parameter in unet.parameters())
-        attach(unet, recipe.lora, seed=0)
+        attach(unet.requires_grad_(False), recipe.lora, seed=0)
         latents = torch.zeros(1, config["in_channels"], side, side)
-        hidden_states = torch.zeros(1, 77, config["cross_attention_dim"])
+        needs_gradient = recipe.lora.text_encoder or bool(recipe.lora.embedding_token)
+        hidden_states = torch.zeros(1, 77, config["cross_attention_dim"], requires_grad=needs_gradient)
         with _saved_bytes(unet) as saved, FlopCounterMode(display=False) as flop:
             unet(latents, torch.zeros(1, dtype=torch.int64), hidden_states)
     trained = sum(parameter.numel() for parameter in trainable(unet).values())
+    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()))
+    if not needs_gradient:
+        return counted
+    text = _count_text_encoder(base, recipe)
+    return _Counted(*(a + b for a, b in zip(astuple(counted), astuple(text), strict=True)))
+
+
+def _count_text_encoder(base: Base, recipe: Recipe) -> _Counted:
+    """A text encoder that runs in every step, because a part of it is trained."""
+    lora, config = recipe.lora, CLIPTextConfig(**base.settings["text_encoder"])
+    with torch.device("meta"):
+        text_encoder = CLIPTextModel(config).requires_grad_(False)
+        frozen = sum(parameter.numel() for parameter in text_encoder.parameters())
+        if lora.text_encoder:
+            attach(text_encoder, lora, seed=0)
+        else:
+            text_encoder.get_input_embeddings().requires_grad_()  # so that activations are kept
+        ids = torch.zeros(1, 77, dtype=torch.int64)
+        with _saved_bytes(text_encoder) as saved, FlopCounterMode(display=False) as flop:
+            text_encoder(ids)
+    trained = (
+        sum(parameter.numel() for parameter in trainable(text_encoder).values()) if lora.text_encoder else 0
+    )
+    if lora.embedding_token:
+        trained += lora.embedding_vectors * config.hidden_size
     return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()))
 
 

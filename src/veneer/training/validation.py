@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from veneer import launch
+from veneer.events import Notice, OnEvent, ignore
 from veneer.training import draws
 from veneer.training.batches import MicroBatch
 from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader
@@ -84,6 +85,7 @@ class Validator:
         seed: Seed of the run.
         timestep_range: First timestep trained and one past the last.
         accelerator: Device and autocast.
+        on_event: Told where memory does not suffice for several pictures at once.
     """
 
     def __init__(
@@ -96,12 +98,15 @@ class Validator:
         seed: int,
         timestep_range: tuple[int, int],
         accelerator: Accelerator,
+        on_event: OnEvent = ignore,
     ) -> None:
         self._network = network
         self._objective = objective
         self._reader = reader
         self._seed = seed
         self._accelerator = accelerator
+        self._on_event = on_event
+        self._is_cut = False
         self.items = index.split("held_out")
         self._points = grid(len(self.items), timestep_range)
 
@@ -139,6 +144,20 @@ class Validator:
         return list(launch.shard(batches))
 
     def _losses(self, points: Sequence[Point]) -> Tensor:
+        """Losses of some points; in halves where memory does not suffice for all of them at once."""
+        try:
+            return self._losses_at_once(points)
+        except RuntimeError as error:
+            if len(points) == 1 or not launch.is_out_of_memory(error):
+                raise
+        if not self._is_cut:
+            self._is_cut = True
+            message = f"not enough memory to judge {len(points)} pictures at once: fewer are taken together"
+            self._on_event(Notice("train", "out-of-memory", message))
+        middle = len(points) // 2
+        return torch.cat([self._losses(points[:middle]), self._losses(points[middle:])])
+
+    def _losses_at_once(self, points: Sequence[Point]) -> Tensor:
         batch = self._batch(points).to(self._accelerator.device)
         noisy_latents = add_noise(batch.latents, batch.noise, batch.timesteps, self._objective.alphas_cumprod)
         with torch.no_grad(), self._accelerator.autocast():
