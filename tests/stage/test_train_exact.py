@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from training import encoded_run, log_lines, recipe_for, train_quietly
+import tiny
+from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer.config import LoraTable
 from veneer.lora.adapter import adapter_state, attach, trainable
 from veneer.models.base import load_base
 from veneer.rundir import RunDir
 from veneer.seeds import derive
+from veneer.stages.encode import encode
 from veneer.training import draws
 from veneer.training.cachefile import CacheReader, read_index
 from veneer.training.order import DataOrder
@@ -30,8 +33,23 @@ def run(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     )
 
 
-def float64_losses(run: RunDir, base_folder: Path, max_grad_norm: float, accumulation: int) -> list[float]:
+def loss64(pred, x, noise, t: int, a: float, prediction_type: str, train: dict[str, Any]):
+    """Mean loss of one picture in float64, from the formulas of the papers."""
+    target = noise if prediction_type == "epsilon" else a**0.5 * noise - (1 - a) ** 0.5 * x
+    d, c = pred - target, 0.1 ** (t / 1000)
+    loss = d.pow(2) if train.get("loss_type") != "huber" else 2 * c * ((d.pow(2) + c * c).sqrt() - c)
+    snr = a / (1 - a)
+    of_latents = {"min_snr": min(snr, 5.0), "debiased": snr**0.5}.get(train.get("loss_weighting", ""))
+    factor = snr if prediction_type == "epsilon" else snr + 1
+    return loss.mean() * (1.0 if of_latents is None else of_latents / factor)
+
+
+def float64_losses(
+    run: RunDir, base_folder: Path, train: dict[str, Any], prediction_type: str = "epsilon"
+) -> list[float]:
     """The report's procedure in float64, written down from its formulas with nothing of Veneer's trainer."""
+    max_grad_norm, accumulation = train.get("max_grad_norm", 1.0), train.get("gradient_accumulation_steps", 1)
+    offset = train.get("noise_offset", 0.0)
     base = load_base(str(base_folder), parts=("unet", "scheduler"))
     attach(base.unet, LoraTable(), seed=0)
     unet = base.unet.double()
@@ -53,11 +71,12 @@ def float64_losses(run: RunDir, base_folder: Path, max_grad_norm: float, accumul
                 eps = draws.normal(0, "latents", step, [place], shape).double()
                 x = stored["mean"] + stored["std"] * eps
                 noise = draws.normal(0, "noise", step, [place], shape).double()
+                noise += offset * draws.normal(0, "noise-offset", step, [place], (shape[0], 1, 1)).double()
                 t = draws.timesteps(0, step, [place], 2 * accumulation, (0, 1000))
-                a = alphas[t].view(1, 1, 1, 1)
+                a = float(alphas[t])
                 hidden = reader.text(item.text)[None].double()
-                pred = unet(a.sqrt() * x + (1 - a).sqrt() * noise, t, hidden).sample
-                loss = (pred - noise).pow(2).mean() / (2 * accumulation)
+                pred = unet(a**0.5 * x + (1 - a) ** 0.5 * noise, t, hidden).sample
+                loss = loss64(pred, x, noise, int(t), a, prediction_type, train) / (2 * accumulation)
                 loss.backward()
                 total += float(loss.detach())
         losses.append(total)
@@ -74,21 +93,26 @@ def float64_losses(run: RunDir, base_folder: Path, max_grad_norm: float, accumul
     return losses
 
 
-@pytest.mark.parametrize(("max_grad_norm", "accumulation"), [(1.0, 1), (0.01, 2)])
-def test_losses_are_those_of_a_float64_loop(
-    run: RunDir, base_folder: Path, tmp_path: Path, max_grad_norm: float, accumulation: int
-) -> None:
-    from training import copy_run
+OBJECTIVES = [
+    {},
+    {"max_grad_norm": 0.01, "gradient_accumulation_steps": 2},
+    {"loss_weighting": "min_snr", "noise_offset": 0.1},
+    {"loss_weighting": "debiased", "loss_type": "huber"},
+]
 
-    train = {
-        "max_train_steps": STEPS,
-        "learning_rate": RATE,
-        "max_grad_norm": max_grad_norm,
-        "gradient_accumulation_steps": accumulation,
-    }
-    own = copy_run(run, tmp_path / "own")
-    train_quietly(own, recipe_for(base_folder, encode={"flip": 0.0}, train=train))
-    expected = float64_losses(run, base_folder, max_grad_norm, accumulation)
+
+@pytest.mark.parametrize("options", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_losses_are_those_of_a_float64_loop(
+    run: RunDir, base_folder: Path, tmp_path: Path, prediction_type: str, options: dict[str, Any]
+) -> None:
+    train = {"max_train_steps": STEPS, "learning_rate": RATE, "validation_steps": 100} | options
+    own, base = copy_run(run, tmp_path / "own"), base_folder
+    if prediction_type != "epsilon":
+        base = tiny.tiny_base(tmp_path / "base", prediction_type=prediction_type)
+        encode(own, recipe_for(base, encode={"flip": 0.0}))
+    train_quietly(own, recipe_for(base, encode={"flip": 0.0}, train=train))
+    expected = float64_losses(own, base, train, prediction_type)
     assert [line["loss"] for line in log_lines(own)] == pytest.approx(expected, rel=2e-5)
 
 
@@ -132,7 +156,6 @@ def test_bfloat16_adapters_lose_small_updates_and_ours_do_not(
         optimizer.step()
     assert unmoved(start, adapter_state(unet)) > 0.7
 
-    from training import copy_run
     from veneer.training import checkpoints
 
     train = {"max_train_steps": 4, "learning_rate": 1e-4, "mixed_precision": "bf16", "validation_steps": 100}
