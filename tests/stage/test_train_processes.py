@@ -7,12 +7,16 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from proofrun import make_run, proof_recipe
 from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
 from veneer.config import Recipe
 from veneer.rundir import RunDir
 from veneer.stages.encode import encode
+from veneer.stages.generate import generate
 from veneer.training.cachefile import read_index
 
 
@@ -23,6 +27,10 @@ def in_process(rank: int, port: int, target, root: str, recipe: Recipe) -> None:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     target(root, recipe)
+
+
+def generate_child(root: str, recipe: Recipe) -> None:
+    generate(RunDir(Path(root)), recipe)
 
 
 def encode_child(root: str, recipe: Recipe) -> None:
@@ -70,3 +78,20 @@ def test_two_processes_encode_what_one_encodes(base_folder: Path, tmp_path: Path
     assert read_index(two.cache) == read_index(one.cache)
     for file in one.cache.rglob("*.safetensors"):
         assert (two.cache / file.relative_to(one.cache)).read_bytes() == file.read_bytes()
+
+
+def test_two_processes_draw_what_one_draws(
+    base_folder: Path, clip_folder: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    few = {"held_out_prompts": 1, "general_prompts": []}
+    recipe = proof_recipe(base_folder, clip_folder, generate={"seeds": [0, 1]}, compare=few)
+    one = make_run(tmp_path / "one", base_folder, picture_folder)
+    two = copy_run(one, tmp_path / "two")
+    generate(one, recipe)
+    in_two_processes(generate_child, two, recipe)
+    pictures = sorted(one.samples.rglob("*.png"))
+    assert len(pictures) == 16
+    for path in pictures:
+        same = two.samples / path.relative_to(one.samples)
+        mine, theirs = (np.asarray(Image.open(p), int) for p in (path, same))
+        assert np.abs(mine - theirs).max() <= 1
