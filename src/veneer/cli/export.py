@@ -40,6 +40,16 @@ def export(
     """Write the chosen checkpoint of a run in both layouts; or, with --lora, any file in another layout."""
     if (run is None) == (lora is None):
         raise typer.BadParameter("give a RUN, or --lora FILE")
+    own = {
+        "--layout": layout != "diffusers",
+        "--out": out,
+        "--scale": scale != 1,
+        "--dtype": dtype,
+        "--base": base,
+    }
+    if run is not None and (asked := [name for name, value in own.items() if value]):
+        file = run / "lora" / "pytorch_lora_weights.safetensors"
+        raise typer.BadParameter(f"{', '.join(asked)}: give --lora FILE in place of RUN, such as {file}")
     if run is not None:
         return do_stage("export", run, as_json, quiet)
     if lora is None or out is None:

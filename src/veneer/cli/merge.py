@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from veneer.cli.options import Json
 from veneer.cli.output import print_json
+
+if TYPE_CHECKING:
+    from veneer.lora.convert import FileLayout
 
 
 def merge(
@@ -16,17 +19,27 @@ def merge(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file.")],
     weight: Annotated[
         list[float] | None,
-        typer.Option("--weight", metavar="W", help="Factor on each file, in order; 1 by default."),
+        typer.Option(
+            "--weights", "--weight", metavar="W", help="Factor on each file, in order; 1 by default."
+        ),
     ] = None,
     kohya: Annotated[
         bool, typer.Option("--kohya", help="Write kohya's layout in place of diffusers'.")
     ] = False,
+    base: Annotated[
+        str, typer.Option("--base", metavar="ID", help="A base to load the new file back on, as a check.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Add LoRA files up, exactly: ranks are joined, so the rank is the sum of theirs."""
+    from veneer.cli.progress import ProgressPrinter
     from veneer.lora.convert import merge_files
 
-    result = merge_files(lora, weight or [1.0] * len(lora), out, layout="kohya" if kohya else "diffusers")
+    weights, layout = weight or [1.0] * len(lora), "kohya" if kohya else "diffusers"
+    with ProgressPrinter(quiet=True) as on_event:
+        result = merge_files(
+            lora, weights, out, layout=cast("FileLayout", layout), base=base or None, on_event=on_event
+        )
     if as_json:
         print_json(result)
     else:

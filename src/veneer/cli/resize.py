@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from veneer.cli.options import Json
 from veneer.cli.output import print_json
+
+if TYPE_CHECKING:
+    from veneer.lora.convert import FileLayout
 
 
 def resize(
@@ -18,12 +21,20 @@ def resize(
     kohya: Annotated[
         bool, typer.Option("--kohya", help="Write kohya's layout in place of diffusers'.")
     ] = False,
+    base: Annotated[
+        str, typer.Option("--base", metavar="ID", help="A base to load the new file back on, as a check.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Make a LoRA file smaller: the nearest update of a smaller rank, layer by layer."""
+    from veneer.cli.progress import ProgressPrinter
     from veneer.lora.convert import resize_file
 
-    result = resize_file(lora, rank, out, layout="kohya" if kohya else "diffusers")
+    layout = "kohya" if kohya else "diffusers"
+    with ProgressPrinter(quiet=True) as on_event:
+        result = resize_file(
+            lora, rank, out, layout=cast("FileLayout", layout), base=base or None, on_event=on_event
+        )
     if as_json:
         print_json(result)
     else:

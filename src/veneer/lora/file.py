@@ -160,6 +160,9 @@ def read_lora(path: Path, on_event: OnEvent = ignore) -> LoraFile:
         raise AdapterError(
             f"this adapter is a {kind}, not a LoRA", where=str(path), todo="Take a LoRA's file"
         )
+    if len(tensors) == 1 and "." not in (word := next(iter(tensors))) and tensors[word].ndim <= 2:
+        what = f"the file holds a learnt word, {word} (textual inversion), and no LoRA"
+        raise AdapterError(what, where=str(path), todo="Draw with `veneer generate --embedding FILE`")
     if any(name.startswith(("lora_unet_", "lora_te")) for name in tensors):
         lora = _from_kohya(path, tensors, metadata)
     else:
