@@ -43,6 +43,12 @@ sd15-smoke: setup
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
 	$(BIN)/python -m bench.sd15_smoke
 
+# Takes all cores: run it on a machine that does nothing else.
+bench: setup
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
+	$(BIN)/python -m bench.bench_speed
+	$(BIN)/python -m bench.speed_tables
+
 bench-style: setup
 	$(BIN)/python -m pocket fetch
 	$(BIN)/python -m bench.bench_style

@@ -87,7 +87,8 @@ def test_ids_are_unique(page):
 def test_page_holds_what_it_promises(page, run, recipe):
     text = (run.report / "index.html").read_text()
     assert len(page.all("button")) == 17
-    assert len(page.all("svg")) == 4
+    assert len(page.all("svg")) == 5
+    assert "Pictures per second over the steps" in text
     assert "&lt;b&gt;dog&lt;/b&gt;" in text
     assert "<b>dog" not in text
     for part in ("Style", "Diversity", "Held-out loss", "Checkpoints", "held out", "Notices (3)", "2.13.0"):
