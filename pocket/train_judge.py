@@ -12,13 +12,13 @@ from .augment import blur, fade_to_gray, move, shift_colours, to_float
 from .config import Size, work_folder
 from .draw import draw_variant
 from .judge import JUDGE_FILE, STYLES, Judge
+from .muon import muon
 from .pixelate import pixelate_array
 from .sources import SOURCES
 from .subjects import find_icon, load_subjects
 from .training import (
     Budget,
     Trainee,
-    adamw,
     low_precision,
     planned_rate,
     prepare_torch,
@@ -29,6 +29,7 @@ from .training import (
 
 SIDE_PX = 64
 NUM_VARIANTS = 4
+NOT_MATRICES = ("stem", "subject", "style")
 
 
 def train_judge(size: Size, budget: Budget) -> None:
@@ -37,20 +38,20 @@ def train_judge(size: Size, budget: Budget) -> None:
     prepare_torch()
     device = training_device()
     model = Judge(len(load_subjects())).to(device, memory_format=torch.channels_last)
-    trainee = Trainee(work_folder() / "judge", model, adamw(list(model.parameters()), 0.05), 0.998)
+    trainee = Trainee(work_folder() / "judge", model, muon(model, NOT_MATRICES), 0.998)
 
     def step_loss(step: int) -> Tensor:
         generator = step_generator("judge", step)
         chosen = torch.randint(0, len(pixels), (size.judge_batch,), generator=generator)
         pictures = move(to_float(pixels[chosen]), 0.12, 0.12, 8, generator)
         pictures = fade_to_gray(shift_colours(pictures, 0.15, generator), 0.05, generator)
-        pictures = blur(pictures, 0.4, generator).to(device).contiguous(memory_format=torch.channels_last)
+        pictures = blur(pictures, 0.2, generator).to(device).contiguous(memory_format=torch.channels_last)
         with low_precision(device):
             _, named, styled = model(pictures)
         naming = F.cross_entropy(named.float(), subjects[chosen].to(device), label_smoothing=0.05)
-        return naming + 0.5 * F.cross_entropy(styled.float(), styles[chosen].to(device))
+        return naming + F.cross_entropy(styled.float(), styles[chosen].to(device))
 
-    train(trainee, step_loss, planned_rate(1.5e-3, 100, budget), budget, size.judge_batch)
+    train(trainee, step_loss, planned_rate(2e-3, 50, budget), budget, size.judge_batch)
     weights = {name: value.half().contiguous().cpu() for name, value in trainee.ema.state_dict().items()}
     save_file(weights, JUDGE_FILE)
 
