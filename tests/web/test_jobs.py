@@ -1,5 +1,6 @@
 """Runs as processes: queued, found again, stopped and told apart from killed ones."""
 
+import contextlib
 import json
 import os
 import signal
@@ -22,12 +23,14 @@ recipe = sys.argv[2]
 try:
     say(event="StageStarted", stage="train", total=10, unit="steps")
     print("hello from", recipe, flush=True)
-    time.sleep(0.2 if recipe != "slow" else 60)
+    time.sleep(0.2 if recipe not in ("slow", "mute") else 600)
     if recipe == "bad":
         say(event="Ended", status=1, what="no pictures", where="x", todo="add some")
         sys.exit(1)
     say(event="Ended", status=0)
 except KeyboardInterrupt:
+    if recipe == "mute":
+        raise
     say(event="Ended", status=130, what="interrupted")
     sys.exit(130)
 """
@@ -53,12 +56,21 @@ def book(tmp_path, monkeypatch):
     yield found
     for job in found.jobs():
         if found.state(job.name) == "running":
-            os.kill(job.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+                os.kill(job.pid, signal.SIGKILL)
 
 
-def until(book, name, state, seconds=30):
+def until(book, name, state, seconds=200):
     end = time.monotonic() + seconds
     while book.state(name) != state:
+        assert time.monotonic() < end, book.state(name)
+        time.sleep(0.05)
+
+
+def until_it_works(book, name, seconds=200):
+    """Wait until the stand-in is where Ctrl-C is caught."""
+    end = time.monotonic() + seconds
+    while not tail(book.log(name), 1):
         assert time.monotonic() < end, book.state(name)
         time.sleep(0.05)
 
@@ -83,9 +95,7 @@ def test_runs_wait_for_each_other_and_leave_the_queue(book):
     assert [book.state(name) for name in "abc"] == ["running", "waiting", "waiting"]
     book.stop("b")
     assert book.state("b") is None
-    until_written = time.monotonic() + 20
-    while not book.events("a").is_file() and time.monotonic() < until_written:
-        time.sleep(0.05)
+    until_it_works(book, "a")
     book.stop("a")
     until(book, "a", "stopped")
     book.advance()
@@ -99,6 +109,16 @@ def test_a_run_is_found_again_by_another_studio(book, tmp_path):
     with pytest.raises(VeneerError, match="running already"):
         again.ask("a", "slow", "runs/a")
     assert again.memory_gib("a") > 0
+
+
+def test_a_run_stopped_before_it_can_say_so_is_no_killed_one(book):
+    book.ask("a", "mute", "runs/a")
+    until_it_works(book, "a")
+    book.stop("a")
+    until(book, "a", "stopped")
+    book.ask("a", "slow", "runs/a")
+    os.kill(book.job("a").pid, signal.SIGKILL)
+    until(book, "a", "killed")
 
 
 def test_a_killed_run_is_no_ended_one(book):

@@ -9,8 +9,12 @@ from __future__ import annotations
 import signal
 import sys
 
-from veneer.cli import main
+from veneer.errors import EXIT_INTERRUPTED
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        from veneer.cli import main
+    except KeyboardInterrupt:  # stopped while the libraries are loaded
+        sys.exit(EXIT_INTERRUPTED)
     main(sys.argv[1:])

@@ -44,6 +44,7 @@ class Job:
         asked: When it was asked for, in seconds since 1970.
         pid: Process that runs it; None while it waits.
         born: When that process began, in seconds since 1970: tells it from a later one of the same number.
+        is_stopped: Whether it was asked to stop: it may end before it can say so.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Job:
     asked: float = 0.0
     pid: int | None = None
     born: float = 0.0
+    is_stopped: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -111,6 +113,7 @@ class JobBook:
             job = self.job(name)
             match self.state(name):
                 case "running" if job is not None and job.pid is not None:
+                    self._write(replace(job, is_stopped=True))
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(job.pid, signal.SIGINT)
                 case "waiting":
@@ -168,7 +171,7 @@ class JobBook:
             return "running"
         match last_end(self.events(name)).get("status"):
             case None:
-                return "killed"
+                return "stopped" if job.is_stopped else "killed"
             case status if status == EXIT_DONE:
                 return "done"
             case status if status == EXIT_INTERRUPTED:
