@@ -3,7 +3,7 @@
 import pytest
 
 from veneer.errors import VeneerError
-from veneer.web.uploads import check_file, checked_source, safe_name, staged
+from veneer.web.uploads import address_list, check_file, checked_source, safe_name, staged
 from veneer.web.workspace import Workspace, checked_name, free_name
 
 
@@ -39,6 +39,31 @@ def test_a_link_that_leads_outside_is_refused(workspace, tmp_path):
     with pytest.raises(VeneerError, match="outside the workspace"):
         workspace.inside("out")
     assert workspace.inside("datasets/x") == workspace.datasets.resolve() / "x"
+
+
+def test_entries_that_are_links_to_elsewhere_are_refused_and_not_listed(workspace, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "recipe.toml").write_text("")
+    for folder, taken in ((workspace.datasets, workspace.dataset), (workspace.runs, workspace.run)):
+        (folder / "led").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(VeneerError, match="outside the workspace"):
+            taken("led")
+    (workspace.recipes / "led.toml").symlink_to(tmp_path / "elsewhere" / "recipe.toml")
+    for recipe in (workspace.recipe, lambda name: workspace.save_recipe(name, "x")):
+        with pytest.raises(VeneerError, match="outside the workspace"):
+            recipe("led")
+    assert workspace.dataset_names() == workspace.run_names() == []
+
+
+def test_pasted_addresses_become_a_list_in_the_workspace(workspace):
+    source = address_list(workspace, "city", " https://a.example/x.png\ta caption \n\nhttps://b.example/y\n")
+    assert source == "urls:.studio/addresses/city.txt"
+    path = workspace.root / source.removeprefix("urls:")
+    assert path.read_text() == "https://a.example/x.png\ta caption\nhttps://b.example/y\n"
+    assert checked_source(workspace, source) == f"urls:{path.resolve()}"
+    assert address_list(workspace, "city", " \n ") == ""
+    with pytest.raises(VeneerError):
+        address_list(workspace, "../x", "https://a.example/x.png")
 
 
 @pytest.mark.parametrize(

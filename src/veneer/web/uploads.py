@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 
 from veneer.dataset import PICTURE_SUFFIXES
 from veneer.errors import VeneerError
-from veneer.web.workspace import Workspace
+from veneer.rundir import write_text
+from veneer.web.workspace import Workspace, checked_name
 
 TEXT_SUFFIXES = frozenset({".txt", ".caption", ".csv", ".jsonl"})
 ACCEPTED = tuple(sorted(PICTURE_SUFFIXES | TEXT_SUFFIXES))
@@ -102,6 +103,28 @@ def free_path(folder: Path, name: str) -> Path:
         number += 1
         path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
     return path
+
+
+def address_list(workspace: Workspace, dataset: str, text: str) -> str:
+    """Web addresses that the user pasted, as a file that `veneer collect` can be given.
+
+    Args:
+        workspace: The workspace.
+        dataset: Name of the data set; a list is kept for each.
+        text: One address a line, maybe with a caption behind a tab.
+
+    Returns:
+        The source, relative to the workspace; empty where there is no address.
+
+    Raises:
+        VeneerError: If the name cannot be used.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    path = workspace.private / "addresses" / f"{checked_name(dataset, 'data set')}.txt"
+    write_text(path, "\n".join(lines) + "\n")
+    return f"urls:{workspace.spelled(path)}"
 
 
 def checked_source(workspace: Workspace, source: str) -> str:

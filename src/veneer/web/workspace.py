@@ -74,7 +74,7 @@ class Workspace:
         Raises:
             VeneerError: If the name would lead out of the workspace.
         """
-        return self.datasets / checked_name(name, "data set")
+        return self.held(self.datasets / checked_name(name, "data set"))
 
     def run(self, name: str) -> RunDir:
         """Folder of a run.
@@ -88,7 +88,7 @@ class Workspace:
         Raises:
             VeneerError: If the name would lead out of the workspace.
         """
-        return RunDir(self.runs / checked_name(name, "run"))
+        return RunDir(self.held(self.runs / checked_name(name, "run")))
 
     def inside(self, text: str) -> Path:
         """A path that the user wrote, refused where it leads out of the workspace.
@@ -104,11 +104,24 @@ class Workspace:
         """
         if "\0" in text:
             raise VeneerError("not a path", where=text.replace("\0", "?"), todo="Write the name of a folder")
-        path = (self.root / Path(text).expanduser()).resolve()
-        if not path.is_relative_to(self.root.resolve()):
+        return self.held(self.root / Path(text).expanduser()).resolve()
+
+    def held(self, path: Path) -> Path:
+        """Refuse a path that leads out of the workspace, links followed.
+
+        Args:
+            path: An absolute path.
+
+        Returns:
+            The same path.
+
+        Raises:
+            VeneerError: If it lies outside.
+        """
+        if not path.resolve().is_relative_to(self.root.resolve()):
             raise VeneerError(
                 "the path is outside the workspace",
-                where=text,
+                where=str(path),
                 todo=f"Copy the files to {self.root}, or drop them on the page",
             )
         return path
@@ -126,11 +139,11 @@ class Workspace:
 
     def dataset_names(self) -> list[str]:
         """Names of the data sets, sorted."""
-        return _folders(self.datasets)
+        return self._folders(self.datasets)
 
     def run_names(self) -> list[str]:
         """Names of the runs, the newest first."""
-        names = [name for name in _folders(self.runs) if (self.runs / name / "recipe.toml").is_file()]
+        names = [name for name in self._folders(self.runs) if (self.runs / name / "recipe.toml").is_file()]
         return sorted(names, key=lambda name: -(self.runs / name / "recipe.toml").stat().st_mtime)
 
     def recipe_names(self) -> list[str]:
@@ -150,7 +163,7 @@ class Workspace:
         Raises:
             VeneerError: If there is no such recipe.
         """
-        path = self.recipes / f"{checked_name(name, 'recipe')}.toml"
+        path = self.held(self.recipes / f"{checked_name(name, 'recipe')}.toml")
         if path.is_file():
             return self.spelled(path)
         if name in bundled_names():
@@ -172,9 +185,15 @@ class Workspace:
         """
         if name in bundled_names():
             raise VeneerError("a bundled recipe has this name", where=name, todo="Choose another name")
-        path = self.recipes / f"{checked_name(name, 'recipe')}.toml"
+        path = self.held(self.recipes / f"{checked_name(name, 'recipe')}.toml")
         write_text(path, text)
         return path
+
+    def _folders(self, folder: Path) -> list[str]:
+        """Names of the folders in a folder; hidden ones, and links that lead outside, are left out."""
+        root = self.root.resolve()
+        names = [path.name for path in folder.glob("[!.]*") if path.is_dir()]
+        return sorted(name for name in names if (folder / name).resolve().is_relative_to(root))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -240,9 +259,3 @@ def free_name(wish: str, taken: list[str]) -> str:
     while f"{wish}-{number}" in taken:
         number += 1
     return f"{wish}-{number}"
-
-
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
