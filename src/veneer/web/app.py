@@ -74,7 +74,7 @@ def build(studio: Studio) -> Any:
             gr.HTML(_head(studio), elem_id="head")
             demo = gr.Button("Try it with the bundled base", variant="primary", elem_id="try-demo", scale=0)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Data set", id="dataset"):
+            with gr.Tab("Data set", id="dataset") as dataset_page:
                 dataset = dataset_tab.build(studio)
             with gr.Tab("Recipe", id="recipe") as recipe_page:
                 recipe = recipe_tab.build(studio)
@@ -84,7 +84,7 @@ def build(studio: Studio) -> Any:
                 compare = compare_tab.build(studio)
             with gr.Tab("Runs", id="runs") as runs_page:
                 table, run_lists = runs_tab.build(studio)
-        dataset_tab.wire(studio, dataset, page)
+        dataset_tab.wire(studio, dataset, page, dataset_page.select)
         recipe_tab.wire(studio, recipe, page, recipe_page.select)
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])

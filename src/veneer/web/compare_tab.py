@@ -10,15 +10,18 @@ from typing import Any
 
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
+from veneer.rundir import RunDir
 from veneer.web import dashboard, markup, trial
 from veneer.web.background import Outcome, watched
 from veneer.web.engine import gr
+from veneer.web.lists import offered
 from veneer.web.messages import guarded
 from veneer.web.pictures_beside import Beside, find_beside, grid, slider
 from veneer.web.studio import Studio
 from veneer.web.verdict_view import report_frame, verdict_html
 
-TOO_MANY_ROWS = 12
+FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
+MAX_CELLS = 144
 
 
 @dataclass(frozen=True)
@@ -67,40 +70,48 @@ def build(studio: Studio) -> CompareTab:
             beside = gr.HTML(elem_id="compare-beside")
         with gr.Column(min_width=300):
             verdict = gr.HTML(elem_id="compare-verdict")
-            with gr.Row():
-                names = ("LoRA (diffusers)", "LoRA (A1111, ComfyUI)", "Report")
+            with gr.Row(elem_classes="v-tools"):
                 files = [
-                    gr.DownloadButton(name, elem_id=f"compare-file-{n}", interactive=False)
-                    for n, name in enumerate(names)
+                    gr.DownloadButton(name, elem_id=f"compare-file-{n}", interactive=False, size="md")
+                    for n, name in enumerate(FILES)
                 ]
     with gr.Accordion("Prompts and seeds of your own", open=True):
-        prompts = gr.Textbox(label="Prompts, one a line", lines=2, max_lines=8, elem_id="compare-prompts")
-        with gr.Row():
-            seeds = gr.Textbox("0, 1", label="Seeds", max_lines=1, elem_id="compare-seeds")
-            scale = gr.Slider(
-                0, 2, 1, step=0.05, label="Strength of the LoRA (0 is the base)", elem_id="compare-scale"
-            )
-            steps = gr.Textbox(
-                label="Steps", max_lines=1, elem_id="compare-steps", placeholder="the recipe's"
-            )
+        asked = _own_prompts()
         draw = gr.Button("Draw base and tuned", variant="primary", elem_id="compare-draw")
+        drawn = gr.HTML(elem_id="compare-drawn")
     with gr.Accordion("Checkpoints side by side", open=False):
-        rows = gr.CheckboxGroup([], label="Checkpoints", elem_id="compare-rows")
-        across = gr.Button("Draw the grid (first prompt, all seeds)", elem_id="compare-grid")
+        rows = gr.CheckboxGroup(
+            [],
+            label="Checkpoints",
+            info="With the prompts, seeds and strength above.",
+            elem_id="compare-rows",
+        )
+        across = gr.Button("Draw the grid", elem_id="compare-grid")
         table = gr.HTML(elem_id="compare-table")
-    message = gr.HTML(elem_id="compare-message")
     with gr.Accordion("Report", open=False):
         show = gr.Button("Show the report", elem_id="compare-show")
         report = gr.HTML(elem_id="compare-report")
-    tab = CompareTab(run, verdict, pair, beside, prompts, rows, (files[0], files[1], files[2]), message)
-    asked = [run, prompts, seeds, scale, steps]
+    message = gr.HTML(elem_id="compare-message")
+    tab = CompareTab(run, verdict, pair, beside, asked[0], rows, (files[0], files[1], files[2]), message)
     pair.input(
         guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside], show_progress="hidden"
     )
-    draw.click(partial(_draw, studio), asked, [pair, beside, message])
-    across.click(partial(_grid, studio), [*asked, rows], [table, message])
+    draw.click(partial(_draw, studio), [run, *asked], [pair, beside, drawn])
+    across.click(partial(_grid, studio), [run, *asked, rows], [table])
     show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
     return tab
+
+
+def _own_prompts() -> list[Any]:
+    prompts = gr.Textbox(label="Prompts, one a line", lines=2, max_lines=8, elem_id="compare-prompts")
+    with gr.Row():
+        seeds = gr.Textbox("0, 1", label="Seeds", max_lines=1, elem_id="compare-seeds")
+        scale = gr.Slider(
+            0, 2, 1, step=0.05, label="Strength of the LoRA", elem_id="compare-scale",
+            info="1 is as trained, 0 is the base.",
+        )  # fmt: skip
+        steps = gr.Textbox(label="Steps", max_lines=1, elem_id="compare-steps", placeholder="the recipe's")
+    return [prompts, seeds, scale, steps]
 
 
 def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
@@ -113,15 +124,16 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
     """
     fails = (gr.skip(),) * len(tab.outputs)
 
-    def fill(run: str | None) -> tuple[Any, ...]:
+    def fill(run: str | None, pair: str | None, prompts: str) -> tuple[Any, ...]:
         names = studio.workspace.run_names()
-        run = run if run in names else next(iter(names), None)
-        return gr.update(choices=names, value=run), *_shown(studio, run), ""
+        shown = run if run in names else next(iter(names), None)
+        is_same = shown is not None and shown == run and bool(prompts.strip())
+        return offered(names, run), *_shown(studio, shown, pair, keep=is_same), ""
 
     for moment in moments:
         moment(
             guarded(fill, (gr.skip(), *fails)),
-            [tab.run],
+            [tab.run, tab.pair, tab.prompts],
             [tab.run, *tab.outputs, tab.message],
             show_progress="hidden",
         )
@@ -133,38 +145,43 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
     )
 
 
-def _shown(studio: Studio, run: str | None) -> tuple[Any, ...]:
+def _shown(
+    studio: Studio, run: str | None, pair: str | None = None, *, keep: bool = False
+) -> tuple[Any, ...]:
+    """What the tab shows of a run; ``keep`` leaves alone what the user wrote and ticked."""
     if not run:
-        text = markup.empty(
-            "Nothing to compare yet", "A run ends with pictures of base and tuned. Start one first."
-        )
-        nothing = gr.update(choices=[], value=None)
-        return (
-            text,
-            nothing,
-            "",
-            gr.skip(),
-            gr.update(choices=[], value=[]),
-            *[gr.update(interactive=False)] * 3,
-        )
+        return _nothing()
     folder = studio.workspace.run(run)
     pairs = _pairs(studio, run)
-    first = pairs[0] if pairs else None
+    first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
     steps = trial.checkpoints(folder)
-    try:
-        own = "\n".join(folder.read_recipe().generate.prompts[:2])
-    except VeneerError:
-        own = ""
     return (
         verdict_html(dashboard.metrics(folder.metrics_json)),
-        gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=first.key if first else None),
+        gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
         slider(first)
         if first
         else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
-        own,
-        gr.update(choices=steps, value=steps[-4:]),
+        gr.skip() if keep else _own(folder),
+        gr.update(choices=steps) if keep else gr.update(choices=steps, value=steps[-4:]),
         *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.report / "index.html")],
     )
+
+
+def _nothing() -> tuple[Any, ...]:
+    text = markup.empty(
+        "Nothing to compare yet",
+        "A run ends with pictures of base and tuned: start one on the tab Train, or press “Try it with the "
+        "bundled base” above.",
+    )
+    lists = gr.update(choices=[], value=None), gr.update(choices=[], value=[])
+    return text, lists[0], "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
+
+
+def _own(folder: RunDir) -> str:
+    try:
+        return "\n".join(folder.read_recipe().generate.prompts[:2])
+    except VeneerError:
+        return ""
 
 
 def _pairs(studio: Studio, run: str) -> list[Beside]:
@@ -210,18 +227,20 @@ def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[An
     yield choices, slider(pairs[0]), outcome.message("Drawn: see above.") + markup.command(outcome.result)
 
 
-def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, str]]:
-    prompts, seeds, scale, steps, rows = asked_for
+def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
+    *what, rows = asked_for
 
     def work(on_event: OnEvent) -> str:
         folder = _with_lora(studio, run)
-        asked = trial.read_trial(
-            folder.read_recipe(), prompts.strip().partition("\n")[0], seeds, scale, steps
-        )
-        if not rows or len(rows) > TOO_MANY_ROWS:
-            raise VeneerError(f"{len(rows)} checkpoints are chosen", todo=f"Choose 1 to {TOO_MANY_ROWS}")
+        asked = trial.read_trial(folder.read_recipe(), *what)
+        columns = [(index, seed) for index in range(len(asked.prompts)) for seed in asked.seeds]
+        if not rows or (1 + len(rows)) * len(columns) > MAX_CELLS:
+            raise VeneerError(
+                f"{len(rows)} checkpoints with {len(columns)} pictures each",
+                todo=f"Choose checkpoints, prompts and seeds for at most {MAX_CELLS} pictures",
+            )
         out = trial.place(studio, folder.name, asked)
-        names = [f"000-{seed}.png" for seed in asked.seeds]
+        names = [f"{index:03d}-{seed}.png" for index, seed in columns]
         with studio.at_work():
             trial.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
             drawn = [("base", [out / "base" / name for name in names])]
@@ -229,15 +248,14 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[An
                 lora = trial.checkpoint_lora(folder, row, out.parent / "checkpoints")
                 trial.draw(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
                 drawn.append((row, [out / f"{row}-{asked.scale:g}" / name for name in names]))
-        return grid("Checkpoint", [f"seed {seed}" for seed in asked.seeds], drawn)
+        return grid("Checkpoint", [f"{asked.prompts[index]} · seed {seed}" for index, seed in columns], drawn)
 
     outcome = Outcome()
-    for told in watched(work, outcome):
-        yield gr.skip(), told
-    yield (outcome.result or gr.skip()), outcome.message("The grid is drawn.")
+    yield from watched(work, outcome)
+    yield outcome.message("The grid is drawn.") + (outcome.result or "")
 
 
-def _with_lora(studio: Studio, run: str | None) -> Any:
+def _with_lora(studio: Studio, run: str | None) -> RunDir:
     folder = studio.workspace.run(run or "")
     if not folder.lora_file.is_file():
         raise RunError("this run has no LoRA yet", where=folder.name, todo="Wait for its end, or resume it")

@@ -81,12 +81,12 @@ def chart(title: str, lines: Sequence[Line]) -> str:
 
     drawn = "".join(_line(line, [place(*point) for point in line.points]) for line in lines)
     last = ", ".join(f"{line.name} {short(line.points[-1][1])}" for line in lines)
-    keys = "".join(_key(line) for line in lines) if len(lines) > 1 else ""
-    heading = f"{escaped(title)} <b>{escaped(last.removeprefix('training '))}</b>"
+    keys = "".join(_key(line) for line in lines)
+    heading = escaped(title) + (keys if len(lines) > 1 else f" <b>{short(lines[0].points[-1][1])}</b>")
     label = f"{escaped(title)}: {escaped(last)} at step {x_high:g}"
     axes = _axes((x_low, x_high), (y_low, y_high))
     return (
-        f'<figure class="v-chart"><figcaption>{heading}{keys}</figcaption>'
+        f'<figure class="v-chart"><figcaption>{heading}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{axes}{drawn}</svg></figure>'
     )
 
@@ -152,7 +152,7 @@ def _line(line: Line, places: Sequence[tuple[float, float]]) -> str:
 
 
 def _key(line: Line) -> str:
-    return f'<span class="v-key {line.css}">{escaped(line.name)}</span>'
+    return f'<span class="v-key {line.css}">{escaped(line.name)} {short(line.points[-1][1])}</span>'
 
 
 def _axes(x_range: tuple[float, float], y_range: tuple[float, float]) -> str:

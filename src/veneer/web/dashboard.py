@@ -46,7 +46,7 @@ def status(studio: Studio, name: str | None) -> str:
     state = studio.jobs.state(name)
     folder = studio.workspace.run(name)
     parts = [f"<h3>{markup.escaped(name)} {_badges(state, metrics(folder.metrics_json))}</h3>"]
-    parts.append(_next_step(state, log, name))
+    parts += [_queue(studio), _next_step(state, log, name)]
     parts.append(stages(_finished(folder.run_json) | log.finished, log.stage if state == "running" else ""))
     if state == "running":
         parts.append(_progress(studio, name, log))
@@ -145,7 +145,7 @@ def _preview(path: Path) -> str:
     made_at = path.parent.name.replace("-", " ")
     prompt, _, seed = path.stem.partition("-")
     label = f"{made_at}: prompt {int(prompt) + 1 if prompt.isdigit() else prompt}, seed {seed}"
-    return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(made_at)}</figcaption></figure>"
+    return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(label)}</figcaption></figure>"
 
 
 def _badges(state: State | None, measured: dict[str, Any]) -> str:
@@ -153,6 +153,15 @@ def _badges(state: State | None, measured: dict[str, Any]) -> str:
     if verdict := str(measured.get("verdict", "")):
         badges += markup.badge(verdict, VERDICTS.get(verdict, "plain"))
     return badges
+
+
+def _queue(studio: Studio) -> str:
+    """Who is at work and who waits, where somebody waits."""
+    queued = studio.queue()
+    if len(queued) < 2:
+        return ""
+    names = [f"{markup.escaped(job.name)} {markup.badge(*WORDS[state])}" for job, state in queued]
+    return f'<p class="v-queue">Queue: {" ".join(names)}</p>'
 
 
 def _next_step(state: State | None, log: RunLog, name: str) -> str:
@@ -168,7 +177,7 @@ def _next_step(state: State | None, log: RunLog, name: str) -> str:
         case "stopped":
             return markup.news("Stopped. What is done is saved: press Resume to go on.", "warn")
         case "waiting":
-            return markup.news("Waiting for the run before it.")
+            return markup.news("Waiting for its turn; runs are done one after another.")
         case "done":
             return markup.news(f"Done. Look at {name} on the tab Compare.", "good")
     return ""

@@ -30,6 +30,27 @@ class DatasetTab:
     message: Any
 
 
+@dataclass(frozen=True)
+class Gathering:
+    """Where pictures are dropped or sources written.
+
+    Attributes:
+        files: Dropped files.
+        source: A search, hub data set or folder.
+        addresses: Web addresses, one a line.
+        limit: Most pictures of the data set.
+        collect: Button that collects all of it.
+        folder: Button that takes a whole folder.
+    """
+
+    files: Any
+    source: Any
+    addresses: Any
+    limit: Any
+    collect: Any
+    folder: Any
+
+
 def build(studio: Studio) -> DatasetTab:
     """Lay out the tab.
 
@@ -43,68 +64,77 @@ def build(studio: Studio) -> DatasetTab:
         [], label="Data set", allow_custom_value=True, elem_id="dataset-name",
         info="Choose one, or write the name of a new one.",
     )  # fmt: skip
+    gathering = _gathering()
+    message = gr.HTML(elem_id="dataset-message")
+    facts = gr.HTML(elem_id="dataset-facts")
+    with gr.Row(elem_classes="v-tools", visible=False) as browsing:
+        show = gr.Dropdown([gallery.ALL], value=gallery.ALL, label="Show", elem_id="dataset-show")
+        page = gr.Number(1, label="Page", minimum=1, precision=0, elem_id="dataset-page")
+        back = gr.Button("Page before", elem_id="dataset-back")
+        on = gr.Button("Next page", elem_id="dataset-on")
+    cards = build_cards()
+    with gr.Column(visible=False) as working:
+        tab = DatasetTab(chosen, Views(facts, show, page, back, on, (browsing, working), cards), message)
+        with gr.Row(elem_classes="v-tools"):
+            reject = gr.Button("Reject chosen", elem_id="dataset-reject")
+            restore = gr.Button("Restore chosen", elem_id="dataset-restore")
+            again = gr.Button("Describe chosen again", elem_id="dataset-again")
+        _caption_tools(studio, tab, again)
+        _check_tools(studio, tab)
+    _wire_gathering(studio, tab, gathering)
+    _wire_pages(studio, tab, back, on)
+    _wire_cards(studio, tab, reject, restore)
+    return tab
+
+
+def _gathering() -> Gathering:
     with gr.Accordion("Add pictures", open=True):
         with gr.Row():
             files = gr.File(
                 label="Drop pictures here (and captions as .txt)", file_count="multiple",
-                file_types=list(uploads.ACCEPTED), elem_id="dataset-files", height=150,
+                file_types=list(uploads.ACCEPTED), elem_id="dataset-files", height=235,
             )  # fmt: skip
             with gr.Column():
                 source = gr.Textbox(
-                    label="or from a source", placeholder="bing:8-bit city", elem_id="dataset-source",
-                    info="bing:QUERY, urls:FILE, hf:NAME, pocket, or a folder in the workspace",
+                    label="or from a search or folder", placeholder="bing:8-bit city", max_lines=1,
+                    info="bing:QUERY, hf:NAME, urls:FILE, pocket, or a folder in the workspace",
+                    elem_id="dataset-source",
                 )  # fmt: skip
-                limit = gr.Number(
-                    100, label="At most (pictures)", minimum=1, precision=0, elem_id="dataset-limit"
-                )
-        with gr.Row():
-            collect = gr.Button("Collect", variant="primary", elem_id="dataset-collect")
+                addresses = gr.Textbox(
+                    label="or from web addresses, one a line", lines=2, max_lines=6,
+                    placeholder="https://example.org/picture.png", elem_id="dataset-addresses",
+                )  # fmt: skip
+        with gr.Row(elem_classes="v-tools"):
+            collect = gr.Button("Add pictures", variant="primary", elem_id="dataset-collect")
             folder = gr.UploadButton("Add a whole folder", file_count="directory", elem_id="dataset-folder")
-    message = gr.HTML(elem_id="dataset-message")
-    facts = gr.HTML(elem_id="dataset-facts")
-    with gr.Row(elem_classes="v-tools"):
-        show = gr.Dropdown([gallery.ALL], value=gallery.ALL, label="Show", elem_id="dataset-show")
-        page = gr.Number(1, label="Page", minimum=1, precision=0, elem_id="dataset-page")
-        back = gr.Button("Earlier", elem_id="dataset-back")
-        on = gr.Button("Later", elem_id="dataset-on")
-    cards = build_cards()
-    views = Views(facts, show, page, cards)
-    tab = DatasetTab(chosen, views, message)
-    with gr.Row():
-        reject = gr.Button("Reject chosen", elem_id="dataset-reject")
-        restore = gr.Button("Restore chosen", elem_id="dataset-restore")
-        again = gr.Button("Describe chosen again", elem_id="dataset-again")
-    _caption_tools(studio, tab, again)
-    _check_tools(studio, tab)
-    _wire_pages(studio, tab, back, on)
-    _wire_cards(studio, tab, reject, restore)
-    gathered = [chosen, *views.outputs, message]
-    gather = dataset_work.collector(studio)
-    done = collect.click(gather, [chosen, files, source, limit], gathered)
-    done.then(lambda: (None, ""), None, [files, source])
-    folder.upload(gather, [chosen, folder], gathered)
-    return tab
+            limit = gr.Number(
+                100, label="From the net: at most (pictures in all)", minimum=1, precision=0,
+                elem_id="dataset-limit",
+            )  # fmt: skip
+    return Gathering(files, source, addresses, limit, collect, folder)
 
 
-def wire(studio: Studio, tab: DatasetTab, page: Any) -> None:
+def wire(studio: Studio, tab: DatasetTab, page: Any, opened: Any) -> None:
     """Fill the tab when the page is opened.
 
     Args:
         studio: The studio.
         tab: Its parts.
         page: The page as a whole.
+        opened: Event of the tab being opened: data sets made meanwhile are then offered.
     """
 
     def fill() -> list[Any]:
         names = studio.workspace.dataset_names()
         first = names[0] if names else None
-        update = gr.update(choices=names, value=first)
-        return [update, *render(studio, first, gallery.ALL, 1), ""]
+        return [gr.update(choices=names, value=first), *render(studio, first, gallery.ALL, 1), ""]
 
-    page.load(
-        guarded(fill, (gr.skip(),) * (1 + len(tab.views.outputs))),
+    out = [tab.chosen, *tab.views.outputs, tab.message]
+    page.load(guarded(fill, (gr.skip(),) * (len(out) - 1)), None, out, show_progress="hidden")
+    opened(
+        lambda: gr.update(choices=studio.workspace.dataset_names()),
         None,
-        [tab.chosen, *tab.views.outputs, tab.message],
+        [tab.chosen],
         show_progress="hidden",
     )
 
@@ -159,6 +189,14 @@ def _check_tools(studio: Studio, tab: DatasetTab) -> None:
     look.click(dataset_work.checker(studio), asked, out)
     apply.click(dataset_work.checker(studio, apply=True), asked, out)
     restore.click(dataset_work.checker(studio, restore=True), asked, out)
+
+
+def _wire_gathering(studio: Studio, tab: DatasetTab, parts: Gathering) -> None:
+    gather, out = dataset_work.collector(studio), [tab.chosen, *tab.views.outputs, tab.message]
+    asked = [tab.chosen, parts.files, parts.source, parts.addresses, parts.limit]
+    emptied = [parts.files, parts.source, parts.addresses]
+    parts.collect.click(gather, asked, [*out, *emptied])
+    parts.folder.upload(gather, [tab.chosen, parts.folder], [*out, *emptied])
 
 
 def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:

@@ -39,15 +39,21 @@ class Views:
         facts: Counts, sizes, buckets.
         show: The filter.
         page: The page's number.
+        back: Button to the page before.
+        on: Button to the next page.
+        tools: What there is to do with pictures; hidden where there are none.
         cards: The pictures.
     """
 
-    COUNTED: ClassVar[range] = range(5 + 4 * gallery.PAGE)
+    COUNTED: ClassVar[range] = range(9 + 4 * gallery.PAGE)
     """One for each output."""
 
     facts: Any
     show: Any
     page: Any
+    back: Any
+    on: Any
+    tools: tuple[Any, Any]
     cards: Cards
 
     @property
@@ -55,7 +61,7 @@ class Views:
         """Parts in the order in which `render` gives their updates."""
         cards = self.cards
         return [
-            self.facts, self.show, self.page, cards.names, cards.empty,
+            self.facts, self.show, self.page, self.back, self.on, *self.tools, cards.names, cards.empty,
             *cards.boxes, *cards.pictures, *cards.texts, *cards.ticks,
         ]  # fmt: skip
 
@@ -99,9 +105,11 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     folder = studio.workspace.dataset(name) if name else None
     if folder is None or not folder.is_dir():
         text = markup.empty(
-            "No pictures yet", "Drop some above, or write a source such as bing:QUERY, then press Collect."
+            "No pictures yet",
+            "Drop some above, or write a search or web addresses beside it, then press “Add pictures”.",
         )
-        return ["", gr.update(choices=[gallery.ALL], value=gallery.ALL), 1, [], text, *_hidden(0)]
+        show_all = gr.update(choices=[gallery.ALL], value=gallery.ALL)
+        return ["", show_all, 1, *[gr.update(visible=False)] * 4, [], text, *_hidden(0)]
     pictures = gallery.read_gallery(folder)
     filters = pictures.filters()
     show = show if show in {value for _, value in filters} else gallery.ALL
@@ -114,9 +122,12 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
     empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
     return [
-        gallery.facts(folder, pictures, 512),
+        gallery.facts(folder, pictures),
         gr.update(choices=filters, value=show),
         gr.update(value=page, label=f"Page (of {pages})", maximum=pages),
+        gr.update(visible=pages > 1, interactive=page > 1),
+        gr.update(visible=pages > 1, interactive=page < pages),
+        *[gr.update(visible=True)] * 2,
         [card.name for card in cards],
         empty,
         *updates,

@@ -46,41 +46,52 @@ def saver(studio: Studio, number: int) -> Callable[..., Any]:
 
 
 def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
-    """Collect files that were dropped, and a source.
+    """Collect files that were dropped, a source, and a list of addresses.
 
     Args:
         studio: The studio.
 
     Returns:
-        A handler of the data set's name, the files, and maybe a source and the most pictures to take from it.
+        A handler of the data set's name, the files, and maybe a source, addresses and the most pictures to
+        have in the end. Its last three outputs empty the fields once what they held is collected.
     """
 
     def gather(
-        name: str | None, files: list[str] | None, source: str = "", limit: float | None = None
+        name: str | None,
+        files: list[str] | None,
+        source: str = "",
+        addresses: str = "",
+        limit: float | None = None,
     ) -> Any:
         wish, source = (name or NEW).strip(), source.strip()
+        named = [source] if source else []
 
         def work(on_event: OnEvent) -> Any:
             from veneer.stages.collect import collect
 
             out = studio.workspace.dataset(wish)
             with studio.at_work(), uploads.staged(studio.workspace, files or []) as folder:
+                if listed := uploads.address_list(studio.workspace, wish, addresses):
+                    named.append(listed)
                 sources = [str(folder)] if files else []
-                sources += [uploads.checked_source(studio.workspace, source)] if source else []
+                sources += [uploads.checked_source(studio.workspace, one) for one in named]
                 if not sources:
-                    raise VeneerError("there is nothing to collect", todo="Drop pictures, or write a source")
-                most = int(limit) if limit and source else None
+                    raise VeneerError(
+                        "there is nothing to add", todo="Drop pictures, or write a search or web addresses"
+                    )
+                most = int(limit) if limit and named else None
                 config = CollectTable(limit=most, max_file_mib=uploads.MAX_FILE_MIB)
                 return collect(sources, out, config, on_event)
 
         outcome = Outcome()
         for told in watched(work, outcome):
-            yield [gr.skip(), *[gr.skip()] * len(Views.COUNTED), told]
-        words = ["collect", source or "FOLDER", "--out", f"datasets/{wish}"]
+            yield [gr.skip(), *[gr.skip()] * len(Views.COUNTED), told, *[gr.skip()] * 3]
+        words = ["collect", *(["FOLDER"] if files else []), *named, "--out", f"datasets/{wish}"]
         said = outcome.message(outcome.result.summary if outcome.result else "") + markup.command(words)
         names = studio.workspace.dataset_names()
         chosen = gr.update(choices=names, value=wish) if wish in names else gr.skip()
-        yield [chosen, *_redrawn(studio, wish, gallery.ALL, 1), said]
+        emptied = [gr.skip()] * 3 if outcome.error else [None, "", ""]
+        yield [chosen, *_redrawn(studio, wish, gallery.ALL, 1), said, *emptied]
 
     return gather
 

@@ -17,6 +17,8 @@ from veneer.web.thumbnails import thumbnail
 
 ALL, NO_CAPTION, FLAGGED, REJECTED = "all", "no caption", "flagged", "rejected"
 PAGE = 12
+USUAL_RESOLUTION = 512
+"""Training resolution in pixels where none was asked for."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,22 @@ def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
     Returns:
         Findings by picture; empty where it was not checked.
     """
-    try:
-        report = json.loads(dataset.check_json.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for one in report.get("findings", []):
+    for one in _checked(dataset).get("findings", []):
         found.setdefault(one["file_name"], []).append(one)
     return found
+
+
+def checked_resolution(dataset: Dataset) -> int:
+    """Read which training resolution `veneer check` was last asked about.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
+    """
+    return int(_checked(dataset).get("resolution") or USUAL_RESOLUTION)
 
 
 def card_html(card: Card, cache: Path) -> str:
@@ -165,13 +175,12 @@ def make_ahead(cards: Sequence[Card], cache: Path) -> None:
     threading.Thread(target=make, name="veneer-thumbnails", daemon=True).start()
 
 
-def facts(folder: Path, gallery: Gallery, resolution: int) -> str:
-    """Counts, sizes and buckets of a data set.
+def facts(folder: Path, gallery: Gallery) -> str:
+    """Counts, sizes and buckets of a data set; buckets at the resolution that it was checked for.
 
     Args:
         folder: The data set.
         gallery: Its pictures.
-        resolution: Training resolution in pixels.
 
     Returns:
         HTML.
@@ -179,6 +188,7 @@ def facts(folder: Path, gallery: Gallery, resolution: int) -> str:
     from veneer.training.buckets import bucket_for
 
     sizes = _sizes(Dataset(folder), {card.name for card in gallery.cards})
+    resolution = checked_resolution(Dataset(folder))
     pairs: list[tuple[str, object]] = [
         ("Pictures", len(gallery.cards)),
         ("With a caption", sum(bool(card.caption) for card in gallery.cards)),
@@ -195,6 +205,13 @@ def facts(folder: Path, gallery: Gallery, resolution: int) -> str:
         more = f" and {len(buckets) - 4} more" if len(buckets) > 4 else ""
         pairs.append((f"Buckets at {resolution} px", ", ".join(most) + more))
     return markup.facts(pairs)
+
+
+def _checked(dataset: Dataset) -> dict[str, Any]:
+    try:
+        return dict(json.loads(dataset.check_json.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _sizes(dataset: Dataset, names: set[str]) -> Mapping[str, tuple[int, int]]:

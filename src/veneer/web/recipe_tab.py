@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -52,51 +53,52 @@ def build(studio: Studio) -> RecipeTab:
     Returns:
         Its parts.
     """
-    known = {field.name: field for field in fields()}
     with gr.Row():
         start = gr.Dropdown(
             [], label="Starting point", elem_id="recipe-start", info="A bundled or saved recipe."
         )
         pictures = gr.Dropdown(
-            [], label="Data set of the studio", elem_id="recipe-dataset", info="Puts it into sources."
-        )
+            [], label="Data set of the studio", elem_id="recipe-dataset",
+            info="Puts it into collect.sources.",
+        )  # fmt: skip
         load = gr.UploadButton("Load a TOML file", file_types=[".toml"], elem_id="recipe-load")
     about = gr.HTML(elem_id="recipe-about")
-    parts: dict[str, Any] = {}
-    for first in range(0, len(UPFRONT), 2):
-        with gr.Row():
-            for name in UPFRONT[first : first + 2]:
-                parts[name] = part_for(known[name])
-    for table in Recipe.model_fields:
-        with gr.Accordion(f"More of {table}", open=False, elem_id=f"more-{table}"):
-            rest = [field for field in known.values() if field.table == table and field.name not in parts]
-            for first in range(0, len(rest), 2):
-                with gr.Row():
-                    for field in rest[first : first + 2]:
-                        parts[field.name] = part_for(field)
-    message = gr.HTML(elem_id="recipe-message")
+    parts = _parts({field.name: field for field in fields()})
     with gr.Row():
-        name = gr.Textbox(label="Save as", placeholder="my-style", elem_id="recipe-name")
+        name = gr.Textbox(label="Save as", placeholder="my-style", max_lines=1, elem_id="recipe-name")
         save = gr.Button("Save", variant="primary", elem_id="recipe-save")
         plan = gr.Button("Show the plan", elem_id="recipe-plan")
+    message = gr.HTML(elem_id="recipe-message")
     with gr.Accordion("As TOML", open=False):
         toml = gr.Code(language=None, label="Recipe", elem_id="recipe-toml", interactive=False)
-    tab = RecipeTab(
-        start, pictures, [known[key] for key in parts], list(parts.values()), about, toml, message
-    )
+    asked, inputs = zip(*parts, strict=True)
+    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
     _wire_form(tab, studio)
-    save.click(
-        guarded(lambda n, *v: _save(studio, tab, n, v), _kept(tab)),
-        [name, *tab.parts],
-        [*tab.parts, toml, message],
+    out, kept = [*tab.parts, toml, message], _kept(tab)
+    save.click(guarded(lambda n, *v: _save(studio, tab, n, v), kept), [name, *tab.parts], out).then(
+        lambda: gr.update(choices=studio.workspace.recipe_names()), None, [start], show_progress="hidden"
     )
-    plan.click(
-        guarded(lambda s, *v: _plan(studio, tab, s, v), _kept(tab)),
-        [start, *tab.parts],
-        [*tab.parts, toml, message],
-    )
-    load.upload(guarded(lambda file: _load_file(tab, file), _kept(tab)), [load], [*tab.parts, toml, message])
+    plan.click(guarded(lambda s, *v: _plan(studio, tab, s, v), kept), [start, *tab.parts], out)
+    load.upload(guarded(lambda file: _load_file(tab, file), kept), [load], out)
     return tab
+
+
+def _parts(known: dict[str, Field]) -> list[tuple[Field, Any]]:
+    """The inputs of all fields: what matters in front, the rest folded by table."""
+    parts: list[tuple[Field, Any]] = []
+
+    def in_pairs(some: Sequence[Field]) -> None:
+        for first in range(0, len(some), 2):
+            with gr.Row():
+                parts.extend((field, part_for(field)) for field in some[first : first + 2])
+
+    in_pairs([known[name] for name in UPFRONT])
+    for table in Recipe.model_fields:
+        rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
+        if rest:
+            with gr.Accordion(f"More of {table} ({len(rest)})", open=False, elem_id=f"more-{table}"):
+                in_pairs(rest)
+    return parts
 
 
 def part_for(field: Field) -> Any:
@@ -188,12 +190,19 @@ def _marks(tab: RecipeTab, faults: Any) -> list[Any]:
 
 
 def _loaded(studio: Studio, tab: RecipeTab, name: str) -> list[Any]:
-    spelled = studio.workspace.recipe(name)
-    path = str(studio.workspace.root / spelled) if spelled.endswith(".toml") else spelled
+    path = _path(studio, studio.workspace.recipe(name))
     recipe = load_recipe(path)
-    comments = [line.lstrip("# ") for line in recipe_text(path).splitlines() if line.startswith("#")]
-    about = markup.news(" ".join(comments)) if name in bundled_names() and comments else ""
+    about = _about(recipe_text(path)) if name in bundled_names() else ""
     return [about, *_shown(tab, recipe), to_toml(recipe), ""]
+
+
+def _about(text: str) -> str:
+    """What a bundled recipe says at its top: prose, then lines such as "Hardware: a GPU"."""
+    head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    prose = " ".join(takewhile(bool, head))
+    named = [line.partition(":")[::2] for line in head[len(list(takewhile(bool, head))) :] if ":" in line]
+    pairs = [(name, value.strip()) for name, value in named if name != "Command"]
+    return markup.news(prose) + markup.facts(pairs) if prose else ""
 
 
 def _shown(tab: RecipeTab, recipe: Recipe) -> list[Any]:
@@ -237,11 +246,20 @@ def _plan(studio: Studio, tab: RecipeTab, start: str | None, shown: Sequence[Any
     recipe, marks, told = _read(tab, shown)
     if recipe is None:
         return [*marks, gr.skip(), told]
-    return [
-        *marks,
-        to_toml(recipe),
-        plan_html(studio, recipe) + markup.command(["run", start or DEMO, "--dry-run"]),
-    ]
+    plan = plan_html(studio, recipe) + _plan_command(studio, start, recipe)
+    return [*marks, to_toml(recipe), plan]
+
+
+def _plan_command(studio: Studio, start: str | None, recipe: Recipe) -> str:
+    """How a shell shows the plan: by the starting point, where the form says the same as it."""
+    spelled = studio.workspace.recipe(start or DEMO)
+    if load_recipe(_path(studio, spelled)) != recipe:
+        return markup.news("Save the recipe to see its plan in a shell, or to start it on the tab Train.")
+    return markup.command(["run", spelled, "--dry-run"])
+
+
+def _path(studio: Studio, spelled: str) -> str:
+    return str(studio.workspace.root / spelled) if spelled.endswith(".toml") else spelled
 
 
 def _kept(tab: RecipeTab) -> tuple[Any, ...]:

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from veneer.errors import VeneerError
-from veneer.web.jobs import Job, JobBook
+from veneer.web.jobs import Job, JobBook, State
 from veneer.web.workspace import Workspace, checked_name
 
 DEMO = "pocket-8bit"
+AT_WORK = frozenset({"running", "waiting"})
+"""States of the runs in the queue."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,13 @@ class Studio:
         job = self.jobs.job(name)
         return self.jobs.ask(name, job.recipe if job else self.workspace.recipe(name), f"runs/{name}")
 
+    def queue(self) -> list[tuple[Job, State]]:
+        """Runs at work or waiting, the one that was asked for first in front."""
+        known = [(job, self.jobs.state(job.name)) for job in self.jobs.jobs()]
+        return [(job, state) for job, state in known if state is not None and state in AT_WORK]
+
     def run_names(self) -> list[str]:
         """Names of all runs, those in the queue first."""
-        queued = [job.name for job in self.jobs.jobs() if self.jobs.state(job.name) in {"running", "waiting"}]
+        queued = [job.name for job, _ in self.queue()]
         known = [job.name for job in reversed(self.jobs.jobs())]
         return list(dict.fromkeys([*queued, *self.workspace.run_names(), *known]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from veneer.web import dashboard, markup
 from veneer.web.engine import gr
+from veneer.web.lists import offered
 from veneer.web.messages import describe, guarded
 from veneer.web.studio import DEMO, Studio
 from veneer.web.workspace import free_name
@@ -105,10 +106,7 @@ def choices(studio: Studio, recipe: str | None, shown: str | None) -> tuple[Any,
     """
     recipes, runs = studio.workspace.recipe_names(), studio.run_names()
     first = DEMO if DEMO in recipes else recipes[0]
-    return (
-        gr.update(choices=recipes, value=recipe if recipe in recipes else first),
-        gr.update(choices=runs, value=shown if shown in runs else next(iter(runs), None)),
-    )
+    return offered(recipes, recipe, first), offered(runs, shown)
 
 
 def try_demo(studio: Studio) -> tuple[Any, str]:
@@ -136,8 +134,13 @@ def _start(studio: Studio, recipe: str, name: str) -> tuple[Any, str]:
 
 
 def _stop(studio: Studio, name: str | None) -> str:
+    if studio.jobs.state(name or "") == "waiting":
+        studio.jobs.stop(name or "")
+        return markup.news(f"{name} has left the queue.", "warn")
     studio.jobs.stop(name or "")
-    return markup.news(f"{name} is told to stop; it finishes its step and saves.", "warn")
+    return markup.news(
+        f"{name} is told to stop; it finishes its step and saves. Stop once more ends it at once.", "warn"
+    )
 
 
 def _resume(studio: Studio, name: str | None) -> str:
@@ -150,7 +153,7 @@ def _show(studio: Studio, name: str) -> Any:
 
 
 def _started(name: str, arguments: list[str]) -> str:
-    text = f"{name} is in the queue. It goes on when this page is closed."
+    text = f"{name} is started, or waits for its turn. It goes on when this page is closed."
     return markup.news(text, "good") + markup.command(arguments)
 
 
