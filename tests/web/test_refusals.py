@@ -1,19 +1,20 @@
 """What the studio refuses: a second one, a taken port, open addresses, names that lead elsewhere."""
 
 import json
-import re
 import socket
 import urllib.error
 import urllib.request
 
 import pytest
 
-pytestmark = pytest.mark.timeout(400)
+from web.driving import complaints_of, wait_for_address
+
+pytestmark = pytest.mark.timeout(900)
 
 
 def refusal(process):
-    _, said = process.communicate(timeout=300)
-    return process.returncode, said
+    process.wait(timeout=600)
+    return process.returncode, complaints_of(process)
 
 
 def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio, tmp_path):
@@ -36,7 +37,7 @@ def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio, tmp_
 
 def test_a_password_an_upload_and_files_elsewhere(start_studio, tmp_path):
     process = start_studio(tmp_path / "place", "--port", "0", VENEER_PASSWORD="correct horse")
-    address = re.search(r"http\S+", process.stdout.readline())[0]
+    address = wait_for_address(process)
     assert ask(address + "gradio_api/info")[0] == 401
     status, _, cookie = ask(address + "login", b"username=veneer&password=wrong", FORM)
     assert status >= 400
@@ -66,7 +67,7 @@ def ask(address, data=None, headers=None):
     """Status, body and cookies of an answer."""
     request = urllib.request.Request(address, data, headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             cookies = [value.partition(";")[0] for value in answer.headers.get_all("Set-Cookie") or []]
             return answer.status, answer.read(), "; ".join(cookies)
     except urllib.error.HTTPError as error:
