@@ -30,12 +30,14 @@ from bench.ruler_arms import (
     ARMS,
     BASE,
     EXTRA_ARMS,
+    TRUTH,
     Plan,
     Scores,
     best_word,
     general_features,
     recommended,
     score,
+    scores_of,
     settings_of,
     train_arm,
 )
@@ -110,17 +112,17 @@ def measure_style(ruler: Ruler, style: Style) -> dict[str, dict[str, Measured]]:
         style: The style.
 
     Returns:
-        What was found, by seed and arm; the base is the same for every seed.
+        What was found, by seed and arm; truth and base are the same for every seed.
     """
     plan, root = ruler.plan, ruler.plan.work / style.name
     task = build_task(style, 0, ruler.easel.native_px, plan.num_subjects)
-    base = _measure_base(ruler, task, root / BASE)
+    base, truth = _measure_base(ruler, task, root / BASE), _measure_truth(ruler, task)
     by_seed = {}
     for seed in plan.seeds:
         task = build_task(style, seed, ruler.easel.native_px, plan.num_subjects)
         folder = root / f"seed-{seed}"
         found = {arm: _measure_arm(ruler, arm, task, seed, folder) for arm in plan.arms}
-        by_seed[str(seed)] = {BASE: base, **found}
+        by_seed[str(seed)] = {TRUTH: truth, BASE: base, **found}
     return by_seed
 
 
@@ -134,6 +136,12 @@ def _measure_base(ruler: Ruler, task: Task, folder: Path) -> Measured:
         kept = _keep(folder, identity, Measured(scores, 0.0, word), drawn)
         _tell(task, "all seeds", f"base, called {word!r}", kept)
     return kept
+
+
+def _measure_truth(ruler: Ruler, task: Task) -> Measured:
+    """What the true pictures themselves get: no adapter can be asked for more."""
+    scores = scores_of(task.true_pictures(task.asked), ruler.clip, task, np.zeros(0))
+    return Measured(scores, 0.0, task.style.word)
 
 
 def _measure_arm(ruler: Ruler, arm: str, task: Task, seed: int, folder: Path) -> Measured:

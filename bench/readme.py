@@ -19,10 +19,16 @@ COLUMNS = {
     "similarity": "similarity to the true picture",
     "first": "true picture ranked first",
     "styled": "style recognised",
+    "texture": "texture, distance to the style's",
     "prompt": "CLIP-T",
     "drift": "drift",
 }
-IN_WORDS = {"style": "style (log odds)", "similarity": "similarity", "prompt": "CLIP-T"}
+IN_WORDS = {
+    "style": "style (log odds)",
+    "texture": "texture distance",
+    "similarity": "similarity",
+    "prompt": "CLIP-T",
+}
 
 
 def newest_results(folder: Path = RESULTS) -> Path:
@@ -54,15 +60,15 @@ def section(results: Mapping[str, Any], document: str) -> str:
         Markdown.
     """
     against_base = results["against"][BASE]
-    head = ["style", "arm", *COLUMNS.values(), "nearer to the style than the base"]
+    head = ["style", "arm", *COLUMNS.values(), "nearer to the style than the base", "in texture"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for style, arms in against_base.items():
         first = next(iter(arms.values()))
         cells = [number(first[name]["base"], name) for name in COLUMNS]
-        lines.append(f"| {style} | {TITLES[BASE]} | " + " | ".join([*cells, ""]) + " |")
+        lines.append(f"| {style} | {TITLES[BASE]} | " + " | ".join([*cells, "", ""]) + " |")
         for arm, measures in arms.items():
             cells = [number(measures[name]["tuned"], name) for name in COLUMNS]
-            cells.append(f"{100 * measures['style']['wins']:.0f} %")
+            cells += [f"{100 * measures[name]['wins']:.0f} %" for name in ("style", "texture")]
             lines.append(f"| | {TITLES[arm]} | " + " | ".join(cells) + " |")
     text = "\n".join(lines)
     against_plain = results["against"].get("plain", {}).get(ALL_STYLES, {})

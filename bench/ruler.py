@@ -25,6 +25,7 @@ from pocket.pixelate import pixelate_array
 from pocket.sources import RecipeError, source_named
 from pocket.subjects import Subject, find_icon, load_subjects, with_article
 from veneer.dataset import Dataset, Item
+from veneer.proof.texture import texture_statistics
 
 NUM_SUBJECTS = 48
 NUM_TO_CHOOSE = 12
@@ -164,6 +165,22 @@ class Judged:
     is_first: np.ndarray
     style: np.ndarray
     is_styled: np.ndarray
+
+
+def texture_distance(drawn: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """How far the marks of pictures are from those of a style, whatever they show; asks no network.
+
+    Args:
+        drawn: Pictures, (N, side, side, 3) uint8.
+        true: True pictures of the style, (M, side, side, 3) uint8.
+
+    Returns:
+        Mean distance of the texture statistics from the style's mean, in the style's own deviations, at most
+        5 each; shape (N,). True pictures themselves are at about 0.8.
+    """
+    real, mine = (np.stack([texture_statistics(one / 255) for one in side]) for side in (true, drawn))
+    deviations = np.abs(mine - real.mean(axis=0)) / (real.std(axis=0) + 1e-3)
+    return np.asarray(deviations.clip(0, 5).mean(axis=1))
 
 
 @cache

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from bench.plain_loop import Settings, train_plainly
-from bench.ruler import NUM_TO_CHOOSE, TRAINED_WORDS, Style, Task, judge_pictures
+from bench.ruler import NUM_TO_CHOOSE, TRAINED_WORDS, Style, Task, judge_pictures, texture_distance
 from veneer.config import Recipe
 from veneer.models.drawing import Easel, paint
 from veneer.models.embedder import Embedder
@@ -23,7 +23,7 @@ from veneer.stages.encode import encode
 from veneer.stages.export import export
 from veneer.stages.train import train
 
-BASE = "base"
+BASE, TRUTH = "base", "truth"
 ARMS = ("plain", "veneer", "veneer-third")
 """Arms that every run has; all but the base are trained."""
 EXTRA_ARMS = ("plain-report",)
@@ -64,15 +64,17 @@ class Scores:
         first: 1 where the true picture is the nearest of all.
         style: Log odds of the style against all others.
         styled: 1 where the style is the most probable one.
+        texture: Distance of texture to the style's, in its own deviations.
         prompt: Cosine similarity of picture and prompt.
         subject: 1 where the own prompt is the nearest of all.
-        drift: Cosine distance to the base's own picture.
+        drift: Cosine distance to the base's own picture; empty for the truth.
     """
 
     similarity: list[float]
     first: list[float]
     style: list[float]
     styled: list[float]
+    texture: list[float]
     prompt: list[float]
     subject: list[float]
     drift: list[float]
@@ -221,16 +223,32 @@ def score(
         The scores, and the pictures.
     """
     drawn = draw_all(easel, task.prompts(word, task.asked))
-    judged = judge_pictures(drawn, task.true_pictures(task.asked), task.style)
+    drift = np.zeros(len(general)) if is_base else 1 - (general_features(easel, clip) * general).sum(1)
+    return scores_of(drawn, clip, task, drift), drawn
+
+
+def scores_of(drawn: np.ndarray, clip: Embedder, task: Task, drift: np.ndarray) -> Scores:
+    """Measure pictures of the asked subjects; the true ones themselves tell what can be reached.
+
+    Args:
+        drawn: Pictures, (N, side, side, 3) uint8.
+        clip: The bundled CLIP.
+        task: The task.
+        drift: Cosine distances on general prompts.
+
+    Returns:
+        The scores.
+    """
+    true = task.true_pictures(task.asked)
+    judged, texture = judge_pictures(drawn, true, task.style), texture_distance(drawn, true)
     seen = clip.image_features([Image.fromarray(one) for one in drawn])
     read = clip.text_features(task.prompts("", task.asked))
     assert read is not None
     likeness = seen @ read.T
-    drift = np.zeros(len(general)) if is_base else 1 - (general_features(easel, clip) * general).sum(1)
     is_subject = likeness.argmax(1) == np.arange(len(drawn))
-    columns = (judged.similarity, judged.is_first, judged.style, judged.is_styled)
+    columns = (judged.similarity, judged.is_first, judged.style, judged.is_styled, texture)
     numbers = (*columns, likeness.diagonal(), is_subject, drift)
-    return Scores(*(np.asarray(one, float).round(5).tolist() for one in numbers)), drawn
+    return Scores(*(np.asarray(one, float).round(5).tolist() for one in numbers))
 
 
 def general_features(easel: Easel, clip: Embedder) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.ruler_arms import BASE, Plan, Scores, recommended, settings_of, steps_of
+from bench.ruler_arms import BASE, TRUTH, Plan, Scores, recommended, settings_of, steps_of
 from pocket.draw import contact_sheet
 from veneer.rundir import write_json, write_text
 from veneer.stats import Measure, paired
@@ -20,6 +20,7 @@ from veneer.versions import hardware, versions
 RESULTS = Path(__file__).parent / "results"
 ALL_STYLES = "all styles"
 TITLES = {
+    TRUTH: "the truth itself",
     BASE: "base, best prompt",
     "plain": "plain loop",
     "veneer": "Veneer",
@@ -31,19 +32,24 @@ MEASURES = {
     "first": "true picture ranked first",
     "styled": "style recognised",
     "style": "style, log odds",
+    "texture": "texture, distance to the style's",
     "prompt": "CLIP-T",
     "subject": "subject found",
     "drift": "drift",
 }
-"""Title of each measure; all but the drift are better when higher."""
+"""Title of each measure."""
+LOWER = ("texture", "drift")
+"""Measures that are better when lower."""
 REFERENCES = (BASE, "plain")
 SHARES = ("first", "styled", "subject")
 
 EXPLANATION = """Means over subjects and seeds. *Similarity* and *ranked first* hold a picture against the
 true picture of the same subject, and against those of all subjects, through a judge that was trained on real
-drawings and is no part of the base; *style recognised* and its log odds are the judge's too. *CLIP-T* and
-*subject found* ask the bundled CLIP for the subject without a style word. *Drift* is the cosine distance to
-the base's own pictures on prompts outside the style."""
+drawings and is no part of the base; *style recognised* and its log odds are the judge's too. *Texture* asks
+no network: it is the distance of differences between near pixels from those of the true pictures, in their
+own deviations. *CLIP-T* and *subject found* ask the bundled CLIP for the subject without a style word.
+*Drift* is the cosine distance to the base's own pictures on prompts outside the style. *The truth itself*
+tells what can be reached."""
 UNITS = """Differences with 95 % bootstrap intervals; shares in percentage points. The unit is the subject in
 a style, averaged over the seeds; for the drift it is the general prompt in a style."""
 
@@ -101,7 +107,7 @@ def _measure(found: Found, styles: Sequence[str], arm: str, against: str, name: 
             tuned += getattr(arms[arm].scores, name)
             units += [(style, number) for number in range(len(getattr(arms[arm].scores, name)))]
     unit = "general prompts" if name == "drift" else "subjects"
-    return paired(base, tuned, units, better="lower" if name == "drift" else "higher", unit=unit)
+    return paired(base, tuned, units, better="lower" if name in LOWER else "higher", unit=unit)
 
 
 def table(plan: Plan, found: Found) -> str:
@@ -115,18 +121,27 @@ def table(plan: Plan, found: Found) -> str:
         One row for each style and arm; means, and how often an arm is nearer to the style than the base.
     """
     summary = summarise(found, (BASE, *plan.arms), BASE)
-    head = ["style", "arm", "steps", *MEASURES.values(), "nearer to the style than the base"]
+    head = ["style", "arm", "steps", *MEASURES.values(), "nearer to the style than the base", "in texture"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for style, arms in summary.items():
         first = next(iter(arms.values()))
         cells = [number(first[name].base, name) for name in MEASURES]
-        lines.append(f"| {style} | {TITLES[BASE]} | 0 | " + " | ".join(cells) + " | |")
+        lines.append(f"| {style} | {TITLES[TRUTH]} | | {_truth_cells(found, style)} | | |")
+        lines.append(f"| | {TITLES[BASE]} | 0 | " + " | ".join(cells) + " | | |")
         for arm, measures in arms.items():
             cells = [number(measures[name].tuned, name) for name in MEASURES]
-            wins = 100 * (measures["style"].wins or 0)
-            row = " | ".join([TITLES[arm], str(steps_of(arm, plan)), *cells, f"{wins:.0f} % of subjects"])
+            wins = [f"{100 * (measures[name].wins or 0):.0f} % of subjects" for name in ("style", "texture")]
+            row = " | ".join([TITLES[arm], str(steps_of(arm, plan)), *cells, *wins])
             lines.append(f"| | {row} |")
     return "\n".join(lines)
+
+
+def _truth_cells(found: Found, style: str) -> str:
+    """Means of the true pictures themselves, which bound what can be reached; they have no drift."""
+    styles = list(found) if style == ALL_STYLES else [style]
+    truths = [next(iter(found[one].values()))[TRUTH].scores for one in styles]
+    values = {name: [value for scores in truths for value in getattr(scores, name)] for name in MEASURES}
+    return " | ".join(number(float(np.mean(one)), name) if one else "" for name, one in values.items())
 
 
 def differences(plan: Plan, found: Found, against: str) -> str:

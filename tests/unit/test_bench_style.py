@@ -9,10 +9,11 @@ import pytest
 from bench import bench_style
 from bench.bench_style import Ruler, measure_style, read_plan, sheet_rows
 from bench.ruler import STYLES, Task, the_judge
-from bench.ruler_arms import ARMS, BASE, Scores
+from bench.ruler_arms import ARMS, BASE, TRUTH, Scores
 from pocket.sources import RecipeError
 from veneer.config import GenerateTable
 
+SCORES = Scores(*[[0.5] * 4] * 8)
 PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
 
 
@@ -27,12 +28,13 @@ def calls(monkeypatch):
 
     def score(easel, clip, task, word, general, *, is_base=False):
         made.append(("score", word))
-        return Scores(*[[0.5] * 4] * 7), PICTURES
+        return SCORES, PICTURES
 
     monkeypatch.setattr(Task, "true_pictures", lambda self, subjects: PICTURES)
     for name, fake in {
         "train_arm": train,
         "score": score,
+        "scores_of": lambda drawn, clip, task, drift: SCORES,
         "best_word": lambda easel, task: "soft",
         "build_task": lambda style, seed, side_px, num_subjects: Task(style, (), (), side_px),
         "write_dataset": lambda task, folder: folder,
@@ -53,7 +55,7 @@ def ruler(tmp_path):
 def test_base_is_measured_once_and_every_arm_for_every_seed(ruler, calls):
     found = measure_style(ruler, STYLES[0])
     assert list(found) == ["0", "1"]
-    assert list(found["0"]) == [BASE, *ARMS]
+    assert list(found["0"]) == [TRUTH, BASE, *ARMS]
     assert [call for call in calls if call[0] != "score"] == [(arm, s) for s in (0, 1) for arm in ARMS]
     assert calls.count(("score", "soft")) == 1
 

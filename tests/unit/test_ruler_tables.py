@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from bench.readme import BEGIN, END, between_marks, newest_results, section
-from bench.ruler import STYLES
-from bench.ruler_arms import ARMS, BASE, Plan, Scores, settings_of, steps_of
+from bench.ruler import STYLES, texture_distance
+from bench.ruler_arms import ARMS, BASE, TRUTH, Plan, Scores, settings_of, steps_of
 from bench.ruler_tables import ALL_STYLES, Measured, document, summarise, write_results
 
 NUM_SUBJECTS, NUM_GENERAL = 12, 8
-GAINS = {BASE: 0.0, "plain": 0.1, "veneer": 0.3, "veneer-third": 0.2}
+GAINS = {TRUTH: 0.5, BASE: 0.0, "plain": 0.1, "veneer": 0.3, "veneer-third": 0.2}
 
 
 def make_scores(arm, style, seed):
@@ -19,7 +19,8 @@ def make_scores(arm, style, seed):
     noise = np.random.default_rng([STYLES.index(style), seed])
     values = noise.uniform(0, 0.4, NUM_SUBJECTS) + noise.normal(0, 0.01, NUM_SUBJECTS) + GAINS[arm]
     drift = noise.uniform(0.1, 0.2, NUM_GENERAL) * (arm != BASE)
-    return Scores(*[values.tolist()] * 6, drift.tolist())
+    shares = [values.tolist()] * 4
+    return Scores(*shares, (-values).tolist(), *shares[:2], [] if arm == TRUTH else drift.tolist())
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def plan(tmp_path):
 def found(plan):
     return {
         style.name: {
-            str(seed): {arm: Measured(make_scores(arm, style, seed), 10.0, "soft") for arm in (BASE, *ARMS)}
+            str(seed): {arm: Measured(make_scores(arm, style, seed), 10.0, "soft") for arm in GAINS}
             for seed in plan.seeds
         }
         for style in plan.styles
@@ -44,6 +45,7 @@ def test_subjects_are_the_unit_and_seeds_are_averaged(found):
     assert one["similarity"].n == NUM_SUBJECTS
     assert all_styles["similarity"].n == 2 * NUM_SUBJECTS
     assert one["similarity"].delta == pytest.approx(0.3)
+    assert one["texture"].rises
     assert one["drift"].better == "lower"
     assert one["drift"].falls
 
@@ -92,3 +94,10 @@ def test_text_goes_between_the_marks():
     assert between_marks(page, "new\n") == f"above\n{BEGIN}\nnew\n{END}\nbelow"
     with pytest.raises(SystemExit, match="marks are missing"):
         between_marks("no marks", "new")
+
+
+def test_texture_tells_blocks_from_smooth_pictures():
+    noise = np.random.default_rng(0)
+    blocks = noise.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    smooth = np.asarray(np.linspace(0, 255, 32)[None, None, :, None] * np.ones((3, 32, 1, 3)), np.uint8)
+    assert texture_distance(blocks[3:], blocks).max() < texture_distance(smooth, blocks).min()
