@@ -96,8 +96,8 @@ def value(page, place):
     return page.locator(f"#{place} textarea, #{place} input").first.input_value()
 
 
-def eventually(check, seconds=180):
+def eventually(check, seconds=180, found=lambda: "it did not happen in time"):
     until = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < until, "it did not happen in time"
+        assert time.monotonic() < until, found()
         time.sleep(0.2)

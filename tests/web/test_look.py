@@ -1,0 +1,78 @@
+"""The studio filled with a finished run: contrast, names and width, in light and dark, by keyboard too."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proofrun import make_run, proof_recipe
+from veneer.dataset import Dataset, Item
+from veneer.stages.compare import compare
+from veneer.stages.generate import generate
+from veneer.stages.report import report
+from web.driving import Running, end, open_page, veneer_ui, wait_for_address
+from web.steps import CONTRAST, NAMELESS, count, eventually, says, tab, unfold
+
+pytestmark = pytest.mark.timeout(1500)
+PICTURES = 1000
+FILLED = {
+    "Data set": "#dataset-cards img", "Recipe": "#field-base-model", "Train": "#train-status h3",
+    "Compare": "#compare-beside img", "Runs": "#runs-table td",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(with_gradio, tmp_path_factory, base_folder, picture_folder, clip_folder):
+    workspace = tmp_path_factory.mktemp("filled")
+    run = make_run(workspace / "runs" / "first", base_folder, picture_folder)
+    recipe = proof_recipe(base_folder, clip_folder)
+    run.write_recipe(recipe)
+    for stage in (generate, compare, report):
+        stage(run, recipe)
+    many_pictures(workspace / "datasets" / "many")
+    process = veneer_ui(workspace, "--port", "0")
+    yield Running(process, wait_for_address(process), workspace)
+    end(process)
+
+
+def many_pictures(folder):
+    (folder / "images").mkdir(parents=True)
+    random, items = np.random.default_rng(0), []
+    for number in range(PICTURES):
+        items.append(Item(f"images/{number:06d}.png", f"picture {number}"))
+        pixels = random.integers(0, 255, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / items[-1].file_name)
+    Dataset(folder).write_metadata(items)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_and_every_control_has_a_name(browser, filled, scheme):
+    page = open_page(browser, filled.address, color_scheme=scheme)
+    for name, place in FILLED.items():
+        tab(page, name)
+        page.locator(place).first.wait_for()
+        for head in page.locator("button.label-wrap").filter(visible=True).all():
+            unfold(page, head.inner_text().strip("◀▼ \n"))
+        # What folds open fades in: the colours are those of the end once it is there.
+        eventually(lambda: page.evaluate(CONTRAST)[1] == [], 60, lambda: page.evaluate(CONTRAST)[1])
+        assert page.evaluate(CONTRAST)[0] > 20
+        assert page.evaluate(NAMELESS) == []
+    assert page.faults == page.elsewhere == []
+    page.close()
+
+
+def test_a_thousand_pictures_are_paged_by_keyboard(browser, filled):
+    page = open_page(browser, filled.address, viewport={"width": 390, "height": 844})
+    says(page, "dataset-facts", "1000")
+    count(page, "#dataset-cards img", 12)
+    eventually(lambda: page.evaluate("document.documentElement.scrollWidth") <= 390)
+    page.locator("#dataset-back:disabled").wait_for()
+    page.locator("#dataset-on").focus()
+    page.keyboard.press("Enter")
+    says(page, "card-0", "000012.png")
+    assert page.locator("#card-0 img").get_attribute("alt") == "picture 12"
+    page.locator("#dataset-page input").fill("84")
+    page.keyboard.press("Enter")
+    says(page, "card-3", "000999.png")
+    count(page, "#dataset-cards img", 4)
+    page.locator("#dataset-on:disabled").wait_for()
+    page.close()
