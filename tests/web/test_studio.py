@@ -189,7 +189,10 @@ def the_lora_is_compared_drawn_and_downloaded(page, studio, tmp_path):
     count(page, "#compare-table img", 1 + min(4, steps))
     unfold(page, "Report")
     page.locator("#compare-show").click()
-    page.frame_locator("#compare-report iframe").locator("main").first.wait_for()
+    report = page.frame_locator("#compare-report iframe")
+    report.locator("#cut").focus()
+    page.keyboard.press("ArrowRight")
+    report.locator("#stage[style*='51%']").wait_for()
     folder = studio.workspace / "runs/first/lora"
     for number, path in enumerate((folder / "pytorch_lora_weights.safetensors", *folder.glob("kohya/*"))):
         with page.expect_download() as download:

@@ -41,7 +41,7 @@ def verdict_html(metrics: dict[str, Any]) -> str:
 
 
 def report_frame(studio: Studio, run: str | None) -> str:
-    """The report inside the page, kept apart from it.
+    """The report inside the page, kept apart from it: its script moves its slider, and reaches nothing else.
 
     Args:
         studio: The studio.
@@ -57,9 +57,8 @@ def report_frame(studio: Studio, run: str | None) -> str:
     if not path.is_file():
         raise RunError("this run has no report yet", where=str(run), todo="Wait for its end, or resume it")
     text = markup.escaped(path.read_text("utf-8"))
-    return (
-        f'<iframe class="v-report" title="Report of {markup.escaped(run)}" sandbox srcdoc="{text}"></iframe>'
-    )
+    title = f"Report of {markup.escaped(run)}"
+    return f'<iframe class="v-report" title="{title}" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
 
 
 def _label(row: Any) -> str:
