@@ -40,7 +40,8 @@ def test_both_layouts_load(
     lora = random_lora(base_folder, **settings)
     WRITERS[layout](tmp_path / "x.safetensors", lora)
     before = [name for name, _ in base.unet.named_parameters()]
-    assert verify(tmp_path / "x.safetensors", lora, base) < 1e-5
+    # A whole UNet in float32 rounds by 1e-5 on some processors; a wrong alpha shows at 1e-3 and above.
+    assert verify(tmp_path / "x.safetensors", lora, base) < 3e-5
     assert [name for name, _ in base.unet.named_parameters()] == before
 
 
