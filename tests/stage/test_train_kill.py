@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.bench_kill import bytes_of, kill_often
+from bench.killing import bytes_of, kill_often
 from training import copy_run, encoded_run, recipe_for, train_quietly
 from veneer.config import Recipe
 from veneer.rundir import RunDir
