@@ -32,3 +32,8 @@ def misbehave(kind: str) -> str:
             os.write(1, b"more noise")
             print("noise", file=sys.stderr)
     return kind
+
+
+def start_slowly():
+    """Take longer to start than a job may take."""
+    time.sleep(1.5)

@@ -9,6 +9,7 @@ from PIL import Image
 from tiny import tiny_pictures
 from veneer.cli import exit_status
 from veneer.data.inspection import inspect_picture
+from veneer.data.worker import Failure
 from veneer.dataset import Dataset, Item
 from veneer.errors import DatasetError, VeneerError
 from veneer.stages.check import check
@@ -134,6 +135,22 @@ def test_a_second_look_measures_only_what_is_new(dataset, monkeypatch):
     Image.new("RGB", (128, 128), "blue").save(dataset.root / "images" / "uni.png")
     look(dataset)
     assert len((dataset.root / ".measures.jsonl").read_text().splitlines()) == len(lines) + 1
+
+
+def test_a_picture_that_took_too_long_is_looked_at_again(dataset, monkeypatch):
+    class Slow:
+        def __init__(self, *_, **__): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def map(self, jobs):
+            return ((name, Failure("not done within 20 s", timed_out=True)) for name, _ in jobs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("veneer.stages.check.Workers", Slow)
+        assert look(dataset).counts == {"broken": 10}
+    assert look(dataset).counts["broken"] == 1
 
 
 def test_hugging_face_still_reads_the_folder(dataset, tmp_path):

@@ -61,6 +61,11 @@ class Inspected:
     turned: bool
 
 
+def prepare() -> None:
+    """Import what `inspect_picture` needs: seconds that are no picture's fault."""
+    import cleanvision.issue_managers.image_property  # noqa: F401
+
+
 def inspect_picture(path: Path) -> Inspected:
     """Measure one picture.
 

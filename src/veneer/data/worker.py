@@ -27,9 +27,13 @@ from veneer.errors import VeneerError
 
 T = TypeVar("T")
 J = TypeVar("J")
+Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
 SECONDS_A_FILE = 20.0
 """Longest that one file may take, in seconds."""
+
+START_SECONDS = 300.0
+"""Longest that a process may take to start: on a busy machine imports alone can take longer than a file."""
 
 MEMORY_BYTES = 4 * 2**30
 """Address space of one process, in bytes; what needs more is an error in that process (not on Windows)."""
@@ -46,9 +50,11 @@ class Failure:
 
     Attributes:
         reason: Why, in plain words.
+        timed_out: Whether it took too long, which it may not another time.
     """
 
     reason: str
+    timed_out: bool = False
 
 
 class Workers(Generic[T]):
@@ -57,18 +63,24 @@ class Workers(Generic[T]):
     Args:
         function: A top-level function of an importable module; its arguments and result are pickled.
         count: Processes; the cores at hand by default.
-        seconds: Longest that one job may take.
+        seconds: Longest that one job may take, once its process has started.
+        prepare: What each process does first, such as slow imports; a top-level function.
     """
 
     def __init__(
-        self, function: Callable[..., T], *, count: int | None = None, seconds: float = SECONDS_A_FILE
+        self,
+        function: Callable[..., T],
+        *,
+        count: int | None = None,
+        seconds: float = SECONDS_A_FILE,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self._function = function
         self._seconds = seconds
         self.count = count or cores()
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for _ in range(self.count):
-            self._idle.put(_Process())
+            self._idle.put(_Process((_get_ready, (function, prepare))))
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="worker")
 
     def __enter__(self) -> Workers[T]:
@@ -125,11 +137,19 @@ class Workers(Generic[T]):
 class _Process:
     """A process that is started when it is first asked, and again after it was killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Job) -> None:
+        self._first = first
         self._running: subprocess.Popen[bytes] | None = None
 
-    def ask(self, job: tuple[Callable[..., Any], tuple[Any, ...]], seconds: float) -> Any:
-        process = self._running = self._running or _start()
+    def ask(self, job: Job, seconds: float) -> Any:
+        if self._running is None:
+            self._running = _start()
+            answer = self._exchange(self._running, self._first, START_SECONDS)
+            if answer is not None:
+                return answer
+        return self._exchange(self._running, job, seconds)
+
+    def _exchange(self, process: subprocess.Popen[bytes], job: Job, seconds: float) -> Any:
         assert process.stdin is not None
         assert process.stdout is not None
         timed_out = threading.Event()
@@ -147,7 +167,7 @@ class _Process:
         except (OSError, EOFError):
             self.kill()
             if timed_out.is_set():
-                return Failure(f"not done within {seconds:g} s")
+                return Failure(f"not done within {seconds:g} s", timed_out=True)
             return Failure(f"the process that worked on it crashed (exit status {process.returncode})")
         finally:
             timer.cancel()
@@ -209,6 +229,12 @@ def processes_for(num_jobs: int) -> int:
         From 1 to the cores at hand.
     """
     return min(cores(), max(1, num_jobs // 16))
+
+
+def _get_ready(_: Callable[..., Any], prepare: Callable[[], object] | None) -> None:
+    """The first job of a process: the function is imported by now; the rest that it needs is prepared."""
+    if prepare is not None:
+        prepare()
 
 
 def _start() -> subprocess.Popen[bytes]:

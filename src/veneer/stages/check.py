@@ -25,7 +25,7 @@ from veneer.data.findings import (
     copy_findings,
     own_findings,
 )
-from veneer.data.inspection import VERSION, Inspected, inspect_picture
+from veneer.data.inspection import VERSION, Inspected, inspect_picture, prepare
 from veneer.data.ledger import drop_torn_line, read_lines
 from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
@@ -163,7 +163,7 @@ def _inspect(
     fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(folder.root / name)]
     findings: list[Finding] = []
     done = len(names) - len(fresh)
-    workers = Workers(inspect_picture, count=processes_for(len(fresh)))
+    workers = Workers(inspect_picture, count=processes_for(len(fresh)), prepare=prepare)
     with _measures(folder).open("a", encoding="utf-8") as file, workers:
         for name, seen in workers.map((name, (folder.root / name,)) for name in fresh):
             done += 1
@@ -172,6 +172,8 @@ def _inspect(
             entry: dict[str, Any] = {"file_name": name, "stamp": stamp}
             if isinstance(seen, Failure):
                 known[name] = (stamp, seen.reason)
+                if seen.timed_out:
+                    continue  # not kept: on a quieter machine it may be looked at
                 entry["broken"] = seen.reason
             else:
                 known[name] = (stamp, seen)
