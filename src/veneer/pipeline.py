@@ -16,18 +16,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import filelock
 
 from veneer import launch
 from veneer.config import Recipe
-from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
+from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError, VeneerError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
 from veneer.identity import STAGE_NAMES, identity_of
 from veneer.recipe import differences
 from veneer.rundir import RunDir, write_json
 from veneer.versions import versions
+
+if TYPE_CHECKING:
+    from veneer.models.embedder import Embedder
 
 KEPT = frozenset({"collect", "caption", "train"})
 """Stages whose result is never thrown away unasked."""
@@ -323,13 +326,29 @@ def _collect(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
 def _check(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
     from veneer.stages.check import check
 
-    return check(folder.dataset, resolution=recipe.encode.resolution, on_event=on_event)
+    embedder = _clip("check", recipe, on_event)
+    return check(folder.dataset, resolution=recipe.encode.resolution, embedder=embedder, on_event=on_event)
 
 
 def _caption(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
     from veneer.stages.caption import caption
 
-    return caption(folder.dataset, recipe.caption, on_event)
+    asks_a_model = recipe.caption.model != "none" and (
+        caption(folder.dataset, recipe.caption, dry_run=True).generated > 0
+    )
+    embedder = _clip("caption", recipe, on_event) if asks_a_model else None
+    return caption(folder.dataset, recipe.caption, on_event, embedder=embedder)
+
+
+def _clip(stage: str, recipe: Recipe, on_event: OnEvent) -> Embedder | None:
+    """The CLIP that `compare` will look through; without it the data stages look at less, and say so."""
+    from veneer.models.embedder import choose_clip
+
+    try:
+        return choose_clip(recipe.compare.embedder, recipe.base.model, launch.pick_device())
+    except VeneerError as error:
+        on_event(Notice(stage, "no-embedder", f"not looked at through a CLIP: {error}"))
+        return None
 
 
 def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:

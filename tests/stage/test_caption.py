@@ -1,11 +1,15 @@
 import json
 
+import numpy as np
 import pytest
 
+import captioners
 from tiny import tiny_pictures
 from veneer.captions import work as captionwork
 from veneer.captions.captioner import AGAIN, FIRST, Captioner, load_captioner
+from veneer.cli import exit_status
 from veneer.config import CaptionTable
+from veneer.data.picture import load_picture
 from veneer.dataset import Dataset, Item
 from veneer.errors import CaptionerError, DatasetError
 from veneer.stages.caption import caption
@@ -71,8 +75,6 @@ def test_a_real_captioner_writes_metadata_that_hugging_face_reads(dataset, blip_
 
 
 def test_a_batch_gives_what_single_pictures_give(blip_folder, picture_folder):
-    from veneer.data.picture import load_picture
-
     captioner = load_captioner(str(blip_folder))
     assert isinstance(captioner, Captioner)
     pictures = [load_picture(path) for path in sorted(picture_folder.glob("*.png"))[:4]]
@@ -110,6 +112,47 @@ def test_faults_are_asked_again_once_and_the_better_one_kept(dataset, script):
     assert result.faults == {"artefact": 1, "empty": 1}
     assert {notice.code for notice in notices} == {"caption-artefact", "caption-empty"}
     assert "images/000002.png" in next(n.message for n in notices if n.code == "caption-artefact")
+
+
+class Meaning:
+    """A CLIP that knows for each picture of the set, by its place, what fits it."""
+
+    tokenizer = None
+
+    def __init__(self, fitting):
+        self.fitting = fitting
+
+    def image_features(self, pictures):
+        return np.eye(len(pictures))
+
+    def text_features(self, texts):
+        rows = np.full((len(texts), len(texts)), 0.5)
+        for place, text in enumerate(texts):
+            rows[place, place] = 1.0 if text in self.fitting else 0.1
+        return rows
+
+
+def test_a_caption_that_fits_badly_is_asked_again_and_held_against_the_whole_set(tmp_path, script):
+    collect([str(tiny_pictures(tmp_path / "source", 12))], tmp_path / "set")
+    words = ("red", "blue", "old", "new", "big", "tall", "dark", "light", "soft", "hard", "cold", "warm")
+    first = [f"{word} thing" for word in words]
+    captioner = script(first, ["a sleeping dog", "some noise"])
+    fitting = {*first, "a sleeping dog"} - {first[2], first[7]}
+    result, notices = run(Dataset(tmp_path / "set"), embedder=Meaning(fitting))
+    assert captioner.asked[-1] == (2, AGAIN)
+    assert captions(Dataset(tmp_path / "set")) == [*first[:2], "a sleeping dog", *first[3:]]
+    assert result.faults == {"low-agreement": 1}
+    assert "images/000008.png" in next(n.message for n in notices if n.code == "caption-low-agreement")
+
+
+def test_text_files_beside_pictures_are_a_persons_captions(dataset, script):
+    (dataset.root / "images" / "000002.txt").write_bytes("ein schönes\r\nHaus".encode("cp1252"))
+    captioner = script(GOOD)
+    result, notices = run(dataset)
+    assert captioner.asked == [(5, FIRST)]
+    assert captions(dataset)[1] == "ein schönes Haus"
+    assert result.by_person == 1
+    assert "images/000002.png" in next(n.message for n in notices if n.code == "caption-from-text")
 
 
 def test_captions_that_many_share_are_asked_again(dataset, script):
@@ -177,8 +220,6 @@ def test_an_unreadable_picture_is_told_and_the_others_captioned(dataset, script)
 
 
 def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
-    import numpy as np
-
     from veneer.captions.agreement import low_agreement
 
     class Fake:
@@ -197,6 +238,20 @@ def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
     assert low_agreement(Fake(), folder, pairs[:6]) == frozenset()
 
 
+@pytest.mark.parametrize("kind", ["llava", "blip-2", "florence2"])
+def test_other_captioners_describe_through_image_text_to_text(dataset, tmp_path, kind):
+    folder = captioners.tiny(kind, tmp_path / kind)
+    result, _ = run(dataset, table={"model": str(folder)})
+    assert result.generated == 6
+    texts = captions(dataset)
+    assert all(texts)
+    assert not any("Describe this" in text or "<" in text for text in texts)  # the question is no answer
+    pictures = [load_picture(dataset.root / name) for name in dataset.picture_names()[:3]]
+    captioner = load_captioner(str(folder))
+    assert captioner.kind == kind
+    assert captioner.describe(pictures) == [captioner.describe([picture])[0] for picture in pictures]
+
+
 @pytest.mark.parametrize("name", ["nowhere/at-all", "clip"])
 def test_a_captioner_that_cannot_be_loaded_is_told(dataset, clip_folder, name):
     with pytest.raises(CaptionerError, match="cannot be loaded"):
@@ -207,3 +262,12 @@ def test_an_empty_folder_is_told(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(DatasetError, match="no pictures"):
         caption(tmp_path)
+
+
+def test_the_command_replaces_words_and_looks_at_agreement(dataset, blip_folder, clip_folder, capsys):
+    arguments = ["caption", str(dataset.root), "--model", str(blip_folder), "--embedder", str(clip_folder)]
+    assert exit_status([*arguments, "--replace", "a=one", "--replace", "the=", "--trigger", "vnr"]) == 0
+    assert "6 of 6 pictures captioned" in capsys.readouterr().out
+    assert all(text.startswith("vnr") and " a " not in text for text in captions(dataset))
+    assert exit_status([*arguments, "--replace", "a"]) == 2
+    assert "write OLD=NEW" in capsys.readouterr().err

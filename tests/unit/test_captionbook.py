@@ -1,8 +1,19 @@
+from dataclasses import replace
+
 import pytest
 
-from veneer.captions.book import CaptionRecord, caption_from_name, plan_item, render, with_trigger
+from veneer.captions.book import (
+    CaptionRecord,
+    append_journal,
+    caption_from_name,
+    plan_item,
+    read_records,
+    render,
+    with_trigger,
+    write_records,
+)
 from veneer.config import CaptionTable
-from veneer.dataset import Item
+from veneer.dataset import Dataset, Item
 
 TABLE = CaptionTable(
     model="m", prefix="drawing of", trigger="vnr", replacements={"cartoon": "", "a Car": "a vehicle"}
@@ -25,6 +36,18 @@ def test_the_trigger_is_put_once():
     assert with_trigger("vnr, a dog", "vnr") == with_trigger("vnr a dog", "vnr").replace("vnr a", "vnr, a")
     assert with_trigger("", "vnr") == "vnr"
     assert with_trigger("vnrish dog", "vnr") == "vnr, vnrish dog"
+
+
+def test_the_second_attempt_counts_whichever_process_made_it(tmp_path):
+    (tmp_path / "images").mkdir()
+    dataset = Dataset(tmp_path)
+    write_records(dataset, [replace(MADE, text="of an earlier command", attempts=2)])
+    append_journal(dataset, 0, [replace(MADE, text="again", attempts=2)])
+    append_journal(dataset, 1, [replace(MADE, text="first", attempts=1)])
+    assert read_records(dataset)["x.png"].text == "again"
+    write_records(dataset, [replace(MADE, text="of an earlier command", attempts=2)])
+    append_journal(dataset, 0, [replace(MADE, text="anew", attempts=1)])
+    assert read_records(dataset)["x.png"].text == "anew"
 
 
 def test_a_picture_without_a_caption_is_generated():

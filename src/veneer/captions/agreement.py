@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from veneer.data.picture import load_picture
+from veneer.data.picture import load_small
 from veneer.models.embedder import Embedder
 
 CHUNK = 128
 """Pictures held against each other's captions at a time."""
 
+LONGEST_SIDE_PX = 512
+"""Pictures are held in memory no larger than this; CLIP looks at 224 or 336 pixels."""
+
 MIN_OTHERS = 8
 """Fewest other captions that say anything about chance."""
 
 
-def low_agreement(embedder: Embedder, root: Path, pairs: Sequence[tuple[str, str]]) -> frozenset[str]:
+def low_agreement(
+    embedder: Embedder,
+    root: Path,
+    pairs: Sequence[tuple[str, str]],
+    only: Collection[str] | None = None,
+) -> frozenset[str]:
     """Find pictures whose caption fits other pictures at least as well as their own.
 
     The level of a cosine similarity means little by itself: it differs between models and styles. So each
@@ -27,6 +35,7 @@ def low_agreement(embedder: Embedder, root: Path, pairs: Sequence[tuple[str, str
         embedder: A CLIP.
         root: The data-set folder.
         pairs: File names and captions.
+        only: File names that are looked at, against the others all the same; None for all.
 
     Returns:
         File names of low agreement; none where there are too few to compare.
@@ -34,12 +43,14 @@ def low_agreement(embedder: Embedder, root: Path, pairs: Sequence[tuple[str, str
     low: set[str] = set()
     for start in range(0, len(pairs), CHUNK):
         chunk = pairs[start : start + CHUNK]
+        if only is not None and not any(name in only for name, _ in chunk):
+            continue
         texts = embedder.text_features([text for _, text in chunk])
         if len(chunk) <= MIN_OTHERS or texts is None:
             continue
-        pictures = embedder.image_features([load_picture(root / name) for name, _ in chunk])
+        pictures = embedder.image_features([load_small(root / name, LONGEST_SIDE_PX) for name, _ in chunk])
         similarity = pictures @ texts.T
         own = np.diag(similarity)
         better = (similarity > own[None, :]).mean(axis=0)
         low |= {name for (name, _), share in zip(chunk, better, strict=True) if share > 0.5}
-    return frozenset(low)
+    return frozenset(low) if only is None else frozenset(low.intersection(only))

@@ -63,12 +63,13 @@ def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
     Returns:
         Records by file name.
     """
-    records: dict[str, CaptionRecord] = {}
-    for path in (_book(dataset), *_journals(dataset)):
-        drop_torn_line(path)
-        for line in read_lines(path):
-            records[line["file_name"]] = CaptionRecord(**{**line, "faults": tuple(line["faults"])})
-    return records
+    journals: dict[str, CaptionRecord] = {}
+    for path in _journals(dataset):
+        for record in _records_in(path):
+            known = journals.get(record.file_name)
+            if known is None or record.attempts >= known.attempts:  # each attempt may be another process's
+                journals[record.file_name] = record
+    return {record.file_name: record for record in _records_in(_book(dataset))} | journals
 
 
 def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
@@ -195,6 +196,12 @@ def found_names(dataset: Dataset) -> Mapping[str, str]:
 
 def _without_trigger(caption: str, trigger: str) -> str:
     return caption.removeprefix(trigger).lstrip(" ,") if trigger else caption
+
+
+def _records_in(path: Path) -> Iterator[CaptionRecord]:
+    drop_torn_line(path)
+    for line in read_lines(path):
+        yield CaptionRecord(**{**line, "faults": tuple(line["faults"])})
 
 
 def _book(dataset: Dataset) -> Path:

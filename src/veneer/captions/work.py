@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -96,16 +96,20 @@ class CaptionWork:
         captioner = load_captioner(self._config.model, launch.pick_device())
         self._describe(captioner, launch.shard(todo), FIRST, records)
         self._share(records)
-        again = [name for name, faults in self._faults(todo, records).items() if faults]
+        unfit = self._unfit(todo, records)
+        faults = self._faults(todo, records, unfit)
+        again = [name for name, found in faults.items() if found]
         if again:
             self._on_event(StageStarted(f"{STAGE} again", len(launch.shard(again)), "captions"))
             self._done = 0
             first = dict(records)
             self._describe(captioner, launch.shard(again), AGAIN, records)
             self._share(records)
-            self._keep_better(again, first, records)
-        for name, faults in self._faults(todo, records).items():
-            records[name] = replace(records[name], faults=faults)
+            unfit_again = self._unfit(todo, records, again)
+            better = self._keep_better(first, faults, self._faults(again, records, unfit_again), records)
+            unfit = (unfit - better) | (unfit_again & better)
+        for name, found in self._faults(todo, records, unfit).items():
+            records[name] = replace(records[name], faults=found)
         return len(again)
 
     def _describe(
@@ -155,12 +159,12 @@ class CaptionWork:
         if launch.num_processes() > 1:
             records.update({name: r for name, r in read_records(self._folder).items() if r.by == "model"})
 
-    def _faults(self, todo: Sequence[str], records: Records) -> dict[str, tuple[Fault, ...]]:
-        made = [records[name] for name in todo if name in records]
+    def _faults(
+        self, names: Sequence[str], records: Records, unfit: Collection[str]
+    ) -> dict[str, tuple[Fault, ...]]:
         common = too_common(sameness_key(record.text) for record in records.values() if record.by == "model")
-        unfit = self._unfit(made)
         faults: dict[str, tuple[Fault, ...]] = {}
-        for record in made:
+        for record in (records[name] for name in names if name in records):
             found = list(text_faults(record.text) or text_faults(record.caption, self._count_tokens))
             if record.text and sameness_key(record.text) in common:
                 found.append("same-as-others")
@@ -169,19 +173,27 @@ class CaptionWork:
             faults[record.file_name] = tuple(found)
         return faults
 
-    def _unfit(self, made: Sequence[CaptionRecord]) -> frozenset[str]:
+    def _unfit(
+        self, todo: Sequence[str], records: Records, changed: Collection[str] | None = None
+    ) -> frozenset[str]:
+        """Pictures of low agreement; with ``changed`` only those of them."""
         if self._embedder is None:
             return frozenset()
-        pairs = [(record.file_name, record.text) for record in made if record.text]
-        return low_agreement(self._embedder, self._folder.root, pairs)
+        pairs = [(name, records[name].text) for name in todo if name in records and records[name].text]
+        return low_agreement(self._embedder, self._folder.root, pairs, changed)
 
-    def _keep_better(self, again: Sequence[str], first: Records, records: Records) -> None:
-        """Take the second caption where it has fewer faults than the first."""
-        second = self._faults(again, records)
-        before = self._faults(again, first)
-        for name in again:
-            if name in second and name in before and len(second[name]) >= len(before[name]):
-                records[name] = replace(first[name], attempts=2)
+    def _keep_better(
+        self,
+        first: Records,
+        faults: Mapping[str, Sequence[Fault]],
+        faults_again: Mapping[str, Sequence[Fault]],
+        records: Records,
+    ) -> frozenset[str]:
+        """Take the second caption where it has fewer faults than the first; returns where."""
+        better = frozenset(name for name, found in faults_again.items() if len(found) < len(faults[name]))
+        for name in faults_again.keys() - better:
+            records[name] = replace(first[name], attempts=2)
+        return better
 
 
 def _batches(

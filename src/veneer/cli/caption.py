@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from veneer.cli.options import DatasetFolder, Json, Quiet
+from veneer.cli.options import DatasetFolder, Json, Quiet, optional_embedder
 from veneer.cli.output import print_json
 
 
@@ -24,6 +24,18 @@ def caption(
     trigger: Annotated[
         str, typer.Option("--trigger", metavar="WORD", help="Word that later calls the style.")
     ] = "",
+    replacement: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--replace", metavar="OLD=NEW", help="Word to replace in generated captions; several at once."
+        ),
+    ] = None,
+    embedder: Annotated[
+        str,
+        typer.Option(
+            "--embedder", metavar="ID", help="Also look how well captions fit: pocket, or a CLIP by name."
+        ),
+    ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Generate captions again that a model made; a person's stay.")
     ] = False,
@@ -39,11 +51,28 @@ def caption(
     from veneer.config import CaptionTable
     from veneer.stages.caption import caption as caption_pictures
 
-    table = CaptionTable(model=model, prefix=prefix, trigger=trigger)
+    table = CaptionTable(
+        model=model, prefix=prefix, trigger=trigger, replacements=_replacements(replacement or [])
+    )
     with ProgressPrinter(quiet) as on_event:
-        result = caption_pictures(dataset, table, on_event, overwrite=overwrite, dry_run=dry_run, prune=prune)
+        result = caption_pictures(
+            dataset,
+            table,
+            on_event,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            prune=prune,
+            embedder=optional_embedder("" if dry_run else embedder),
+        )
     if as_json:
         print_json(result)
     else:
         print(result.summary)
     return 0
+
+
+def _replacements(pairs: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if not pair.partition("=")[0] or "=" not in pair]
+    if wrong:
+        raise typer.BadParameter(f"--replace {wrong[0]!r}: write OLD=NEW")
+    return {old: new for old, _, new in (pair.partition("=") for pair in pairs)}

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from veneer.cli.options import DatasetFolder, Json, Quiet
+from veneer.cli.options import DatasetFolder, Json, Quiet, optional_embedder
 from veneer.cli.output import print_json
 
 if TYPE_CHECKING:
     from veneer.data.findings import Flag
     from veneer.events import OnEvent
-    from veneer.models.embedder import Embedder
     from veneer.stages.check import CheckResult
 
 
@@ -61,7 +60,7 @@ def check(
             dataset,
             resolution=resolution,
             query=query,
-            embedder=None if restore else _embedder(embedder),
+            embedder=None if restore else optional_embedder(embedder),
             safety_checker=safety_checker,
             apply=apply,
             flags=flags,
@@ -93,14 +92,6 @@ def _without_findings(on_event: OnEvent) -> OnEvent:
             on_event(event)
 
     return listen
-
-
-def _embedder(name: str) -> Embedder | None:
-    if not name:
-        return None
-    from veneer.models.embedder import load_embedder
-
-    return load_embedder(name)
 
 
 def _print_table(result: CheckResult) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from veneer.models.embedder import Embedder
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; notes and errors only.")]
@@ -17,3 +20,22 @@ Set = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A data-set folder.")]
+
+
+def optional_embedder(name: str) -> Embedder | None:
+    """Load the embedder that an option names.
+
+    Args:
+        name: "pocket", a hub name or a folder; empty for none.
+
+    Returns:
+        The embedder.
+
+    Raises:
+        VeneerError: If it cannot be loaded.
+    """
+    if not name:
+        return None
+    from veneer.models.embedder import load_embedder
+
+    return load_embedder(name)

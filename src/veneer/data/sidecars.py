@@ -29,7 +29,7 @@ def folder_captions(root: Path, pictures: Collection[str]) -> Mapping[str, Item]
         DatasetError: If a metadata file cannot be read, or names pictures that do not exist.
     """
     by_form = {_form(name): name for name in pictures}
-    captions = {name: Item(name, text) for name in pictures if (text := _text_beside(root / name))}
+    captions = {name: Item(name, text) for name in pictures if (text := text_beside(root / name))}
     for folder in sorted({str(PurePosixPath(name).parent) for name in pictures} | {"."}):
         captions |= _metadata_captions(root, folder, by_form)
     return captions
@@ -51,7 +51,15 @@ def stray_caption_files(files: Iterable[str], pictures: Collection[str]) -> list
     return sorted(strays) if len(strays) < len(texts) else []
 
 
-def _text_beside(picture: Path) -> str:
+def text_beside(picture: Path) -> str:
+    """Read the text file that lies beside a picture.
+
+    Args:
+        picture: The picture.
+
+    Returns:
+        Its caption in one line; empty where there is no such file.
+    """
     for suffix in CAPTION_SUFFIXES:
         path = picture.with_suffix(suffix)
         if path.is_file():

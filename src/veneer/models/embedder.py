@@ -150,6 +150,27 @@ def choose_embedders(
     return Embedders(clips[0] if clips else None, dinos[0] if dinos else None)
 
 
+def choose_clip(embedder: str, base_model: str, device: torch.device | str = "cpu") -> Embedder | None:
+    """Load the one of a recipe's models that reads texts, for what looks at pictures and captions early.
+
+    Args:
+        embedder: As for `choose_embedders`.
+        base_model: The base model.
+        device: Where it computes.
+
+    Returns:
+        The CLIP; None where the recipe names none.
+
+    Raises:
+        VeneerError: If it is not there, or of another kind.
+    """
+    names = embedder.split(",")
+    if embedder == "auto":
+        names = ["pocket" if base_model == "pocket" else CLIP]
+    loaded = (load_embedder(name.strip(), device) for name in names)
+    return next((one for one in loaded if one.tokenizer is not None), None)
+
+
 def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: str | None = None) -> Embedder:
     """Load one model.
 

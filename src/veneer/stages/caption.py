@@ -17,7 +17,8 @@ from veneer.captions.book import plan_item, read_records, write_records
 from veneer.captions.faults import Fault
 from veneer.captions.work import STAGE, CaptionWork, Records, TokenCounter
 from veneer.config import CaptionTable
-from veneer.dataset import Dataset, Item, some_of
+from veneer.data.sidecars import text_beside
+from veneer.dataset import Dataset, Item, counted, some_of
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.models.embedder import Embedder
@@ -97,7 +98,7 @@ def caption(
         overwrite: Whether generated captions are generated again; a person's stay all the same.
         dry_run: Whether to count only, and write nothing.
         prune: Whether to take lines out of the metadata that name no picture.
-        count_tokens: Counts CLIP's tokens; without it they are estimated.
+        count_tokens: Counts CLIP's tokens; without it the embedder's are counted, or they are estimated.
         embedder: A CLIP that tells how well captions fit; without it that is not looked at.
 
     Returns:
@@ -109,7 +110,7 @@ def caption(
     """
     folder = Dataset(dataset)
     pruned = _prune(folder, dry_run=dry_run) if prune else 0
-    items = folder.items()
+    items = _with_texts(folder, folder.items(), on_event)
     if not items:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
     records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
@@ -128,7 +129,8 @@ def caption(
     )
     if dry_run:
         return result
-    work = CaptionWork(folder, config, count_tokens, embedder, on_event)
+    count = count_tokens or _counter_of(embedder)
+    work = CaptionWork(folder, config, count, embedder, on_event)
     on_event(StageStarted(STAGE, len(launch.shard(todo)), "captions"))
     asked_again = work.name_all(todo, records) if config.model == "none" else work.describe_all(todo, records)
     if launch.is_main_process():
@@ -137,6 +139,28 @@ def caption(
     launch.wait_for_everyone()
     faults = Counter(fault for record in records.values() for fault in record.faults)
     return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def _with_texts(folder: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
+    """Give pictures without a caption the text file beside them, as people put it there by hand."""
+    found = [
+        item if item.caption else replace(item, caption=text_beside(folder.root / item.file_name))
+        for item in items
+    ]
+    taken = [new.file_name for new, old in zip(found, items, strict=True) if new.caption and not old.caption]
+    if taken:
+        message = (
+            f"{counted(len(taken), 'caption')} taken from text files beside the pictures: {some_of(taken)}"
+        )
+        on_event(Notice(STAGE, "caption-from-text", message))
+    return found
+
+
+def _counter_of(embedder: Embedder | None) -> TokenCounter | None:
+    if embedder is None or embedder.tokenizer is None:
+        return None
+    tokenizer = embedder.tokenizer
+    return lambda text: len(tokenizer(text)["input_ids"])
 
 
 def _plan(
@@ -177,5 +201,5 @@ def _tell_faults(records: Records, on_event: OnEvent) -> None:
     for fault, advice in _ADVICE.items():
         names = [name for name, record in records.items() if fault in record.faults]
         if names:
-            message = f"{len(names)} captions: {advice}: {some_of(names)}"
+            message = f"{counted(len(names), 'caption')}: {advice}: {some_of(names)}"
             on_event(Notice(STAGE, f"caption-{fault}", message))
