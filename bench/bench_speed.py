@@ -168,7 +168,8 @@ def _losses(path: Path) -> list[float]:
 
 
 def _tell(case: Case, name: str, number: int, turn: Turn) -> None:
-    line = f"{case.title}: {name}, turn {number + 1}: {turn.seconds:.3f} s a step"
+    line = f"{case.title}: {name}, turn {number + 1}: {turn.seconds:.3f} s a step, "
+    line += f"{turn.processor_seconds:.3f} s of processor time"
     print(line, file=sys.stderr, flush=True)
 
 

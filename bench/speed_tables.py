@@ -20,13 +20,15 @@ README = RESULTS.parent.parent / "README.md"
 BEGIN = "<!-- speed: written by python -m bench.speed_tables -->"
 END = "<!-- end of speed -->"
 GPU_SIZES = "SD 1.5 at 512 and 1024 px, batches 1, 2, 4, 8 and 16, bf16, on a GPU"
-EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the arms take turns
-within one run. *Of the ceiling* is the UNet's operations by PyTorch's counter over the seconds of the whole
-step, as a share of a large matrix product's speed, timed in every round in the same precision. *Peak* is the
-highest resident memory of the arm's own process (of tensors on the device, on a GPU). *First step* is the
-time from the start of the process to the end of its first turn. The plain loop runs VAE and text encoder at
-every step; *cached* makes latents and embeddings once, and its first step has to wait for that. Veneer is the
-stage `train` itself, with log and checkpoints; its encoding is a stage before, given below."""
+EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the arms take
+turns within one run. *Processor* seconds are added over the threads; where they are far from seconds times
+threads, the machine was busy with something else. *Of the ceiling* is the UNet's operations by PyTorch's
+counter over the seconds of the whole step, as a share of a large matrix product's speed, timed in every
+round in the same precision. *Peak* is the highest resident memory of the arm's own process (of tensors on
+the device, on a GPU). *First step* is the time from the start of the process to the end of its first turn.
+The plain loop runs VAE and text encoder at every step; *cached* makes latents and embeddings once, and its
+first step has to wait for that. Veneer is the stage `train` itself, with log and checkpoints; its encoding
+is a stage before, given below."""
 
 
 def write_document(facts: Mapping[str, Any], folder: Path) -> Path:
@@ -88,7 +90,16 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         Markdown.
     """
-    head = ["size", "arm", "s/step", "pictures/s", "against plain", "against cached", "of the ceiling"]
+    head = [
+        "size",
+        "arm",
+        "s/step",
+        "processor s/step",
+        "pictures/s",
+        "against plain",
+        "against cached",
+        "of the ceiling",
+    ]
     head += ["peak GiB", "first step, s"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for case in cases:
@@ -163,18 +174,19 @@ def encoding(record: Mapping[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{commands}."
 
 
-def seconds_of(case: Mapping[str, Any], arm: str) -> list[float]:
+def seconds_of(case: Mapping[str, Any], arm: str, key: str = "seconds") -> list[float]:
     """Seconds of a step in every turn after the warm-up.
 
     Args:
         case: A measured case.
         arm: Its arm.
+        key: "seconds" on the clock, or "processor_seconds".
 
     Returns:
         Seconds.
     """
     turns = case["arms"][arm]["turns"]
-    return [turn["seconds"] for turn in turns[min(2, len(turns) - 1) :]]
+    return [turn[key] for turn in turns[min(2, len(turns) - 1) :]]
 
 
 def _cells(case: Mapping[str, Any], arm: str) -> list[str]:
@@ -182,6 +194,7 @@ def _cells(case: Mapping[str, Any], arm: str) -> list[str]:
     median = statistics.median(seconds)
     return [
         f"{median:.3g} ({min(seconds):.3g} to {max(seconds):.3g})",
+        f"{statistics.median(seconds_of(case, arm, 'processor_seconds')):.3g}",
         f"{case['batch_size'] / median:.3g}",
         *(f"{_times(case, other):.2f}" if other != arm and arm == VENEER and other in case["arms"] else ""
           for other in (PLAIN, CACHED)),

@@ -68,7 +68,10 @@ def test_operations_grow_with_the_batch(case):
 def measured(name, precision, seconds, peaks, losses):
     case = Case(name, "base", "run", 512, 1, precision, turn=1, turns=4)
     arms = {
-        arm: {"seconds_to_first_turn": 9.0, "turns": [plain(Turn(s, peak, 0.0)) for s in (9.0, 9.0, s, s)]}
+        arm: {
+            "seconds_to_first_turn": 9.0,
+            "turns": [plain(Turn(s, 2 * s, peak, 0.0)) for s in (9.0, 9.0, s, s)],
+        }
         for arm, s, peak in zip(ARMS, seconds, peaks, strict=True)
     }
     return {
@@ -99,7 +102,7 @@ def test_the_document_compares_the_arms(tmp_path):
     }
     path = speed_tables.write_document(facts, tmp_path)
     text = path.read_text()
-    assert "| 10 (10 to 10) | 0.1 | 2.00 | 1.10 | 50 % | 7.00 | 9.0 |" in text
+    assert "| 10 (10 to 10) | 20 | 0.1 | 2.00 | 1.10 | 50 % | 7.00 | 9.0 |" in text
     assert "| SD 1.5, 512 px, batch 1, bf16 | speed against the plain loop | 1.70 | 1.50 | no |" in text
     assert "| peak memory below the cached loop's: ratio | 1.00 | 0.80 | no |" in text
     assert "| SD 1.5, 512 px, batch 1 | 2 | 0.50000 | 0.50000 | 2.5e-02 |" in text
