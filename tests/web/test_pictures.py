@@ -1,5 +1,7 @@
 """Galleries, thumbnails, captions changed by hand, curves: what the page shows of files."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +65,16 @@ def test_thumbnails_are_made_once_and_anew_where_the_picture_changed(folder, tmp
     Image.new("RGB", (900, 300), "red").save(picture)
     again = thumbnail(picture, tmp_path / "cache")
     assert again != first
+
+
+def test_a_thumbnail_may_be_asked_for_while_it_is_made(folder, tmp_path):
+    def make(number):
+        return [thumbnail(path, tmp_path / "cache") for path in sorted((folder / "images").iterdir())]
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(make, range(8))
+    assert all(first)
+    assert all(other == first for other in others)
 
 
 def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from pathlib import Path
 
 from veneer.data.picture import load_picture
@@ -12,6 +13,7 @@ from veneer.rundir import write_bytes
 
 SIDE_PX = 224
 _BROKEN = b""
+_MAKING = threading.Lock()
 
 
 def thumbnail(path: Path, cache: Path) -> bytes:
@@ -34,9 +36,10 @@ def thumbnail(path: Path, cache: Path) -> bytes:
     kept = cache / key[:2] / f"{key}.webp"
     if kept.is_file():
         return kept.read_bytes()
-    content = _make(path)
-    write_bytes(kept, content)
-    return content
+    with _MAKING:  # the next page may be asked for while it is made ahead
+        if not kept.is_file():
+            write_bytes(kept, _make(path))
+    return kept.read_bytes()
 
 
 def _make(path: Path) -> bytes:
