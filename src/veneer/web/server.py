@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -124,8 +125,15 @@ def answer(
         app_kwargs={"docs_url": None, "redoc_url": None}, **looks,
     )  # fmt: skip
     config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=SECONDS_TO_END)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     _Server(config, lambda: on_ready(address)).run(sockets=[bound])
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is worth showing: that open pages were cut off by Ctrl-C is not."""
+    is_cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not is_cut_off and "graceful shutdown" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):
