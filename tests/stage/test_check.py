@@ -55,8 +55,12 @@ def test_every_kind_is_found_and_told(dataset):
 
 
 def test_the_contact_sheet_shows_each_flagged_picture_offline(dataset):
+    entry = {"file_name": "images/twin.png", "name": "holiday/été.png"}
+    dataset.provenance_jsonl.write_text(json.dumps(entry) + "\n")
     result = look(dataset)
     page = result.contact_sheet.read_text("utf-8")
+    assert "found as holiday/été.png" in page
+    assert page.count(">the one to keep<") == page.count('class="pair"') == 2
     for finding in result.findings:
         assert finding.file_name in page
         assert finding.reason in html.unescape(page)

@@ -78,6 +78,11 @@ def test_of_copies_the_largest_unspoilt_one_stays():
     }
 
 
+def test_of_equal_copies_the_one_with_less_writing_stays():
+    seen = [replace(SOUND, sha256="a", letters=22), replace(SOUND, sha256="b", letters=5)]
+    assert [(f.file_name, f.other) for f in copy_findings(["a", "b"], seen, {"a", "b"})] == [("a", "b")]
+
+
 def test_the_same_shape_in_another_colour_is_no_copy():
     seen = [replace(SOUND, sha256="a"), replace(SOUND, sha256="b", colours=bytes([40] * 48))]
     assert copy_findings(["a", "b"], seen) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from veneer.data.findings import FLAGS, MEANINGS, Finding, Flag
+from veneer.data.ledger import read_lines
 from veneer.data.picture import small_jpeg
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.dataset import Dataset
@@ -30,25 +31,33 @@ p { margin: .2rem 0 .8rem; } .soft { opacity: .7; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .9rem .25rem 0; text-align: left; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .9rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.6rem, 1fr)); gap: .9rem; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: .4rem; overflow: hidden; }
-figure .pictures { display: flex; background: var(--soft); height: 11rem; }
-figure img { flex: 1; min-width: 0; object-fit: contain; image-rendering: auto; }
+figure.pair { grid-column: span 2; }
+.pictures { display: flex; gap: 3px; background: var(--soft); height: 11rem; }
+.picture { flex: 1; min-width: 0; position: relative; display: grid; }
+.picture img { width: 100%; height: 100%; min-height: 0; object-fit: contain; }
+.picture i { position: absolute; left: .3rem; top: .3rem; padding: 0 .4rem; border-radius: .3rem;
+  font: .75rem/1.5 system-ui, sans-serif; background: #000b; color: #fff; }
 figcaption { padding: .4rem .6rem .5rem; font-size: .8rem; overflow-wrap: anywhere; }
-figcaption b { display: block; }
-.none { flex: 1; display: grid; place-items: center; font-size: .8rem; }
+figcaption b, figcaption span { display: block; }
+code { overflow-wrap: anywhere; } .whole { white-space: nowrap; }
+@media (max-width: 40rem) { .meaning { display: none; } body { margin-top: 1rem; } }
+@media (max-width: 23.5rem) { figure.pair { grid-column: auto; } }
+.none { place-self: center; font-size: .8rem; }
 a { color: inherit; }
 </style>
 <h1>Check of {{ name }}</h1>
 <p>{{ pictures }} pictures, {{ flagged }} of them flagged.
-<span class="soft">Nothing is moved unasked: <code>veneer check {{ path }} --apply</code> moves the flags
-marked "moved" to <code>rejected/</code>, <code>--restore</code> brings them back.</span></p>
+<span class="soft">Nothing is moved unasked: <code>veneer check {{ path }} --apply</code> moves the pictures
+of the flags marked "moved" to <code>rejected/</code>; <code class="whole">--restore</code> brings them
+back.</span></p>
 {% if rows %}
 <table>
-<tr><th>flag</th><th>pictures</th><th>with --apply</th><th>meaning</th></tr>
+<tr><th>flag</th><th>pictures</th><th class="whole">with --apply</th><th class="meaning">meaning</th></tr>
 {% for row in rows %}
 <tr><td><a href="#{{ row.flag }}">{{ row.flag }}</a></td><td class="number">{{ row.count }}</td>
-<td>{{ "moved" if row.removed else "stays" }}</td><td>{{ row.meaning }}</td></tr>
+<td>{{ "moved" if row.removed else "stays" }}</td><td class="meaning">{{ row.meaning }}</td></tr>
 {% endfor %}
 </table>
 {% else %}<p>Nothing suspicious was found.</p>{% endif %}
@@ -60,13 +69,18 @@ marked "moved" to <code>rejected/</code>, <code>--restore</code> brings them bac
 {%- endif %}</p>
 <div class="grid">
 {% for card in row.shown %}
-<figure><div class="pictures">
+<figure{% if card.pictures|length > 1 %} class="pair"{% endif %}><div class="pictures">
 {% for picture in card.pictures %}
+<div class="picture">
 {% if picture.data %}
 <img loading="lazy" alt="{{ picture.name }}" title="{{ picture.name }}" src="{{ picture.data }}">
 {% else %}<span class="none">not readable</span>{% endif %}
+{% if card.pictures|length > 1 %}<i>{{ "the one to keep" if not loop.first else "copy" }}</i>{% endif %}
+</div>
 {% endfor %}
-</div><figcaption><b>{{ card.name }}</b>{{ card.reason }}</figcaption></figure>
+</div><figcaption><b>{{ card.name }}</b>
+{% if card.found %}<span class="soft">found as {{ card.found }}</span>{% endif %}
+{{ card.reason }}</figcaption></figure>
 {% endfor %}
 </div>
 {% endfor %}
@@ -97,13 +111,14 @@ def contact_sheet(
     shown = {flag: found[:MOST_SHOWN] for flag, found in by_flag.items()}
     names = {name for found in shown.values() for one in found for name in (one.other, one.file_name) if name}
     data = _thumbnails(dataset.root, sorted(names))
+    found_as = {entry["file_name"]: entry.get("name", "") for entry in read_lines(dataset.provenance_jsonl)}
     rows = [
         {
             "flag": flag,
             "count": len(found),
             "removed": flag in removed,
             "meaning": MEANINGS[flag],
-            "shown": [_card(finding, data) for finding in shown[flag]],
+            "shown": [_card(finding, data, found_as) for finding in shown[flag]],
         }
         for flag, found in by_flag.items()
         if found
@@ -131,10 +146,11 @@ def _data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
-def _card(finding: Finding, data: Mapping[str, str]) -> dict[str, object]:
+def _card(finding: Finding, data: Mapping[str, str], found_as: Mapping[str, str]) -> dict[str, object]:
     names = [name for name in (finding.file_name, finding.other) if name]
     return {
         "name": finding.file_name,
+        "found": found_as.get(finding.file_name, ""),
         "reason": finding.reason,
         "pictures": [{"name": name, "data": data.get(name, "")} for name in names],
     }

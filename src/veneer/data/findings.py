@@ -222,7 +222,11 @@ def _all_but_best(
     copies: Mapping[int, Sequence[tuple[int, str, Flag]]],
     spoilt: Collection[str],
 ) -> list[Finding]:
-    order = sorted(copies, key=lambda i: (names[i] in spoilt, -seen[i].width * seen[i].height, i))
+    def rank(index: int) -> tuple[bool, int, int, int]:
+        one = seen[index]
+        return names[index] in spoilt, -one.width * one.height, one.letters, index
+
+    order = sorted(copies, key=rank)
     kept: set[int] = set()
     found = []
     for index in order:
