@@ -1,8 +1,11 @@
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from veneer.proof import verdict as verdict_module
 from veneer.proof.verdict import Facts, Losses, judge
 from veneer.stats import Measure, paired
 
@@ -140,3 +143,20 @@ def test_one_prompt_and_one_seed_is_said_in_words():
     verdict = judge({"style": one, "prompt": one}, dataclasses.replace(FACTS, num_prompts=1, num_pictures=1))
     assert verdict.word == "no different"
     assert "not available" in verdict.reasons[0].text
+
+
+def test_prompt_that_falls_alike_everywhere_is_not_better():
+    """Without spread there is no interval, but the fall is there."""
+    fell = paired([0.5] * 8, [0.4] * 8, range(8))
+    assert fell.ci95 is None
+    assert judge({**GOOD, "prompt": fell}, FACTS).word == "no different"
+
+
+def test_rules_and_their_page_name_the_same_reasons():
+    source = Path(verdict_module.__file__).read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text("utf-8")
+    codes = set(re.findall(r'Reason\(\s*"([a-z-]+)"', source)) - {"style-rose"}
+    assert len(codes) > 15
+    assert codes <= set(re.findall(r"`([a-z-]+)`", page))
+    in_tables = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) - {"style", "prompt"}
+    assert {code for code in in_tables if "-" in code} <= codes

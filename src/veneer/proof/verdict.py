@@ -192,7 +192,7 @@ def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: floa
     if prompt is None:
         text = "faithfulness to the prompt cannot be measured by an embedder that reads no text"
         yield Reason("prompt-unknown", text, "Name a CLIP model in compare.embedder", decides=True)
-    elif prompt.ci95 is not None and not prompt.holds(margin):
+    elif not prompt.holds(margin) and (prompt.ci95 is not None or prompt.gain < -margin):
         text = f"the prompt measure may have fallen by more than {margin:g} ({signed(prompt, 95)})"
         yield Reason("prompt-unsure", text, "Add prompts, or train fewer steps", decides=True)
 
