@@ -207,14 +207,15 @@ def _file(path: Path) -> Any:
 
 def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, Any, str]]:
     def work(on_event: OnEvent) -> list[str]:
-        folder = _with_lora(studio, run)
-        recipe = folder.read_recipe()
-        asked = trial.read_trial(recipe, *asked_for)
+        folder = studio.workspace.run(run or "")
+        lora, embedding = trial.learnt(folder)
+        asked = trial.read_trial(folder.read_recipe(), *asked_for)
         out = trial.place(studio, folder.name, asked)
         with studio.at_work():
             trial.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
-            trial.draw(folder, asked, folder.lora_file, out / trial.tuned_folder(asked), on_event)
-        return trial.command(recipe, asked, folder.name, "drawn")
+            tuned = out / trial.tuned_folder(asked)
+            trial.draw(folder, asked, lora, tuned, on_event, embedding=embedding)
+        return trial.command(folder, asked, "drawn")
 
     outcome = Outcome()
     for told in watched(work, outcome):
@@ -231,7 +232,8 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
     *what, rows = asked_for
 
     def work(on_event: OnEvent) -> str:
-        folder = _with_lora(studio, run)
+        folder = studio.workspace.run(run or "")
+        _refuse_words(folder)
         asked = trial.read_trial(folder.read_recipe(), *what)
         columns = [(index, seed) for index in range(len(asked.prompts)) for seed in asked.seeds]
         if not rows or (1 + len(rows)) * len(columns) > MAX_CELLS:
@@ -255,8 +257,12 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
     yield outcome.message("The grid is drawn.") + (outcome.result or "")
 
 
-def _with_lora(studio: Studio, run: str | None) -> RunDir:
-    folder = studio.workspace.run(run or "")
-    if not folder.lora_file.is_file():
-        raise RunError("this run has no LoRA yet", where=folder.name, todo="Wait for its end, or resume it")
-    return folder
+def _refuse_words(folder: RunDir) -> None:
+    """Checkpoints are drawn by their adapters; the words that they learnt are not kept apart."""
+    lora, embedding = trial.learnt(folder)
+    if lora is None or embedding is not None:
+        raise RunError(
+            "a run that learnt a word has no grid of checkpoints",
+            where=folder.name,
+            todo="Draw base and tuned instead",
+        )

@@ -76,7 +76,15 @@ def read_trial(recipe: Recipe, prompts: str, seeds: str, scale: float, steps: st
     )
 
 
-def draw(folder: RunDir, trial: Trial, lora: Path | None, out: Path, on_event: OnEvent) -> Any:
+def draw(
+    folder: RunDir,
+    trial: Trial,
+    lora: Path | None,
+    out: Path,
+    on_event: OnEvent,
+    *,
+    embedding: Path | None = None,
+) -> Any:
     """Draw with a run's base.
 
     Args:
@@ -85,6 +93,7 @@ def draw(folder: RunDir, trial: Trial, lora: Path | None, out: Path, on_event: O
         lora: The adapter; None for the base alone.
         out: Folder of the pictures.
         on_event: Called with every event.
+        embedding: File of the learnt word; None for none.
 
     Returns:
         What `veneer generate` returns.
@@ -169,13 +178,30 @@ def checkpoint_lora(folder: RunDir, name: str, out: Path) -> Path:
     return target
 
 
-def command(recipe: Recipe, trial: Trial, run: str, out: str) -> list[str]:
+def learnt(folder: RunDir) -> tuple[Path | None, Path | None]:
+    """What a run has made.
+
+    Args:
+        folder: The run.
+
+    Returns:
+        The adapter and the learnt word, each None where the run has none.
+
+    Raises:
+        RunError: If it has neither.
+    """
+    found = [path if path.is_file() else None for path in (folder.lora_file, folder.embedding_file)]
+    if found == [None, None]:
+        raise RunError("this run has no LoRA yet", where=folder.name, todo="Wait for its end, or resume it")
+    return found[0], found[1]
+
+
+def command(folder: RunDir, trial: Trial, out: str) -> list[str]:
     """The shell command that draws the tuned pictures of a trial.
 
     Args:
-        recipe: The run's recipe.
+        folder: The run.
         trial: What is drawn.
-        run: Name of the run.
         out: Folder of the pictures.
 
     Returns:
@@ -183,8 +209,11 @@ def command(recipe: Recipe, trial: Trial, run: str, out: str) -> list[str]:
     """
     prompts: Sequence[str] = [word for prompt in trial.prompts for word in ("--prompt", prompt)]
     seeds = [word for seed in trial.seeds for word in ("--seed", str(seed))]
-    lora = ["--lora", f"runs/{run}/lora/pytorch_lora_weights.safetensors", "--scale", f"{trial.scale:g}"]
+    lora, embedding = learnt(folder)
+    files = ["--lora", f"runs/{folder.name}/lora/{lora.name}", "--scale", f"{trial.scale:g}"] if lora else []
+    files += ["--embedding", f"runs/{folder.name}/lora/{embedding.name}"] if embedding else []
     table = trial.table
     how = ["--steps", str(table.num_inference_steps), "--guidance", f"{table.guidance_scale:g}"]
     how += ["--scheduler", table.scheduler, "--resolution", str(table.resolution)]
-    return ["generate", "--base", recipe.base.model, *lora, *prompts, *seeds, *how, "--out", out]
+    base = folder.read_recipe().base.model
+    return ["generate", "--base", base, *files, *prompts, *seeds, *how, "--out", out]
