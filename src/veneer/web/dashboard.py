@@ -85,8 +85,9 @@ def previews(studio: Studio, name: str | None) -> str:
     if not name:
         return ""
     folder = studio.workspace.run(name)
-    made = sorted(folder.train.glob("previews/*/*.png")) or sorted(folder.samples.glob("tuned/*.png"))
-    shown = "".join(_preview(path) for path in made[-PREVIEWS_SHOWN:])
+    newest = sorted(folder.train.glob("previews/*/*.png"))[-PREVIEWS_SHOWN:]
+    made = newest or sorted(folder.samples.glob("tuned/*.png"))[:PREVIEWS_SHOWN]
+    shown = "".join(_preview(path) for path in made)
     return f'<div class="v-strip">{shown}</div>' if shown else ""
 
 

@@ -87,7 +87,7 @@ def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
         for told in watched(work, outcome):
             yield [gr.skip(), *[gr.skip()] * len(Views.COUNTED), told, *[gr.skip()] * 3]
         words = ["collect", *(["FOLDER"] if files else []), *named, "--out", f"datasets/{wish}"]
-        said = outcome.message(outcome.result.summary if outcome.result else "") + markup.command(words)
+        said = _said(outcome, words)
         names = studio.workspace.dataset_names()
         chosen = gr.update(choices=names, value=wish) if wish in names else gr.skip()
         emptied = [gr.skip()] * 3 if outcome.error else [None, "", ""]
@@ -244,8 +244,14 @@ def _told(
     outcome = Outcome()
     for told in watched(work, outcome):
         yield [*[gr.skip()] * len(Views.COUNTED), told]
-    said = outcome.message(outcome.result.summary if outcome.result else "") + markup.command(words)
+    said = _said(outcome, words)
     yield [*_redrawn(studio, name, place[0], int(place[1] or 1)), said]
+
+
+def _said(outcome: Outcome, words: list[str]) -> str:
+    if outcome.error is not None:
+        return outcome.message("")
+    return outcome.message(outcome.result.summary) + markup.command(words)
 
 
 def _redrawn(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:

@@ -218,7 +218,11 @@ def _load_file(tab: RecipeTab, file: str) -> list[Any]:
         raise RecipeError(
             "the file is too large for a recipe", where=Path(file).name, todo="Choose a TOML file"
         )
-    recipe = load_recipe(file)
+    try:
+        recipe = load_recipe(file)
+    except RecipeError as error:  # by the name that the user knows, not by the place of the upload
+        own = [text.replace(file, Path(file).name) for text in (error.what, error.where, error.todo)]
+        raise RecipeError(own[0], where=own[1], todo=own[2]) from error
     told = markup.news(f"{Path(file).name} is loaded; save it under a name to run it.", "good")
     return [*_shown(tab, recipe), to_toml(recipe), told]
 
