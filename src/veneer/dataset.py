@@ -105,8 +105,11 @@ class Dataset:
             )
         return sorted(_pictures_below(self.root))
 
-    def items(self) -> list[Item]:
+    def items(self, *, ignore_missing: bool = False) -> list[Item]:
         """Read every picture with its caption; pictures without an entry get an empty one.
+
+        Args:
+            ignore_missing: Whether lines that name no picture are passed over.
 
         Returns:
             Items in the order of the file names.
@@ -123,7 +126,7 @@ class Dataset:
                 missing.append(item.file_name)
             else:
                 known[name] = item if name == item.file_name else Item(name, item.caption, item.extra)
-        if missing:
+        if missing and not ignore_missing:
             raise self._mismatch(sorted(missing), sorted(set(names) - set(known)))
         return [known.get(name, Item(name)) for name in names]
 
@@ -189,12 +192,7 @@ class Dataset:
         write_text(self.metadata_csv, out.getvalue())
 
     def _mismatch(self, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
-        also = f"; {len(unnamed)} pictures are not named: {some_of(unnamed)}" if unnamed else ""
-        return DatasetError(
-            f"metadata names {len(missing)} pictures that do not exist: {some_of(missing)}{also}",
-            where=str(self.metadata_file),
-            todo=f"Put them back, or take their lines out with `veneer caption {self.root} --prune`",
-        )
+        return mismatch_error(self.root, self.metadata_file, missing, unnamed)
 
     def provenance(self) -> list[dict[str, Any]]:
         """Read where each picture came from.
@@ -293,6 +291,27 @@ def some_of(names: Sequence[str], count: int = 10) -> str:
     """
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def mismatch_error(folder: Path, where: Path, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
+    """The error for metadata that does not fit the pictures, with the first ten of each kind.
+
+    Args:
+        folder: The folder that the metadata is about.
+        where: What the error is about: the metadata's file or its folder.
+        missing: Names in the metadata without a picture.
+        unnamed: Pictures that the metadata does not name.
+
+    Returns:
+        The error, with the command that repairs.
+    """
+    also = f"; {counted(len(unnamed), 'picture')} not named: {some_of(unnamed)}" if unnamed else ""
+    verb = "does" if len(missing) == 1 else "do"
+    return DatasetError(
+        f"metadata names {counted(len(missing), 'picture')} that {verb} not exist: {some_of(missing)}{also}",
+        where=str(where),
+        todo=f"Put them back, or take their lines out with `veneer caption {folder} --prune`",
+    )
 
 
 def counted(number: int, word: str) -> str:

@@ -195,6 +195,9 @@ def test_prune_takes_lines_without_a_picture_out(dataset, script):
     script(GOOD[:5])
     with pytest.raises(DatasetError, match="--prune"):
         run(dataset)
+    result, _ = run(dataset, prune=True, dry_run=True)
+    assert "5 of 5 pictures to caption, 1 line without a picture taken out" in result.summary
+    assert len(dataset.read_metadata()) == 6
     result, _ = run(dataset, prune=True)
     assert (result.pruned, result.pictures) == (1, 5)
 

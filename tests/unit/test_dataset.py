@@ -41,6 +41,20 @@ def test_names_without_a_picture_are_listed(folder):
         folder.items()
 
 
+def test_of_each_kind_of_mismatch_the_first_ten_are_listed_with_the_command(folder):
+    for i in range(12):
+        (folder.root / "images" / f"new-{i:02}.png").write_bytes(b"x")
+    folder.write_metadata([Item("images/a.png", "a"), *(Item(f"images/gone-{i:02}.png") for i in range(11))])
+    with pytest.raises(DatasetError) as error:
+        folder.items()
+    told = str(error.value)
+    assert "names 11 pictures that do not exist: images/gone-00.png" in told
+    assert "images/gone-09.png and 1 more; 13 pictures not named: images/b.jpg" in told
+    assert "images/new-08.png and 3 more" in told
+    assert f"`veneer caption {folder.root} --prune`" in told
+    assert len(folder.items(ignore_missing=True)) == 14
+
+
 def test_pictures_without_a_caption_are_listed(folder):
     folder.write_metadata([Item("images/a.png", "  ")])
     with pytest.raises(DatasetError, match=r"2 of 2 pictures have no caption: images/a\.png, images/b\.jpg"):

@@ -6,8 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from veneer.dataset import Dataset, Item, read_text_any, some_of
-from veneer.errors import DatasetError
+from veneer.dataset import Dataset, Item, mismatch_error, read_text_any
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 _METADATA = ("metadata.csv", "metadata.jsonl")
@@ -81,11 +80,8 @@ def _metadata_captions(root: Path, folder: str, by_form: Mapping[str, str]) -> d
         else:
             found[known] = Item(known, item.caption, item.extra)
     if missing:
-        raise DatasetError(
-            f"metadata names {len(missing)} pictures that do not exist: {some_of(missing)}",
-            where=str(place),
-            todo=f"Put them back, or take their lines out with `veneer caption {place} --prune`",
-        )
+        here = [name for name in by_form.values() if PurePosixPath(name).is_relative_to(folder)]
+        raise mismatch_error(place, place, missing, sorted(set(here) - set(found)))
     return found
 
 

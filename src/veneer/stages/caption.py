@@ -74,7 +74,7 @@ class CaptionResult:
             parts.append(f"{self.asked_again} asked again")
         parts += [f"{count} {fault}" for fault, count in self.faults.items()]
         if self.pruned:
-            parts.append(f"{self.pruned} lines without a picture taken out")
+            parts.append(f"{counted(self.pruned, 'line')} without a picture taken out")
         return ", ".join(parts)
 
 
@@ -110,7 +110,7 @@ def caption(
     """
     folder = Dataset(dataset)
     pruned = _prune(folder, dry_run=dry_run) if prune else 0
-    items = _with_texts(folder, folder.items(), on_event)
+    items = _with_texts(folder, folder.items(ignore_missing=prune), on_event)
     if not items:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
     records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
