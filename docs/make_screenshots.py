@@ -173,9 +173,9 @@ def take_docs(chromium: Any, address: str) -> None:
         address: The studio's.
     """
     for name, width, height, scheme in (
-        ("data", 1100, 1150, "light"),
-        ("train", 1100, 920, "light"),
-        ("compare", 1100, 920, "light"),
+        ("data", 1280, 1180, "light"),
+        ("train", 1280, 1000, "light"),
+        ("compare", 1280, 960, "light"),
         ("compare", 390, 1080, "dark"),
     ):
         page = open_page(chromium, address, width, height, scheme)
