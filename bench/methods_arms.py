@@ -78,7 +78,6 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "caption dropout 0.1": {"train.caption_dropout": 0.1},
     "prior prediction": {"train.prior_loss_weight": 0.5},
     "prior pictures": {"train.prior_loss_weight": 0.5, "train.prior_sources": (PRIOR,)},
-    "crop variants": {"encode.variants": 3},
     "constant rate": {"train.lr_scheduler": "constant"},
     "Prodigy": {"train.optimizer": "prodigy", "train.learning_rate": 1.0},
     "schedule-free": {"train.optimizer": "schedulefree", "train.lr_scheduler": "constant_with_warmup"},
@@ -100,7 +99,7 @@ class Budget:
     """
 
     steps: int = 200
-    batch: int = 4
+    batch: int = 2
     sampling: int = 12
     general: int = 4
 
