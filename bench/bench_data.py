@@ -109,7 +109,8 @@ def measure(stage: str, root: Path) -> dict[str, float]:
         root: Folder with ``source/`` and the data set of earlier stages.
 
     Returns:
-        Seconds, and peak resident memory of the process and of its largest worker in MiB.
+        Seconds, peak resident memory of the process and of its largest worker in MiB, and the machine's load
+        average over the last five minutes at its end.
     """
     code = _PROLOGUE + STAGES[stage] + _EPILOGUE
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -118,7 +119,7 @@ def measure(stage: str, root: Path) -> dict[str, float]:
     )
     if done.returncode:
         raise SystemExit(f"{stage} failed:\n{done.stderr}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    return {**json.loads(done.stdout.strip().splitlines()[-1]), "load": os.getloadavg()[1]}
 
 
 def bench(sizes: list[int], repeats: int, work: Path) -> list[dict[str, Any]]:
@@ -158,6 +159,7 @@ def _row(stage: str, size: int, measured: list[dict[str, float]]) -> dict[str, A
         "pictures_per_second": round(size / statistics.median(seconds), 1),
         "peak_mib": round(max(one["peak_mib"] for one in measured)),
         "worker_peak_mib": round(max(one["worker_peak_mib"] for one in measured)),
+        "load": round(statistics.median(one["load"] for one in measured), 1),
     }
 
 
@@ -169,15 +171,18 @@ def _document(record: dict[str, Any]) -> str:
         f"{record['hardware']['memory_gib']} GiB; Python {record['versions']['python']}; "
         f"load average before the run {record['load_before']}.",
         f"Pictures of {SIDE_PX} x {SIDE_PX} px, PNG; {record['repeats']} run(s), medians. "
-        "Command: `" + record["command"] + "`.",
+        "Command: `"
+        + record["command"]
+        + "`. Load: average number of processes that wanted a core, over the "
+        "last five minutes at the end of a stage; above the number of cores, the seconds say little.",
         "",
-        "| stage | pictures | seconds | pictures/s | peak MiB | of a worker, MiB |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| stage | pictures | seconds | pictures/s | peak MiB | of a worker, MiB | load |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in record["rows"]:
         lines.append(
             f"| {row['stage']} | {row['pictures']:,} | {row['seconds']} | {row['pictures_per_second']} "
-            f"| {row['peak_mib']} | {row['worker_peak_mib']} |"
+            f"| {row['peak_mib']} | {row['worker_peak_mib']} | {row['load']} |"
         )
     return "\n".join([*lines, "", *record["notes"], ""])
 

@@ -61,7 +61,7 @@ def result_page(addresses: list[str]) -> bytes:
     if not addresses:
         return b""
     facts = [
-        json.dumps({"murl": a, "purl": f"http://pages.example/{i}", "t": f"title {i}"})
+        json.dumps({"murl": a, "purl": f"http://pages.example/{i}", "t": f"title {i}"}, separators=(",", ":"))
         for i, a in enumerate(addresses)
     ]
     links = "".join(f'<li><a class="iusc" m="{html.escape(fact)}" href="#">x</a></li>' for fact in facts)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,14 +215,29 @@ def read_text_any(path: Path) -> str:
 
     Returns:
         Its text.
+
+    Raises:
+        DatasetError: If it is in another script's old encoding: a wrong guess would spoil the captions.
     """
     raw = path.read_bytes()
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16")
     try:
         return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if _accents_stand_together(raw):
+            raise DatasetError(
+                "neither UTF-8 nor a Western European encoding",
+                where=str(path),
+                todo="Save it as UTF-8, such as with `iconv -f GB18030 -t UTF-8` (or SHIFT_JIS, CP1251, ...)",
+            ) from error
         return raw.decode("cp1252", errors="replace")
+
+
+def _accents_stand_together(raw: bytes) -> bool:
+    """Whether most bytes beyond ASCII have a neighbour of their kind: as in Chinese, not as in French."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", raw)]
+    return sum(length for length in runs if length > 1) > sum(runs) / 2
 
 
 def _pictures_below(root: Path) -> Iterator[str]:

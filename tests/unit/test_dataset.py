@@ -86,6 +86,32 @@ def test_text_in_other_encodings_is_read(tmp_path, encoding):
     assert "café" in read_text_any(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("一座红色的房子", "gb18030"),
+        ("赤い家の絵", "shift_jis"),
+        ("красный дом", "cp1251"),
+        ("ένα κόκκινο σπίτι", "cp1253"),
+        ("빨간 집 그림", "euc-kr"),
+    ],
+)
+def test_old_encodings_of_other_scripts_are_refused_not_garbled(folder, text, encoding):
+    folder.metadata_csv.write_bytes(f"file_name,caption\nimages/a.png,{text}\n".encode(encoding))
+    with pytest.raises(DatasetError, match=r"neither UTF-8.*metadata\.csv.*iconv"):
+        folder.items()
+    folder.metadata_csv.write_bytes(f"file_name,caption\nimages/a.png,{text}\n".encode())
+    assert folder.items()[0].caption == text
+
+
+@pytest.mark.parametrize(
+    "text", ["Fußgängerübergänge", "une forêt très verte", "São João", "naïveté — “ça va”"]
+)
+def test_western_text_of_windows_is_read(tmp_path, text):
+    (tmp_path / "t.txt").write_bytes(text.encode("cp1252"))
+    assert read_text_any(tmp_path / "t.txt") == text
+
+
 def test_windows_separators_are_understood(folder):
     folder.metadata_csv.write_text("file_name,caption\n.\\images\\a.png,x\n")
     assert folder.items()[0].caption == "x"

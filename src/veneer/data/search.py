@@ -140,7 +140,10 @@ def read_results(page: str) -> list[Result]:
     parser = _ResultParser()
     parser.feed(page)
     results = parser.results or [Result(html.unescape(found)) for found in _BARE_ADDRESS.findall(page)]
-    return list({result.address: result for result in reversed(results)}.values())[::-1]
+    unique: dict[str, Result] = {}
+    for result in results:
+        unique.setdefault(result.address, result)
+    return list(unique.values())
 
 
 class _ResultParser(HTMLParser):
