@@ -50,7 +50,7 @@ def cases(work: Path, has_gpu: bool, turns: int) -> list[Case]:
     found = []
     for precision in ("no", "bf16"):
         run = str(work / "runs" / f"pocket-{precision}")
-        found.append(Case(POCKET, "pocket", run, 64, 8, precision, turn=10, turns=10))
+        found.append(Case(POCKET, "pocket", run, 64, 8, precision, turn=10, turns=turns + 2))
     if not has_gpu:
         for precision in ("bf16", "no"):
             run = str(work / "runs" / f"sd15-{precision}")
