@@ -16,7 +16,8 @@ from veneer.web.workspace import Workspace
 
 # A stand-in for the command line: it writes events as `veneer run --events` does, and obeys Ctrl-C.
 FAKE = """
-import json, sys, time
+import json, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as veneer.web.child does
 out = open(sys.argv[sys.argv.index("--events") + 1], "a")
 say = lambda **e: (out.write(json.dumps({"time": time.time(), **e}) + chr(10)), out.flush())
 recipe = sys.argv[2]
