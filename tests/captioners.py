@@ -13,6 +13,7 @@ SIDE_PX = 32
 WORDS = ("a", "red", "blue", "green", "house", "tree", "boat", "cat", "by", "the", "sea")
 PROMPT = ("Describe", "this", "picture", "in", "one", "short", "sentence", ".", "What", "does", "image", "?")
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
+QWEN = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
 _TALK = (
     "{% for message in messages %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }} {% endif %}"
@@ -29,17 +30,18 @@ def tiny(kind: str, folder: Path) -> Path:
     """Write a captioner of a kind that transformers loads as image-text-to-text."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        {"llava": _llava, "blip-2": _blip2, "florence2": _florence2}[kind](folder)
+        {"llava": _llava, "blip-2": _blip2, "florence2": _florence2, "qwen2_vl": _qwen2_vl}[kind](folder)
     return folder
 
 
-def _tokenizer(**more: object) -> PreTrainedTokenizerFast:
-    vocab = {word: index for index, word in enumerate((*SPECIAL, *WORDS, *PROMPT))}
+def _tokenizer(marks: tuple[str, ...] = (), **more: object) -> PreTrainedTokenizerFast:
+    vocab = {word: index for index, word in enumerate((*SPECIAL, *marks, *WORDS, *PROMPT))}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    marks_by_name = {f"mark_{number}": mark for number, mark in enumerate(marks)}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"}, **more,
+        extra_special_tokens={"image_token": "<image>", **marks_by_name}, **more,
     )  # fmt: skip
 
 
@@ -107,3 +109,24 @@ def _florence2(folder: Path) -> None:
     model.save_pretrained(folder)
     images = transformers.CLIPImageProcessorPil(size=_SIZE, do_center_crop=False, image_seq_length=2)
     transformers.Florence2Processor(images, tokenizer, num_additional_image_tokens=1).save_pretrained(folder)
+
+
+def _qwen2_vl(folder: Path) -> None:
+    talk = _TALK.replace("<image>", "<|vision_start|> <|image_pad|> <|vision_end|>")
+    tokenizer = _tokenizer(QWEN, chat_template=talk)
+    tokenizer.image_token, tokenizer.video_token = QWEN[1], QWEN[3]
+    names = ("vision_start", "image", "vision_end", "video")
+    ids = dict(zip(names, map(tokenizer.convert_tokens_to_ids, QWEN), strict=True))
+    config = transformers.Qwen2VLConfig(
+        text_config={
+            **_text(len(tokenizer)),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+        },
+        vision_config={
+            "depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 14, "mlp_ratio": 2
+        },
+        **{f"{name}_token_id": number for name, number in ids.items()},
+    )  # fmt: skip
+    transformers.Qwen2VLForConditionalGeneration(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformers.Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 56).save_pretrained(folder)

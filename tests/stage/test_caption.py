@@ -241,7 +241,7 @@ def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
     assert low_agreement(Fake(), folder, pairs[:6]) == frozenset()
 
 
-@pytest.mark.parametrize("kind", ["llava", "blip-2", "florence2"])
+@pytest.mark.parametrize("kind", ["llava", "blip-2", "florence2", "qwen2_vl"])
 def test_other_captioners_describe_through_image_text_to_text(dataset, tmp_path, kind):
     folder = captioners.tiny(kind, tmp_path / kind)
     result, _ = run(dataset, table={"model": str(folder)})

@@ -8,15 +8,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    BlipForConditionalGeneration,
-    BlipProcessor,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
+from veneer.captions.processors import load_processor
 from veneer.errors import CaptionerError
 from veneer.models.modelfiles import pocket_folder
 
@@ -123,11 +118,9 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     source = str(pocket_folder() / "captioner") if name == "pocket" else name
     try:
         kind = AutoConfig.from_pretrained(source).model_type
-        loader, reader = AutoModelForImageTextToText, AutoProcessor
-        if kind == "blip":
-            loader, reader = BlipForConditionalGeneration, BlipProcessor
+        loader = BlipForConditionalGeneration if kind == "blip" else AutoModelForImageTextToText
         model = loader.from_pretrained(source, dtype=dtype)
-        processor = reader.from_pretrained(source)
+        processor = load_processor(source, kind)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise _missing(name, error) from error
     model.requires_grad_(False)
