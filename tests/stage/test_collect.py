@@ -205,11 +205,13 @@ def test_the_bundled_pictures_have_names_that_travel(source, tmp_path, monkeypat
 
 def test_a_hugging_face_set_is_read_with_its_captions(source, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    lines = ["file_name,text", *(f"{p.name},picture {i}" for i, p in enumerate(sorted(source.iterdir())))]
+    pictures = sorted(source.iterdir())
+    lines = ["file_name,text,mood", *(f"{p.name},picture {i},calm" for i, p in enumerate(pictures))]
     (source / "metadata.csv").write_text("\n".join(lines))
     result, _ = run([f"hf:{source}"], tmp_path / "set")
     assert (result.added, result.captioned) == (6, 6)
-    assert Dataset(tmp_path / "set").items()[3].caption == "picture 3"
+    item = Dataset(tmp_path / "set").items()[3]
+    assert (item.caption, item.extra) == ("picture 3", {"mood": "calm"})
     assert run([f"hf:{source}"], tmp_path / "set")[0].added == 0
 
 

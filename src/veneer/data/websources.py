@@ -132,22 +132,31 @@ def hub_pictures(source: str, limit: int | None, web: Web) -> Iterator[Found]:
         )
     if picture is not None:
         rows = rows.cast_column(picture, datasets.Image(decode=False))
+    licence = rows.info.license or ""
     for number, row in enumerate(rows):
         text = str(row[caption] or "") if caption else ""
+        extra = {k: str(v) for k, v in row.items() if k not in {caption, address} and _is_plain(v)}
+        facts = {"source": source, "licence": licence, "extra": extra}
         if picture is None:
-            yield Found(str(row[address]), caption=text, facts={"source": source})
+            yield Found(str(row[address]), caption=text, facts=facts)
         else:
-            yield _hub_picture(source, number, row[picture] or {}, text, web)
+            yield _hub_picture(f"{source}#{number}", row[picture] or {}, text, facts, web)
 
 
-def _hub_picture(source: str, number: int, picture: Mapping[str, Any], caption: str, web: Web) -> Found:
-    origin = f"{source}#{number}"
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and value != ""
+
+
+def _hub_picture(
+    origin: str, picture: Mapping[str, Any], caption: str, facts: Mapping[str, Any], web: Web
+) -> Found:
     name = str(picture.get("path") or "")
+    facts = {**facts, "name": Path(name).name}
     if picture.get("bytes") is None and name and Path(name).is_file():
-        return Found(origin, Path(name), caption, {"source": source, "name": Path(name).name})
+        return Found(origin, Path(name), caption, facts)
     target = scratch_file(web.scratch, origin, Path(name).suffix)
     target.write_bytes(picture.get("bytes") or b"")
-    return Found(origin, target, caption, {"source": source, "name": Path(name).name}, temporary=True)
+    return Found(origin, target, caption, facts, temporary=True)
 
 
 def scratch_file(scratch: Path, origin: str, suffix: str = "") -> Path:
