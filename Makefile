@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-kill sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-data bench-kill sd15-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -56,6 +56,9 @@ bench-style: setup
 
 bench-methods: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_methods
+
+bench-data: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_data
 
 bench-kill: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_kill
