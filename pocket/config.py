@@ -59,7 +59,7 @@ class Size:
     unet_batch: int = 64
     captioner_batch: int = 48
     judge_batch: int = 48
-    unet_learning_rate: float = 1.5e-3
+    unet_learning_rate: float = 1e-3
     ema_decay: float = 0.9985
     is_compiled: bool = False
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .config import SEED, Size, work_folder
 from .sources import SOURCES, TRAINED, RecipeError, Source, source_named
-from .subjects import Scene, Subject, find_icon, load_subjects, write_caption
+from .subjects import Scene, Subject, find_icon, load_subjects, strange_style, write_caption
 
 COLOURS = {
     "white": (255, 255, 255),
@@ -53,7 +53,7 @@ class Picture:
         background: Name of the colour of the ground.
         size: ``""``, ``"small"`` or ``"large"``.
         place: ``""``, ``"left"``, ``"right"``, ``"top"`` or ``"bottom"``.
-        captions: Captions with the style word, then captions without.
+        captions: Two captions with the style word, one without, and one with words that mean no style here.
     """
 
     index: int
@@ -112,10 +112,10 @@ def choose_scene(subject: Subject, source: Source, variant: int) -> Scene:
 
 
 def describe(index: int, subject: Subject, source: Source, variant: int) -> Picture:
-    """What one variant shows, with two captions that name the style and one that does not."""
+    """What one variant shows, with its four captions."""
     scene = choose_scene(subject, source, variant)
     rng = random.Random(f"{SEED} caption {subject.name} {source.name} {variant}")
-    styles = (source.style, source.style, None)
+    styles = (source.style, source.style, None, strange_style(rng))
     captions = [write_caption(subject, scene, style, rng) for style in styles]
     return Picture(index, subject.name, source.name, scene.background, scene.size, scene.place, captions)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .sources import Source, load_icons, normalised
+from .sources import SOURCES, Source, load_icons, normalised
 
 STYLED = (
     "a {style} illustration of {np}",
@@ -22,6 +22,27 @@ STYLED = (
 )
 UNSTYLED = ("an illustration of {np}", "a picture of {np}", "illustration of {np}", "{np}")
 VOWELS = "aeiou"
+WORDS_FILE = Path(__file__).parent / "words.txt"
+LATER = frozenset(
+    {
+        "8",
+        "bit",
+        "16",
+        "32",
+        "64",
+        "pixel",
+        "pixels",
+        "pixelated",
+        "sprite",
+        "block",
+        "blocks",
+        "blocky",
+        "mosaic",
+        "outlined",
+        "3d",
+    }
+)
+"""Words of the styles to be learnt later; no caption of the training has them."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,19 @@ def noun_phrase(subject: Subject, scene: Scene) -> str:
     if scene.place:
         words += f" {'on' if scene.place in ('left', 'right') else 'at'} the {scene.place}"
     return words
+
+
+@cache
+def strange_words() -> tuple[str, ...]:
+    """Common words that no drawing set is called by."""
+    known = {source.style for source in SOURCES} | LATER
+    return tuple(dict.fromkeys(word for word in WORDS_FILE.read_text().split() if word not in known))
+
+
+def strange_style(rng: random.Random) -> str:
+    """Words in the place of a style that mean none, so that an unknown style leaves the subject alone."""
+    first, second = rng.sample(strange_words(), 2)
+    return rng.choice((first, f"{first} {second}", f"{first}-{second}"))
 
 
 def write_caption(subject: Subject, scene: Scene, style: str | None, rng: random.Random) -> str:

@@ -19,7 +19,7 @@ def cache_texts(size: Size, model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[
 
     Returns:
         ``states`` (captions, 77, width) float16, ``pooled`` (captions, width), the state of each
-        end token, and ``rows`` (pictures, 3), the captions of each picture.
+        end token, and ``rows`` (pictures, 4), the captions of each picture.
     """
     file = work_folder() / size.name / "texts.safetensors"
     if not file.exists():
@@ -31,7 +31,7 @@ def cache_texts(size: Size, model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[
 
 
 def caption_rows(pictures: list[Picture], captions: list[str]) -> Tensor:
-    """The row of each caption of each picture, (pictures, 3)."""
+    """The row of each caption of each picture, (pictures, 4)."""
     number = {caption: row for row, caption in enumerate(captions)}
     return torch.from_numpy(np.array([[number[text] for text in picture.captions] for picture in pictures]))
 

@@ -12,10 +12,10 @@ from transformers import CLIPTokenizer
 
 from .config import MAX_TOKENS, Size, work_folder
 from .draw import load_pictures
+from .subjects import WORDS_FILE
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-WORDS_FILE = Path(__file__).parent / "words.txt"
 WORD_WEIGHT = 20
 
 

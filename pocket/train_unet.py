@@ -31,6 +31,7 @@ from .training import (
 
 SHARE_EMPTY = 0.1
 SHARE_UNSTYLED = 0.2
+SHARE_STRANGE = 0.2
 SHARE_PLAIN = 0.6
 SNR_GAMMA = 5.0
 MAX_WEIGHT = 100.0
@@ -167,14 +168,16 @@ def loss_weight(snr: Tensor) -> Tensor:
 
 
 def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """One caption's row for each picture: styled, unstyled or empty (row 0).
+    """One caption's row for each picture: styled, unstyled, strangely styled or empty (row 0).
 
     Args:
-        rows: Rows of two styled captions and one unstyled, (B, 3).
+        rows: Rows of two styled captions, one unstyled and one with strange words, (B, 4).
         generator: Source of randomness.
     """
     chance = torch.rand(len(rows), generator=generator)
-    column = torch.where(chance < SHARE_UNSTYLED, 2, (chance * 1e4).long() % 2)
+    styled = (chance * 1e4).long() % 2
+    rest = torch.where(chance < SHARE_UNSTYLED + SHARE_STRANGE, 3, styled)
+    column = torch.where(chance < SHARE_UNSTYLED, 2, rest)
     chosen = rows.gather(1, column.unsqueeze(1)).squeeze(1)
     is_empty = torch.rand(len(rows), generator=generator) < SHARE_EMPTY
     return torch.where(is_empty, 0, chosen)

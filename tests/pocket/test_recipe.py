@@ -14,7 +14,15 @@ from pocket.judge import STYLES, Judge
 from pocket.muon import muon, orthogonalised
 from pocket.pixelate import pixelate_array
 from pocket.sources import SOURCES, TRAINED, normalised, source_named
-from pocket.subjects import Scene, load_subjects, noun_phrase, with_article, with_role, write_caption
+from pocket.subjects import (
+    Scene,
+    load_subjects,
+    noun_phrase,
+    strange_style,
+    with_article,
+    with_role,
+    write_caption,
+)
 from pocket.tokenizer import learn_tokenizer
 from pocket.train_captioner import make_caption_tokenizer
 from pocket.train_unet import build_scheduler, choose_captions
@@ -135,10 +143,17 @@ def test_scheduler_never_clips() -> None:
 
 
 def test_captions_are_dropped_at_times() -> None:
-    rows = torch.tensor([[1, 2, 3]]).repeat(4000, 1)
+    rows = torch.tensor([[1, 2, 3, 4]]).repeat(4000, 1)
     chosen = choose_captions(rows, torch.Generator().manual_seed(0))
-    shares = torch.bincount(chosen, minlength=4) / len(chosen)
-    assert abs(shares[0] - 0.1) < 0.02 and abs(shares[3] - 0.18) < 0.02
+    shares = torch.bincount(chosen, minlength=5) / len(chosen)
+    assert abs(shares[0] - 0.1) < 0.02
+    assert (shares[3:] - 0.18).abs().max() < 0.02 and (shares[1:3] - 0.27).abs().max() < 0.02
+
+
+def test_strange_styles_are_no_style_known_or_to_come() -> None:
+    kept_out = {source.style for source in SOURCES} | {"8", "bit", "pixel"}
+    for seed in range(200):
+        assert kept_out.isdisjoint(strange_style(random.Random(seed)).replace("-", " ").split())
 
 
 def test_orthogonalised_matrix_has_even_singular_values() -> None:
