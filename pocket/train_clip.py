@@ -31,6 +31,7 @@ from .training import (
 )
 
 START_SCALE = 20.0
+NUM_CAPTIONS, NUM_STYLED = 4, 2
 NOT_MATRICES = ("vision_model.embeddings", "text_model.embeddings", "logit_scale")
 
 
@@ -161,7 +162,7 @@ def choose_batch(
     firsts = torch.randint(0, len(pictures), (num // 2,), generator=generator).tolist()
     steps = torch.randint(1, 24, (num // 2,), generator=generator).tolist()
     seconds = [_same_subject(pictures, first, step) for first, step in zip(firsts, steps, strict=False)]
-    columns = torch.randint(0, 3, (num,), generator=generator).tolist()
+    columns = torch.randint(0, NUM_CAPTIONS, (num,), generator=generator).tolist()
     return [pictures[index] for index in firsts + seconds], columns
 
 
@@ -178,7 +179,7 @@ def consistency(batch: list[Picture], columns: list[int]) -> Tensor:
 
     Args:
         batch: The pictures.
-        columns: The caption used of each; number 2 names no style.
+        columns: The caption used of each; numbers 2 and 3 name no style that a picture could have.
     """
     rows = [
         [float(_is_true_of(one, other, column)) for other, column in zip(batch, columns, strict=False)]
@@ -192,7 +193,7 @@ def _is_true_of(seen: Picture, described: Picture, column: int) -> bool:
         return False
     if (seen.size, seen.place) != (described.size, described.place):
         return False
-    return column == 2 or seen.source == described.source
+    return column >= NUM_STYLED or seen.source == described.source
 
 
 def contrastive_loss(seen: Tensor, read: Tensor, fits: Tensor, logit_scale: Tensor) -> Tensor:
