@@ -152,7 +152,8 @@ def shard(items: Sequence[T]) -> Sequence[T]:
     """This process's share of some work: every n-th piece.
 
     Args:
-        items: All of it, in the same order in every process.
+        items: All of it, the same in the same order in every process. A list of what the disk lacks is not:
+            the other processes write meanwhile. Cut first and look then, or wait before the first write.
 
     Returns:
         The pieces of this process; all of them where there is one process.

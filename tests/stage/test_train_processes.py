@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,19 @@ from PIL import Image
 
 from proofrun import make_run, proof_recipe
 from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
-from veneer.config import Recipe
+from veneer.captions import work as captionwork
+from veneer.config import CaptionTable, Recipe
 from veneer.rundir import RunDir
+from veneer.stages import encode as encoding
+from veneer.stages import generate as generating
+from veneer.stages.caption import caption
+from veneer.stages.collect import collect
 from veneer.stages.encode import encode
 from veneer.stages.generate import generate
 from veneer.training.cachefile import read_index
 
 
-def in_process(rank: int, port: int, target, root: str, recipe: Recipe) -> None:
+def in_process(rank: int, port: int, target, root: str, recipe) -> None:
     """What torchrun does: the environment of one of two processes."""
     os.environ |= {
         "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
@@ -29,15 +35,34 @@ def in_process(rank: int, port: int, target, root: str, recipe: Recipe) -> None:
     target(root, recipe)
 
 
+def late(module, name: str) -> None:
+    """Let the second process come to its work when the first has had time to do its own."""
+    usual = getattr(module, name)
+
+    def slow(*args, **more):
+        time.sleep(2)
+        return usual(*args, **more)
+
+    if os.environ["RANK"] == "1":
+        setattr(module, name, slow)
+
+
 def generate_child(root: str, recipe: Recipe) -> None:
+    late(generating, "_wear_first_word")
     generate(RunDir(Path(root)), recipe)
 
 
 def encode_child(root: str, recipe: Recipe) -> None:
+    late(encoding, "size_multiple")
     encode(RunDir(Path(root)), recipe)
 
 
-def in_two_processes(target, run: RunDir, recipe: Recipe) -> None:
+def caption_child(root: str, table: CaptionTable) -> None:
+    late(captionwork, "read_records")
+    caption(RunDir(Path(root)).dataset, table)
+
+
+def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -78,6 +103,20 @@ def test_two_processes_encode_what_one_encodes(base_folder: Path, tmp_path: Path
     assert read_index(two.cache) == read_index(one.cache)
     for file in one.cache.rglob("*.safetensors"):
         assert (two.cache / file.relative_to(one.cache)).read_bytes() == file.read_bytes()
+
+
+def test_two_processes_write_the_captions_of_one(
+    blip_folder: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    table = CaptionTable(model=str(blip_folder))
+    one, two = (RunDir(tmp_path / name) for name in ("one", "two"))
+    for run in (one, two):
+        collect([str(picture_folder)], run.dataset)
+    result = caption(one.dataset, table)
+    assert result.asked_again, "the second round is to be shared too"
+    in_two_processes(caption_child, two, table)
+    for name in ("metadata.csv", "captions.jsonl"):
+        assert (two.dataset / name).read_text() == (one.dataset / name).read_text()
 
 
 def test_two_processes_draw_what_one_draws(

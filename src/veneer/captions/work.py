@@ -158,6 +158,7 @@ class CaptionWork:
         launch.wait_for_everyone()
         if launch.num_processes() > 1:
             records.update({name: r for name, r in read_records(self._folder).items() if r.by == "model"})
+        launch.wait_for_everyone()  # all have read before one writes again
 
     def _faults(
         self, names: Sequence[str], records: Records, unfit: Collection[str]

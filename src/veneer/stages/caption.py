@@ -109,7 +109,7 @@ def caption(
         CaptionerError: If the captioner cannot be loaded.
     """
     folder = Dataset(dataset)
-    pruned = _prune(folder, dry_run=dry_run) if prune else 0
+    pruned = _prune(folder, dry_run=dry_run or not launch.is_main_process()) if prune else 0
     items = _with_texts(folder, folder.items(ignore_missing=prune), on_event)
     if not items:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
@@ -129,6 +129,7 @@ def caption(
     )
     if dry_run:
         return result
+    launch.wait_for_everyone()  # all have read what is there before one adds to it
     count = count_tokens or _counter_of(embedder)
     work = CaptionWork(folder, config, count, embedder, on_event)
     on_event(StageStarted(STAGE, len(launch.shard(todo)), "captions"))

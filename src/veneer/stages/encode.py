@@ -89,6 +89,7 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
         _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
     ]
     index = _index(items, run.cache, recipe, base)
+    launch.wait_for_everyone()  # all have looked for what is there before one adds to it
     with disk_full_is_told(run.cache):
         _encode_pictures(launch.shard(todo), recipe, on_event)
         _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
@@ -232,8 +233,8 @@ def _encode_part(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[Tensor, T
 
 
 def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Base) -> None:
-    todo = [caption for caption in captions if not is_whole(cache / _text_file(caption, base))]
-    share = launch.shard(todo)
+    mine = launch.shard(captions)  # cut first: the others write while this process looks
+    share = [caption for caption in mine if not is_whole(cache / _text_file(caption, base))]
     if not share:
         return
     text_encoder = _load(recipe, "text_encoder").text_encoder

@@ -78,7 +78,14 @@ class _Series:
         return fingerprint([dict(self.settings), job.prompt.prompt, job.seed])
 
     def missing(self) -> list[Job]:
-        return [job for job in self.jobs if _identity_of(self.folder / job.file_name) != self.identity(job)]
+        """This process's share of the jobs, less what is drawn.
+
+        The share is cut before the disk is looked at: the other processes draw meanwhile, and lists made at
+        different moments would be cut in different places.
+        """
+        return [
+            job for job in shard(self.jobs) if _identity_of(self.folder / job.file_name) != self.identity(job)
+        ]
 
 
 def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> GenerateResult:
@@ -254,7 +261,7 @@ def _wear_first_word(easel: Easel, recipe: Recipe, on_event: OnEvent) -> dict[st
 
 def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int, int]:
     """Draw what is missing; how many were drawn, and how many of them are broken."""
-    missing = list(shard(series.missing()))
+    missing = series.missing()
     done, num_broken = series.offset + len(series.jobs) - len(missing), 0
     on_event(Progress(STAGE, done))
     drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in missing])
