@@ -257,6 +257,17 @@ def a_killed_run_says_so_and_resumes(page, studio):
     says(page, "train-status", "Stopped", SLOW)
 
 
+def two_runs_are_told_apart(page):
+    tab(page, "Runs")
+    unfold(page, "What differs between two runs")
+    choose(page, "runs-one", "first")
+    choose(page, "runs-other", "second")
+    says(page, "runs-difference", "Recipe of first against second")
+    says(page, "runs-difference", "train.max_train_steps")
+    choose(page, "runs-other", "first")
+    says(page, "runs-difference", "The two recipes are the same")
+
+
 def every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page):
     assert page.evaluate(NAMELESS) == []
     page.set_viewport_size({"width": 390, "height": 844})
@@ -292,6 +303,7 @@ def test_from_an_empty_workspace_to_a_lora(page, studio, tmp_path):
     runs_wait_for_each_other(page, studio)
     a_run_goes_on_while_the_studio_is_started_anew(page, studio)
     a_killed_run_says_so_and_resumes(page, studio)
+    two_runs_are_told_apart(page)
     every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page)
 
 
