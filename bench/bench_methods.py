@@ -3,8 +3,9 @@
     python -m bench.bench_methods [--only NAME ...] [--steps 200] [--batch 2] [--work FOLDER]
 
 One data set (the bundled pictures), one encoding, the base's pictures drawn once; each method is the recipe
-`pocket-8bit` with the keys in its row. A method that was measured with the same weights and settings is not
-measured again, so the same command goes on. Writes ``bench/results/methods_HARDWARE_DATE.{json,md}``.
+`pocket-8bit` with the report's adapter (rank 4 on attention) and the keys in its row. A method that was
+measured with the same weights and settings is not measured again, so the same command goes on. Writes
+``bench/results/methods_HARDWARE_DATE.{json,md}``.
 """
 
 from __future__ import annotations

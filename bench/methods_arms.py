@@ -38,6 +38,8 @@ PRIOR = "PRIOR"
 """Stands for the folder of the base's own pictures in a method's settings."""
 RECIPE = "attention"
 """The method that changes nothing: what the others are held against."""
+START: Mapping[str, Any] = {"lora.rank": 4, "lora.lora_alpha": 4.0, "lora.target_modules": "attention"}
+"""The report's adapter, from which every method sets out, whatever the shipped recipe has taken from them."""
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     RECIPE: {},
@@ -178,7 +180,7 @@ def recipe_of(settings: Mapping[str, Any], budget: Budget, prior: Path) -> Recip
         prior: Folder of the base's own pictures.
 
     Returns:
-        `pocket-8bit` with the changes.
+        `pocket-8bit` with the report's adapter and the changes.
     """
     half = max(1, budget.steps // 2)
     tables = load_recipe("pocket-8bit").model_dump(mode="json", exclude_none=True)
@@ -189,7 +191,7 @@ def recipe_of(settings: Mapping[str, Any], budget: Budget, prior: Path) -> Recip
         "train.checkpointing_steps": half,
         "generate.num_inference_steps": budget.sampling,
     }
-    for name, value in {**own, **settings}.items():
+    for name, value in {**START, **own, **settings}.items():
         table, key = name.split(".")
         tables[table][key] = (str(prior),) if value == (PRIOR,) else value
     return resolve(tables)
