@@ -88,7 +88,8 @@ def document(record: dict[str, Any], rows: Sequence[Row]) -> str:
         "",
         f"{record['date']}, {machine['processor']}, {machine['cores']} cores; torch "
         f"{record['versions']['torch']}; weights `{record['weights']}`. Command: `{record['command']}`.",
-        f"`pocket-8bit` with {budget['steps']} steps of {budget['batch']} pictures and the keys of each row; "
+        f"`pocket-8bit` with the report's adapter (rank 4 on attention), {budget['steps']} steps of "
+        f"{budget['batch']} pictures and the keys of each row; "
         f"{record['pictures']} pictures a method, {budget['sampling']} denoising steps. Difference to the "
         "base with its 95 % interval; the first row also gives the base's own value. Where a word is learnt, "
         "the base's pictures are of the plain prompt.",

@@ -224,6 +224,13 @@ def test_8_bit_adam_says_what_to_install(outcomes) -> None:
             outcomes(train={"optimizer": "adamw8bit"})
 
 
+def test_8_bit_adam_trains_and_tells_what_stays_in_32(outcomes) -> None:
+    pytest.importorskip("bitsandbytes")
+    trained, _, events = outcomes(train={"optimizer": "adamw8bit"})
+    assert trained
+    assert "not-8-bit" in [event.code for event in events if isinstance(event, Notice)]
+
+
 def test_settings_that_an_optimizer_leaves_aside_are_told(outcomes) -> None:
     codes = [e.code for e in outcomes(train={"optimizer": "schedulefree"})[2] if isinstance(e, Notice)]
     assert codes == ["scheduler-ignored"]

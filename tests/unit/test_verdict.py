@@ -54,6 +54,13 @@ def test_subject_lost_is_worse():
     assert codes(judge({**GOOD, "retrieval": lost}, FACTS)) == ["subject-lost"]
 
 
+def test_a_difference_that_nobody_sees_is_none_however_sure():
+    up, down = (rise(delta, spread=0.0001) for delta in (0.001, -0.001))
+    assert up.rises and down.falls
+    for style in (up, down):
+        assert codes(judge({**GOOD, "style": style}, FACTS)) == ["style-same"]
+
+
 def test_style_the_same_says_what_to_try():
     verdict = judge({**GOOD, "style": rise(0.0)}, FACTS)
     assert (verdict.word, codes(verdict)) == ("no different", ["style-same"])

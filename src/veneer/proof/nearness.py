@@ -10,6 +10,10 @@ from veneer.stats import Measure
 VIEWS: Mapping[str, str] = {"style": "", "style_dino": "DINO ", "style_texture": "texture "}
 """Measures of nearness to the style, and how a reason calls each."""
 
+SMALLEST = 0.005
+"""Difference in a view below which it counts as none, however sure: an adapter that hardly acts is surely,
+and for nobody to see, a little different."""
+
 
 def style_rises(measures: Mapping[str, Measure | None]) -> bool:
     """Whether the pictures come nearer to the style.
@@ -18,10 +22,10 @@ def style_rises(measures: Mapping[str, Measure | None]) -> bool:
         measures: The measures by name.
 
     Returns:
-        True where a view rises and none falls, by their 99 % intervals.
+        True where a view rises and none falls, by their 99 % intervals and by `SMALLEST` at least.
     """
     views = _views(measures)
-    return any(view.rises for view in views) and not any(view.falls for view in views)
+    return any(map(_rises, views)) and not any(map(_falls, views))
 
 
 def style_falls(measures: Mapping[str, Measure | None]) -> bool:
@@ -31,10 +35,10 @@ def style_falls(measures: Mapping[str, Measure | None]) -> bool:
         measures: The measures by name.
 
     Returns:
-        True where a view falls and none rises, by their 99 % intervals.
+        True where a view falls and none rises, by their 99 % intervals and by `SMALLEST` at least.
     """
     views = _views(measures)
-    return any(view.falls for view in views) and not any(view.rises for view in views)
+    return any(map(_falls, views)) and not any(map(_rises, views))
 
 
 def style_words(measures: Mapping[str, Measure | None]) -> str:
@@ -64,6 +68,14 @@ def signed(measure: Measure, level: Literal[95, 99] = 99) -> str:
     if interval is None:
         return f"{measure.delta:+.3f}, {measure.note}"
     return f"{measure.delta:+.3f}, {level} % interval {interval[0]:+.3f} to {interval[1]:+.3f}"
+
+
+def _rises(view: Measure) -> bool:
+    return view.rises and view.gain >= SMALLEST
+
+
+def _falls(view: Measure) -> bool:
+    return view.falls and view.gain <= -SMALLEST
 
 
 def _views(measures: Mapping[str, Measure | None]) -> list[Measure]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from veneer.launch import sum_in_place
 Schedule = Callable[[int], float]
 RESTARTS = 3
 """Cycles of `cosine_with_restarts`."""
+SMALLEST_8BIT = 4096
+"""Numbers from which bitsandbytes keeps a weight's moments in 8 bits."""
 PIP_LINE = "Install it: pip install 'veneer[optimizers]'"
 
 
@@ -97,6 +99,7 @@ def build_stepper(
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     _tell_unused(settings, on_event)
+    _tell_small(parameters.values(), settings, on_event)
     if hasattr(optimizer, "train"):
         optimizer.train()
     return Stepper(optimizer, schedule_of(settings), settings.optimizer == "adamw" and device.type == "cuda")
@@ -169,7 +172,7 @@ def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch
         case "adamw8bit":
             with _told("bitsandbytes"):
                 from bitsandbytes.optim import AdamW8bit
-            return AdamW8bit(groups, lr=rate, weight_decay=decay)
+            return AdamW8bit(groups, lr=rate, weight_decay=decay, min_8bit_size=SMALLEST_8BIT)
         case "prodigy":
             with _told("prodigyopt"):
                 from prodigyopt import Prodigy
@@ -260,3 +263,16 @@ class Gradients:
         before = torch.linalg.vector_norm(self._gradients)
         self._gradients.mul_((max_norm / (before + 1e-6)).clamp(max=1.0))
         return before, torch.linalg.vector_norm(self._gradients)
+
+
+def _tell_small(parameters: Iterable[nn.Parameter], settings: TrainTable, on_event: OnEvent) -> None:
+    if settings.optimizer != "adamw8bit":
+        return
+    sizes = [parameter.numel() for parameter in parameters]
+    small = sum(size < SMALLEST_8BIT for size in sizes)
+    if small:
+        message = (
+            f"8-bit AdamW keeps the moments of {small} of {len(sizes)} weights in float32: they have fewer "
+            f"than {SMALLEST_8BIT} numbers each"
+        )
+        on_event(Notice("train", "not-8-bit", message))
