@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 from veneer.errors import DatasetError
 
@@ -37,3 +38,9 @@ def misbehave(kind: str) -> str:
 def start_slowly():
     """Take longer to start than a job may take."""
     time.sleep(1.5)
+
+
+def write_late(begun, late):
+    Path(begun).touch()
+    time.sleep(1.5)
+    Path(late).touch()

@@ -1,9 +1,10 @@
+import threading
 import time
 
 import pytest
 
 from veneer.data.worker import Failure, Workers
-from workerjobs import double, misbehave, start_slowly
+from workerjobs import double, misbehave, start_slowly, write_late
 
 
 def test_results_come_in_order_with_their_labels():
@@ -45,6 +46,17 @@ def test_a_crash_costs_one_job():
         "crash": Failure("the process that worked on it crashed (exit status 11)"),
         "fine": "fine",
     }
+
+
+def test_an_error_ends_the_jobs_at_work(tmp_path):
+    begun, late = tmp_path / "begun", tmp_path / "late"
+    with pytest.raises(KeyboardInterrupt), Workers(write_late, count=1) as workers:
+        threading.Thread(target=workers.call, args=(str(begun), str(late))).start()
+        while not begun.exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    time.sleep(2)
+    assert not late.exists()
 
 
 def test_refusals_are_values_and_bugs_are_raised():

@@ -78,9 +78,10 @@ class Workers(Generic[T]):
         self._function = function
         self._seconds = seconds
         self.count = count or cores()
+        self._processes = [_Process((_get_ready, (function, prepare))) for _ in range(self.count)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
-        for _ in range(self.count):
-            self._idle.put(_Process((_get_ready, (function, prepare))))
+        for process in self._processes:
+            self._idle.put(process)
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="worker")
 
     def __enter__(self) -> Workers[T]:
@@ -90,6 +91,10 @@ class Workers(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._threads.shutdown(wait=error is None, cancel_futures=True)
+        if error is not None:  # a job that went on would write after the command had ended
+            for process in self._processes:
+                process.abort()
+            self._threads.shutdown(wait=True)
         while not self._idle.empty():
             self._idle.get().kill()
 
@@ -140,10 +145,14 @@ class _Process:
     def __init__(self, first: Job) -> None:
         self._first = first
         self._running: subprocess.Popen[bytes] | None = None
+        self._is_aborted = False
 
     def ask(self, job: Job, seconds: float) -> Any:
         if self._running is None:
             self._running = _start()
+            if self._is_aborted:
+                self.kill()
+                return Failure("the command ended before")
             answer = self._exchange(self._running, self._first, START_SECONDS)
             if answer is not None:
                 return answer
@@ -171,6 +180,12 @@ class _Process:
             return Failure(f"the process that worked on it crashed (exit status {process.returncode})")
         finally:
             timer.cancel()
+
+    def abort(self) -> None:
+        """End the process from another thread than the one that asked it; that one finds it dead."""
+        self._is_aborted, running = True, self._running
+        if running is not None:
+            running.kill()
 
     def kill(self) -> None:
         """End the process, whatever it does."""
