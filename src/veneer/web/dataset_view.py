@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from veneer.web import gallery, markup
 from veneer.web.engine import gr
 from veneer.web.studio import Studio
-
-THREADS = 4
-"""Small versions that are made at once."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +136,11 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
 
 def _card_updates(cards: list[gallery.Card], cache: Any, *, rejected: bool) -> list[Any]:
     rest = gallery.PAGE - len(cards)
-    with ThreadPoolExecutor(THREADS) as threads:
-        pictures = list(threads.map(lambda card: gallery.card_html(card, cache), cards))
     texts = [gr.update(value=card.caption, interactive=not rejected) for card in cards]
     ticks = [gr.update(value=False, interactive=not rejected or card.can_return) for card in cards]
     return [
         *([gr.update(visible=True)] * len(cards) + [gr.update(visible=False)] * rest),
-        *(pictures + [""] * rest),
+        *([gallery.card_html(card, cache) for card in cards] + [""] * rest),
         *(texts + [""] * rest),
         *(ticks + [False] * rest),
     ]

@@ -13,8 +13,7 @@ from veneer.rundir import write_bytes
 
 SIDE_PX = 224
 _BROKEN = b""
-_MAKING = tuple(threading.Lock() for _ in range(16))
-"""One for each first digit of a key: two threads make two small versions, and never the same one."""
+_MAKING = threading.Lock()
 
 
 def thumbnail(path: Path, cache: Path) -> bytes:
@@ -37,7 +36,7 @@ def thumbnail(path: Path, cache: Path) -> bytes:
     kept = cache / key[:2] / f"{key}.webp"
     if kept.is_file():
         return kept.read_bytes()
-    with _MAKING[int(key[0], 16)]:  # the next page may be asked for while it is made ahead
+    with _MAKING:  # the next page may be asked for while it is made ahead
         if not kept.is_file():
             write_bytes(kept, _make(path))
     return kept.read_bytes()
@@ -53,5 +52,5 @@ def _make(path: Path) -> bytes:
         small = small.resize((small.width * times, small.height * times), 0)
     small.thumbnail((SIDE_PX, SIDE_PX))
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=82, method=0)  # the quickest way to pack, for a quarter more bytes
+    small.save(out, "WEBP", quality=82)
     return out.getvalue()
