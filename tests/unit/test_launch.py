@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,39 @@ def test_out_of_memory_is_recognised() -> None:
     assert launch.is_out_of_memory(torch.OutOfMemoryError("x"))
     assert launch.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not launch.is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def test_side_threads_compute_alone_and_leave_the_main_one_its_cores() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with launch.side_threads(2, "beside") as pool:
+            assert [pool.submit(torch.get_num_threads).result() for _ in range(4)] == [1] * 4
+            assert pool.submit(lambda: threading.current_thread().name).result().startswith("beside")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_freed_memory_is_kept_in_the_block_and_handed_back_after_it() -> None:
+    def resident_mib() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def take_and_free() -> None:
+        torch.ones(256 * 2**20 // 4)
+
+    before = resident_mib()
+    with launch.keeping_freed_memory():
+        take_and_free()
+        assert resident_mib() > before + 200
+    assert resident_mib() < before + 100
+    take_and_free()
+    assert resident_mib() < before + 100
+
+
+def test_where_there_is_no_such_library_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "CDLL", None)
+    with launch.keeping_freed_memory():
+        pass

@@ -102,7 +102,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         on_event(StageStarted(STAGE, recipe.train.max_train_steps, "steps"))
         on_event(Progress(STAGE, trainer.step))
         try:
-            with checkpoints.disk_full_is_told(run.train):
+            with checkpoints.disk_full_is_told(run.train), launch.keeping_freed_memory():
                 trainer.train()
                 trainer.finish()
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,7 +258,7 @@ class Prefetcher:
     def __init__(self, source: BatchSource, device: torch.device) -> None:
         self._source = source
         self._device = device
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._pool = launch.side_threads(1, "batches")
         self._ready: dict[int, Future[list[MicroBatch]]] = {}
 
     def at(self, step: int) -> list[MicroBatch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from veneer import launch
 from veneer.config import Recipe
 from veneer.data.picture import load_picture
 from veneer.models.base import Base
@@ -127,7 +127,7 @@ def load_batches(
         Jobs of one shape, and what they loaded.
     """
     batches = _batches(sorted(jobs, key=_shape), device)
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+    with launch.side_threads(DECODE_THREADS, "decode") as pool:
         waiting = [[pool.submit(job.load) for job in batch] for batch in batches[:1]]
         for number, batch in enumerate(batches):
             if number + 1 < len(batches):
