@@ -15,8 +15,10 @@ from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
 from veneer.lora.embedding import attach_embedding, initial_embedding, spell_out
+from veneer.lora.fused import use_fused_layers
 from veneer.models.attention import use_fast_attention
 from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
+from veneer.models.convolution import use_fast_convolutions
 from veneer.training.batches import MicroBatch
 from veneer.training.rankmask import RankMask
 
@@ -196,6 +198,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         on_event=on_event,
     )
     use_fast_attention(base.unet, device, dtype)
+    use_fast_convolutions(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
     text = _text_encoder(base, recipe, parameters) if text_parts else None
@@ -206,6 +209,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         base.unet.enable_gradient_checkpointing()
     alphas_cumprod = base.scheduler.alphas_cumprod.float()
     ranks = RankMask(base.unet, len(alphas_cumprod)) if lora.timestep_rank else None
+    use_fused_layers(base.unet, device, dtype)
     network = Network(base.unet, text, parameters, alphas_cumprod, dtype, ranks)
     network.train()
     return network

@@ -1,0 +1,84 @@
+"""Convolutions over few places as one product: the numbers of float64, and the same layer in all else."""
+
+import copy
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+
+from veneer.models import convolution
+from veneer.models.convolution import ProductConv2d, use_fast_convolutions
+
+CPU = torch.device("cpu")
+
+
+def relative_error(seen, wanted):
+    return float((seen.detach().double() - wanted.detach()).norm() / wanted.detach().norm())
+
+
+@pytest.fixture
+def unet():
+    torch.manual_seed(0)
+    return diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+    ).requires_grad_(False)
+
+
+@pytest.mark.parametrize(("items", "side"), [(1, 16), (4, 8), (3, 5)])
+@pytest.mark.parametrize(("stride", "has_bias"), [(1, True), (1, False), (2, True)])
+def test_values_and_gradients_are_those_of_float64(items, side, stride, has_bias):
+    torch.manual_seed(1)
+    plain = nn.Conv2d(48, 40, 3, stride, padding=1, bias=has_bias).requires_grad_(False)
+    layer = ProductConv2d.of(plain)
+    states = torch.randn(items, 48, side, side, requires_grad=True)
+    doubles = states.detach().double().requires_grad_()
+    out, wanted = layer(states), copy.deepcopy(plain).double()(doubles)
+    grad = torch.randn(out.shape)
+    out.backward(grad)
+    wanted.backward(grad.double())
+    assert relative_error(out, wanted) < 1e-6
+    assert relative_error(states.grad, doubles.grad) < 1e-6
+
+
+def test_only_few_places_are_multiplied_out(monkeypatch):
+    layer = ProductConv2d.of(nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False))
+    seen = []
+    product = convolution._Product.apply
+    monkeypatch.setattr(
+        convolution._Product, "apply", lambda *args: seen.append(args[0].shape) or product(*args)
+    )
+    for shape in ((1, 8, 16, 16), (2, 8, 16, 16), (1, 8, 17, 16)):
+        layer(torch.zeros(shape))
+    assert seen == [(1, 8, 16, 16)]
+
+
+def test_a_unet_keeps_its_names_and_predicts_the_same(unet, monkeypatch):
+    monkeypatch.setattr(convolution, "MANY_WEIGHTS", 64 * 64 * 9)
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([700]), torch.randn(1, 77, 32)
+    names, before = list(unet.state_dict()), unet(*inputs).sample
+    assert use_fast_convolutions(unet, CPU, torch.float32) == 10
+    after = unet(*inputs).sample
+    assert list(unet.state_dict()) == names
+    assert relative_error(after, before.double()) < 1e-5
+
+
+def test_small_trained_and_other_ones_stay(unet):
+    assert use_fast_convolutions(unet, CPU, torch.float32) == 0
+    wide = nn.Sequential(
+        nn.Conv2d(700, 700, 3, stride=3, padding=1), nn.Conv2d(2100, 2100, 1)
+    ).requires_grad_(False)
+    assert use_fast_convolutions(wide, CPU, torch.float32) == 0
+    assert use_fast_convolutions(nn.Sequential(nn.Conv2d(700, 700, 3, padding=1)), CPU, torch.float32) == 0
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32)])
+def test_other_devices_and_precisions_keep_torchs_own(unet, monkeypatch, device, dtype):
+    monkeypatch.setattr(convolution, "MANY_WEIGHTS", 0)
+    assert use_fast_convolutions(unet, torch.device(device), dtype) == 0

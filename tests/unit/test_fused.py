@@ -1,0 +1,110 @@
+"""A linear layer and its LoRA as one function: peft's numbers, and peft's own layer where more is asked."""
+
+import copy
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+
+from veneer.config import LoraTable
+from veneer.lora import fused
+from veneer.lora.adapter import adapter_state, attach, detached, set_scale, trainable
+from veneer.lora.fused import FusedLinear, use_fused_layers
+from veneer.training.rankmask import RankMask
+
+CPU = torch.device("cpu")
+
+
+def adapted(**settings):
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+    )
+    attach(unet, LoraTable(**settings), seed=0)
+    for name, part in trainable(unet).items():
+        if "lora_B" in name:
+            nn.init.normal_(part, std=0.1)
+    return unet
+
+
+def step(unet):
+    generator = torch.Generator().manual_seed(2)
+    noisy, states = (torch.randn(s, generator=generator) for s in ((2, 4, 8, 8), (2, 77, 32)))
+    out = unet(noisy, torch.tensor([3, 800]), states).sample
+    unet.zero_grad()
+    out.square().mean().backward()
+    return out.detach(), {name: part.grad.clone() for name, part in trainable(unet).items()}
+
+
+def relative_error(seen, wanted):
+    return float((seen - wanted).norm() / wanted.norm())
+
+
+def test_values_and_gradients_are_pefts():
+    unet = adapted(rank=4, lora_alpha=6)
+    before, wanted = step(unet)
+    assert use_fused_layers(unet, CPU, torch.float32) == 32
+    after, grads = step(unet)
+    assert relative_error(after, before) < 1e-5
+    assert grads.keys() == wanted.keys()
+    assert max(relative_error(grads[name], wanted[name]) for name in wanted) < 1e-4
+
+
+def test_the_function_is_right_in_float64():
+    torch.manual_seed(0)
+    inputs = [torch.randn(s, dtype=torch.float64) for s in ((7, 5), (6, 5), (6,), (2, 5), (6, 2))]
+    for part in (inputs[0], *inputs[3:]):
+        part.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *args: fused._Fused.apply(*args, 1.7), inputs)
+    assert torch.autograd.gradcheck(
+        lambda x, w, a, b: fused._Fused.apply(x, w, None, a, b, 0.3), [inputs[i] for i in (0, 1, 3, 4)]
+    )
+
+
+def test_switched_off_it_is_the_base_to_the_bit_and_the_scale_counts():
+    unet = adapted(rank=4)
+    base = copy.deepcopy(unet)
+    use_fused_layers(unet, CPU, torch.float32)
+    with detached(unet), detached(base):
+        assert torch.equal(_out(unet), _out(base))
+    for scale in (0.0, 0.5, 2.0):
+        set_scale(unet, scale)
+        set_scale(base, scale)
+        assert relative_error(_out(unet), _out(base)) < 1e-5
+    assert adapter_state(unet).keys() == adapter_state(base).keys()
+
+
+def _out(unet):
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        return unet(
+            torch.randn((1, 4, 8, 8), generator=generator),
+            torch.tensor([500]),
+            torch.randn((1, 77, 32), generator=generator),
+        ).sample
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.1}, {"use_dora": True}])
+def test_dropout_and_dora_stay_with_peft(settings):
+    assert use_fused_layers(adapted(rank=4, **settings), CPU, torch.float32) == 0
+
+
+def test_masked_ranks_stay_with_peft():
+    unet = adapted(rank=4)
+    RankMask(unet, 1000)
+    assert use_fused_layers(unet, CPU, torch.float32) == 0
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32)])
+def test_other_devices_and_precisions_stay_with_peft(device, dtype):
+    unet = adapted(rank=4)
+    assert use_fused_layers(unet, torch.device(device), dtype) == 0
+    assert not any(isinstance(layer, FusedLinear) for layer in unet.modules())
