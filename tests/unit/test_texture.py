@@ -53,3 +53,19 @@ def test_any_size_of_held_out_picture(pictures, tmp_path):
     Image.new("RGB", (300, 200), (200, 10, 10)).save(tmp_path / "wide.png")
     base = pictures("base", 5, 1)
     assert texture_measure(base, pictures("tuned", 5, 2), [tmp_path / "wide.png"], range(5)).n == 5
+
+
+def test_pictures_from_the_same_hand_seem_no_nearer(pictures):
+    """The base's own scale must not favour pictures that it was not made from."""
+    held_out, shown = pictures("held", 6, 0, blocky), pictures("shown", 320, 1)
+    deltas = [
+        texture_measure(shown[start : start + 8], shown[start + 8 : start + 16], held_out, range(8)).delta
+        for start in range(0, 320, 16)
+    ]
+    assert abs(np.mean(deltas)) < 3 * np.std(deltas) / len(deltas) ** 0.5
+
+
+def test_one_prompt_alone_is_measured_against_its_other_pictures(pictures):
+    held_out, base, tuned = pictures("held", 6, 0, blocky), pictures("b", 6, 1), pictures("t", 6, 2, blocky)
+    assert texture_measure(base, tuned, held_out, ["a cat"] * 6).delta > 0
+    assert texture_measure(base[:1], tuned[:1], held_out, ["a cat"]).ci95 is None

@@ -104,6 +104,12 @@ def test_cause_is_named_beside_a_worse():
     assert (verdict.word, codes(verdict)) == ("worse", ["prompt-fell", "diverged"])
 
 
+def test_one_broken_picture_may_be_chance():
+    one = dataclasses.replace(FACTS, num_pictures=8, num_broken=1)
+    assert "broken-pictures" not in codes(judge(GOOD, one))
+    assert "broken-pictures" in codes(judge(GOOD, dataclasses.replace(one, num_broken=2)))
+
+
 def test_broken_pictures_are_worse():
     assert codes(judge(GOOD, dataclasses.replace(FACTS, num_broken=5))) == ["broken-pictures"]
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from veneer.proof.measures import style_measure
-from veneer.stats import Array, Measure
+from veneer.stats import Array, Measure, paired
 
 DISTANCES = (1, 2, 4, 8)
 """Distances between the two pixels of a difference, in pixels."""
@@ -29,7 +28,8 @@ def texture_measure(
     """Nearness of texture to held-out pictures of the style.
 
     Each statistic is put on the scale of base and held-out pictures, zero half-way between the two: the tuned
-    pictures have no say in what counts as near.
+    pictures have no say in what counts as near. The base's pictures of the pair's own prompt are left out of
+    its scale: otherwise they alone would be measured by themselves, and any other picture would seem nearer.
 
     Args:
         base: Pictures of the base, N of one size.
@@ -46,10 +46,11 @@ def texture_measure(
     with Image.open(base[0]) as first:
         side = first.width
     before, after, real = (_statistics(paths, side) for paths in (base, tuned, held_out))
-    middle = (before.mean(axis=0) + real.mean(axis=0)) / 2
-    spread = np.vstack([before, real]).std(axis=0) + 1e-6
-    rows = [_unit((one - middle) / spread) for one in (before, after, real)]
-    return style_measure(rows[0], rows[1], rows[2], prompts)
+    nearness = [
+        _nearness(np.stack([before[row], after[row]]), before[_others(row, prompts)], real)
+        for row in range(len(before))
+    ]
+    return paired([pair[0] for pair in nearness], [pair[1] for pair in nearness], prompts)
 
 
 def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
@@ -69,6 +70,21 @@ def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
             found += _of_differences(plane[:, distance:] - plane[:, :-distance])
             found += _of_differences(plane[distance:] - plane[:-distance])
     return np.asarray(found)
+
+
+def _nearness(shown: Array, others: Array, real: Array) -> Array:
+    """Mean cosine similarity of each row to the real ones, on the scale of others and real ones."""
+    middle = (others.mean(axis=0) + real.mean(axis=0)) / 2
+    spread = np.vstack([others, real]).std(axis=0) + 1e-6
+    similarities = _unit((shown - middle) / spread) @ _unit((real - middle) / spread).T
+    return np.asarray(similarities.mean(axis=1))
+
+
+def _others(row: int, prompts: Sequence[Hashable]) -> list[int]:
+    """Rows of other prompts; where there are none, of other pictures; the row itself where it is alone."""
+    rows = range(len(prompts))
+    other_prompts = [one for one in rows if prompts[one] != prompts[row]]
+    return other_prompts or [one for one in rows if one != row] or [row]
 
 
 def _of_differences(differences: np.ndarray[Any, Any]) -> list[float]:

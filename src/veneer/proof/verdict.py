@@ -159,7 +159,7 @@ def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin
 def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: float) -> Iterator[Reason]:
     """Each of them makes the verdict `worse`."""
     prompt, retrieval = measures.get("prompt"), measures.get("retrieval")
-    if facts.num_broken > BROKEN_SHARE * facts.num_pictures:
+    if facts.num_broken > max(1, BROKEN_SHARE * facts.num_pictures):
         text = f"{facts.num_broken} of {facts.num_pictures} tuned pictures are black or empty"
         todo = "Train again with a tenth of train.learning_rate"
         yield Reason("broken-pictures", text, todo, decides=True)
