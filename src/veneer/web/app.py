@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from veneer.web import compare_tab, dataset_tab, markup, recipe_tab, runs_tab, train_tab
+from veneer.web import compare_tab, dataset_tab, dataset_view, markup, recipe_tab, runs_tab, train_tab
 from veneer.web.engine import gr
 from veneer.web.jobs import JobBook
 from veneer.web.server import answer, check_access, listen
@@ -47,6 +47,7 @@ def serve(
         os.chdir(place.root)  # paths in recipes are then the same here as in the runs
         studio = Studio(place, JobBook(place))
         studio.jobs.watch()
+        dataset_view.look_ahead(studio)
         try:
             answer(
                 build(studio),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from veneer.errors import VeneerError
 from veneer.web import gallery, markup
 from veneer.web.engine import gr
 from veneer.web.studio import Studio
@@ -117,7 +120,7 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     pages = max(1, -(-len(shown) // gallery.PAGE))
     page = min(max(1, page), pages)
     cards = shown[(page - 1) * gallery.PAGE : page * gallery.PAGE]
-    cache = studio.workspace.private / "thumbnails"
+    cache = studio.workspace.thumbnails
     updates = _card_updates(cards, cache, rejected=show == gallery.REJECTED)
     gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
     empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
@@ -132,6 +135,21 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
         empty,
         *updates,
     ]
+
+
+def look_ahead(studio: Studio) -> None:
+    """Make the thumbnails that the page will show first, while the page itself is being put together.
+
+    Args:
+        studio: The studio.
+    """
+    gallery.make_ahead(_first_cards(studio), studio.workspace.thumbnails)
+
+
+def _first_cards(studio: Studio) -> Iterator[gallery.Card]:
+    with contextlib.suppress(VeneerError):  # the page says what is wrong with a data set when it shows it
+        for name in studio.workspace.dataset_names()[:1]:
+            yield from gallery.read_gallery(studio.workspace.dataset(name)).cards[: gallery.PAGE]
 
 
 def _card_updates(cards: list[gallery.Card], cache: Any, *, rejected: bool) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,11 @@ def card_html(card: Card, cache: Path) -> str:
     return f'{shown}<div class="v-cell"><b>{markup.escaped(Path(card.name).name)}</b>{notes}</div>'
 
 
-def make_ahead(cards: Sequence[Card], cache: Path) -> None:
+def make_ahead(cards: Iterable[Card], cache: Path) -> None:
     """Make thumbnails of what is likely to be looked at next, without keeping anybody waiting.
 
     Args:
-        cards: The pictures.
+        cards: The pictures; where it is a generator, reading them keeps nobody waiting either.
         cache: Folder of the thumbnails.
     """
 

@@ -57,6 +57,11 @@ class Workspace:
         """What the studio keeps for itself; may be deleted while it is closed."""
         return self.root / ".studio"
 
+    @property
+    def thumbnails(self) -> Path:
+        """Folder of the small versions of pictures."""
+        return self.private / "thumbnails"
+
     def create(self) -> None:
         """Make the folders."""
         for folder in (self.datasets, self.recipes, self.runs, self.private):
