@@ -7,12 +7,14 @@ count as matrices of outputs by the rest; vectors are left to AdamW in the same 
 import torch
 from torch import Tensor, nn
 
+from .training import low_dtype
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values near 1, bfloat16.
+    """The matrix with its singular values near 1, bfloat16 where the machine is quick with it.
 
     Args:
         matrix: Any shape (M, N).
@@ -20,7 +22,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x = matrix.to(low_dtype(matrix.device))
     x = x.T if matrix.shape[0] > matrix.shape[1] else x
     x = x / (x.norm() + 1e-7)
     for _ in range(NUM_ITERATIONS):

@@ -36,12 +36,12 @@ def _precision() -> dict[str, object]:
     import torch
 
     from veneer.launch import pick_device
+    from veneer.training.fitting import this_machine
 
-    device = pick_device()
     return {
-        "device": str(device),
+        "device": str(pick_device()),
         "torch_threads": torch.get_num_threads(),
-        "bf16": torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu",
+        "bf16": this_machine().has_bf16,
     }
 
 

@@ -79,8 +79,10 @@ def _fit_precision(recipe: Recipe, machine: Machine, on_event: OnEvent) -> Recip
             why = f"{machine.name} has no bf16: the base runs in fp16, with the loss scaled"
             return _changed(recipe, "precision", why, on_event, mixed_precision="fp16")
         case "cpu" if wanted == "bf16" and not machine.has_bf16:
-            why = "this processor has no bf16 instructions: torch converts, which may be slower than float32"
-            on_event(Notice(STAGE, "precision", why))
+            why = (
+                "this processor has no bf16 instructions, and torch's stand-in is many times slower: float32"
+            )
+            return _changed(recipe, "precision", why, on_event, mixed_precision="no")
     return recipe
 
 
