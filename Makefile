@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-data bench-kill bench-studio sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-data bench-kill bench-null bench-studio sd15-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -62,6 +62,9 @@ bench-data: setup
 
 bench-kill: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_kill
+
+bench-null: setup
+	$(BIN)/python -m bench.bench_null
 
 # Needs Debian's Chromium and an idle machine.
 bench-studio: setup

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench.machine import machine_name
 from veneer.launch import set_threads
 from veneer.models.attention import block_attention
 from veneer.rundir import write_json, write_text
@@ -198,7 +198,7 @@ def main() -> None:
         "repeats": options.repeats,
         "rows": rows,
     }
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']}-{machine['cores']}-cores".lower()).strip("-")
+    name = machine_name()
     write_json(options.results / f"attention_{name}_{date}.json", record)
     write_text(options.results / f"attention_{name}_{date}.md", document(record))
     print(options.results / f"attention_{name}_{date}.md")

@@ -15,7 +15,6 @@ import argparse
 import datetime
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.machine import machine_name
 from veneer.rundir import write_json, write_text
 from veneer.versions import hardware, versions
 
@@ -222,7 +222,7 @@ def main() -> None:
         "rows": rows,
         "notes": _growth(rows),
     }
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']}-{machine['cores']}-cores".lower()).strip("-")
+    name = machine_name()
     write_json(RESULTS / f"data_{name}_{date}.json", record)
     write_text(RESULTS / f"data_{name}_{date}.md", _document(record))
     print(RESULTS / f"data_{name}_{date}.md")

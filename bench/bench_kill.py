@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import re
 import shlex
 import shutil
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.killing import bytes_of, kill_often
+from bench.machine import machine_name
 from veneer.config import Recipe
 from veneer.pipeline import run_stage
 from veneer.recipe import resolve
@@ -128,7 +128,7 @@ def main() -> int:
     }
     text = _document(record)
     print(text)
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']}-{machine['cores']}-cores".lower()).strip("-")
+    name = machine_name()
     write_json(RESULTS / f"kill_{name}_{date}.json", record)
     write_text(RESULTS / f"kill_{name}_{date}.md", text)
     return 1 if odd else 0

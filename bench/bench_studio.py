@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import re
 import shutil
 import statistics
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.machine import machine_name
 from veneer.dataset import Dataset, Item
 from veneer.rundir import write_json, write_text
 from veneer.versions import hardware, versions
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     text = _document(record)
     print(text)
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']}-{machine['cores']}-cores".lower()).strip("-")
+    name = machine_name()
     write_json(RESULTS / f"studio_{name}_{date}.json", record)
     write_text(RESULTS / f"studio_{name}_{date}.md", text)
     return int(any(one["median"] > one["target"] for one in record["found"].values()))

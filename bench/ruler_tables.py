@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.machine import machine_name
 from bench.ruler_arms import BASE, TRUTH, Plan, Scores, recommended, settings_of, steps_of
 from pocket.draw import contact_sheet
 from veneer.rundir import write_json, write_text
@@ -245,8 +245,8 @@ def write_results(plan: Plan, found: Found, sheet: Sequence[np.ndarray]) -> Path
     Returns:
         Path of the document.
     """
-    machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
-    stem = RESULTS / f"style_{machine['cores']}core-{platform.machine()}_{date}"
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    stem = RESULTS / f"style_{machine_name()}_{date}"
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_json(stem.with_suffix(".json"), _plain(plan, found))
     contact_sheet(np.concatenate(sheet), len(sheet[0])).save(stem.with_suffix(".png"), optimize=True)

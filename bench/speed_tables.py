@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.machine import machine_name
 from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER
 from veneer.rundir import write_json, write_text
 from veneer.versions import hardware, versions
@@ -42,10 +42,7 @@ def write_document(facts: Mapping[str, Any], folder: Path) -> Path:
         Path of the document.
     """
     machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
-    device = (
-        machine["accelerator"] if facts["has_gpu"] else f"{machine['processor']}-{machine['cores']}-cores"
-    )
-    name = re.sub(r"[^a-z0-9]+", "-", str(device).lower()).strip("-")
+    name = machine_name(has_gpu=facts["has_gpu"])
     record = {"date": date, "hardware": machine, "versions": versions(), **facts}
     write_json(folder / f"speed_{name}_{date}.json", record)
     path = folder / f"speed_{name}_{date}.md"

@@ -26,7 +26,7 @@ def hardware() -> dict[str, str | int | float]:
     """The machine that a figure was measured on.
 
     Returns:
-        Processor, cores, memory in GiB, and accelerator ("none" where there is none).
+        Processor with its instructions, cores, memory in GiB, and accelerator ("none" where there is none).
     """
     import torch
 
@@ -49,6 +49,16 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
+    """Name, and what decides over speed: the widest instructions that torch uses, and bf16 if it is there."""
+    import torch
+
+    instructions = [torch.backends.cpu.get_cpu_capability()]
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        instructions.append("bf16")
+    return f"{_model()} ({', '.join(instructions)})"
+
+
+def _model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
