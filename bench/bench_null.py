@@ -177,7 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--comparisons", type=int, default=500)
     parser.add_argument("--work", type=Path, default=Path("runs/null"))
     asked = parser.parse_args()
     files, chosen = draw(asked.work), choose_embedders("pocket", "pocket")
