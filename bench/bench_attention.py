@@ -8,14 +8,7 @@ Processor time of this process, not time on the clock, so that other programs di
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import os
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,13 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.machine import machine_name
-from veneer.launch import set_threads
+from bench.kernels import Kernel, begin, cells, measure_in_turns, opening, precisions, ratio
+from bench.machine import setting, write_results
 from veneer.models.attention import block_attention
-from veneer.rundir import write_json, write_text
-from veneer.versions import hardware, versions
 
-RESULTS = Path(__file__).parent / "results"
 SHAPES = {
     "SD 1.5, 512 px, level 1, self": (8, 4096, 4096, 40),
     "SD 1.5, 512 px, level 1, text": (8, 4096, 77, 40),
@@ -42,7 +32,6 @@ SHAPES = {
     "pocket, batch 8, 4 x 4, self": (32, 16, 16, 48),
 }
 """Items times heads, queries, keys, features of a head."""
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def torchs(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -97,27 +86,7 @@ def measure(shape: tuple[int, int, int, int], dtype: torch.dtype, repeats: int) 
     items, queries, keys, width = shape
     drawn = [torch.randn(items, n, width).to(dtype) for n in (queries, keys, keys)]
     grad = torch.randn(items, queries, width).to(dtype)
-    wanted = _exactly(drawn, grad)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in KERNELS}
-    errors = {}
-    for _ in range(repeats + 1):
-        for name, kernel in KERNELS.items():
-            inputs = [tensor.clone().requires_grad_() for tensor in drawn]
-            start = time.process_time()
-            result = kernel(*inputs)
-            middle = time.process_time()
-            result.backward(grad)
-            seconds[name].append((middle - start, time.process_time() - middle))
-            seen = [result, *(tensor.grad for tensor in inputs)]
-            errors[name] = max(_error(a, b) for a, b in zip(seen, wanted, strict=True))
-    return {
-        name: {
-            "forward_ms": 1e3 * statistics.median(forward for forward, _ in pairs[1:]),
-            "backward_ms": 1e3 * statistics.median(backward for _, backward in pairs[1:]),
-            "error": errors[name],
-        }
-        for name, pairs in seconds.items()
-    }
+    return measure_in_turns(KERNELS, drawn, grad, _exactly(drawn, grad), repeats)
 
 
 def _exactly(drawn: list[Tensor], grad: Tensor) -> list[Tensor]:
@@ -131,11 +100,6 @@ def _exactly(drawn: list[Tensor], grad: Tensor) -> list[Tensor]:
     return [torch.stack(tensors) for tensors in zip(*parts, strict=True)]
 
 
-def _error(seen: Tensor | None, wanted: Tensor) -> float:
-    assert seen is not None
-    return float((seen.detach().double() - wanted).norm() / wanted.norm())
-
-
 def document(record: dict[str, Any]) -> str:
     """Say it in a table.
 
@@ -145,63 +109,31 @@ def document(record: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    machine = record["hardware"]
     lines = [
-        "# Attention for training on a CPU",
-        "",
-        f"{record['date']}; {machine['processor']}, {record['threads']} thread(s); torch "
-        f"{record['versions']['torch']}; load average before the run {record['load_before']}. "
-        f"Command: `{record['command']}`.",
-        f"Milliseconds of processor time, forward + backward, medians of {record['repeats']} turns after one "
-        "to warm up; in brackets the largest relative error of result and gradients against float64.",
+        *opening("Attention for training on a CPU", record, "the largest error of result and gradients"),
         "",
         "| precision | size | " + " | ".join(KERNELS) + " | Veneer / flash |",
         "|---|---|" + "---:|" * (len(KERNELS) + 1),
     ]
     for row in record["rows"]:
         found = row["kernels"]
-        cells = [
-            f"{one['forward_ms']:.3g} + {one['backward_ms']:.3g} ({one['error']:.1e})"
-            for one in found.values()
-        ]
-        total = {name: one["forward_ms"] + one["backward_ms"] for name, one in found.items()}
-        ratio = f"{total['Veneer'] / total['torch flash']:.2f}"
-        lines.append("| " + " | ".join([row["precision"], row["size"], *cells, ratio]) + " |")
+        shown = [*cells(found), ratio(found, "Veneer", "torch flash")]
+        lines.append("| " + " | ".join([row["precision"], row["size"], *shown]) + " |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Measure, and write the document."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    set_threads()
-    torch.manual_seed(0)
-    load = round(os.getloadavg()[0], 1)
+    options, setup = begin(__doc__)
     rows = []
-    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for precision, dtype in precisions().items():
         for size, shape in SHAPES.items():
             rows.append(
                 {"precision": precision, "size": size, "kernels": measure(shape, dtype, options.repeats)}
             )
-    machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
-    record = {
-        "date": date,
-        "command": f"python -m bench.bench_attention --repeats {options.repeats}",
-        "hardware": machine,
-        "versions": versions(),
-        "threads": torch.get_num_threads(),
-        "load_before": load,
-        "repeats": options.repeats,
-        "rows": rows,
-    }
-    name = machine_name()
-    write_json(options.results / f"attention_{name}_{date}.json", record)
-    write_text(options.results / f"attention_{name}_{date}.md", document(record))
-    print(options.results / f"attention_{name}_{date}.md")
+    command = f"python -m bench.bench_attention --repeats {options.repeats}"
+    record = setting(command) | setup | {"rows": rows}
+    print(write_results("attention", record, document(record), options.results))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ and imagehash. Writes ``bench/results/data_HARDWARE_DATE.{json,md}``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shutil
@@ -26,11 +25,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.machine import machine_name
-from veneer.rundir import write_json, write_text
-from veneer.versions import hardware, versions
+from bench.machine import setting, write_results
 
-RESULTS = Path(__file__).parent / "results"
 SIDE_PX = 64
 
 _PROLOGUE = """
@@ -211,21 +207,14 @@ def main() -> None:
     arguments = parser.parse_args()
     load = round(os.getloadavg()[0], 1)
     rows = bench(arguments.sizes, arguments.repeats, arguments.work)
-    machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
-    record = {
-        "date": date,
-        "command": "python -m bench.bench_data --sizes " + " ".join(map(str, arguments.sizes)),
-        "hardware": machine,
-        "versions": versions(),
+    command = "python -m bench.bench_data --sizes " + " ".join(map(str, arguments.sizes))
+    record = setting(command) | {
         "repeats": arguments.repeats,
         "load_before": load,
         "rows": rows,
         "notes": _growth(rows),
     }
-    name = machine_name()
-    write_json(RESULTS / f"data_{name}_{date}.json", record)
-    write_text(RESULTS / f"data_{name}_{date}.md", _document(record))
-    print(RESULTS / f"data_{name}_{date}.md")
+    print(write_results("data", record, _document(record)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ random part of a second, so that they fall into steps, validations, checkpoints 
 from __future__ import annotations
 
 import argparse
-import datetime
 import shlex
 import shutil
 import sys
@@ -21,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.killing import bytes_of, kill_often
-from bench.machine import machine_name
+from bench.machine import heading, setting, write_results
 from veneer.config import Recipe
 from veneer.pipeline import run_stage
 from veneer.recipe import resolve
-from veneer.rundir import RunDir, write_json, write_text
+from veneer.rundir import RunDir
 from veneer.stages.export import export
 from veneer.stages.train import train
-from veneer.versions import hardware, versions
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def bench_recipe(steps: int) -> Recipe:
@@ -64,15 +60,10 @@ def bench_recipe(steps: int) -> Recipe:
 
 
 def _document(record: dict[str, Any]) -> str:
-    machine = record["hardware"]
     rows = [f"| {found} | {count} |" for found, count in sorted(record["found"].items())]
     return "\n".join(
         [
-            "# A training killed at random moments",
-            "",
-            f"{record['date']}, {machine['processor']}, {machine['cores']} cores; torch "
-            f"{record['versions']['torch']}. Command: `{record['command']}`.",
-            "",
+            *heading("A training killed at random moments", record),
             f"**{record['verdict']}** {record['steps']} steps, {record['kills']} kills, {record['files']} "
             f"files compared; {record['seconds']} s.",
             "",
@@ -112,12 +103,7 @@ def main() -> int:
         export(run, recipe)
     expected, found = bytes_of(whole), bytes_of(killed)
     odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-    date, machine = datetime.datetime.now(datetime.UTC).date().isoformat(), hardware()
-    record = {
-        "date": date,
-        "command": shlex.join(["python", "-m", "bench.bench_kill", *sys.argv[1:]]),
-        "hardware": machine,
-        "versions": versions(),
+    record = setting(shlex.join(["python", "-m", "bench.bench_kill", *sys.argv[1:]])) | {
         "steps": asked.steps,
         "kills": len(kills),
         "found": dict(Counter(kill.found for kill in kills)),
@@ -128,9 +114,7 @@ def main() -> int:
     }
     text = _document(record)
     print(text)
-    name = machine_name()
-    write_json(RESULTS / f"kill_{name}_{date}.json", record)
-    write_text(RESULTS / f"kill_{name}_{date}.md", text)
+    write_results("kill", record, text)
     return 1 if odd else 0
 
 

@@ -11,7 +11,6 @@ ends with status 1 where more than 5 in 100 are called different.
 from __future__ import annotations
 
 import argparse
-import datetime
 import shlex
 import sys
 from collections import Counter
@@ -23,18 +22,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.machine import machine_name
+from bench.machine import heading, setting, write_results
 from veneer.models.drawing import paint, set_up
 from veneer.models.embedder import Embedder, Embedders, choose_embedders
 from veneer.models.modelfiles import pocket_folder
 from veneer.proof.comparison import References, compare_pairs
 from veneer.proof.pairs import Pair
 from veneer.recipe import load_recipe
-from veneer.rundir import write_json, write_text
 from veneer.stats import Array, Measure
-from veneer.versions import hardware, versions
 
-RESULTS = Path(__file__).parent / "results"
 SUBJECTS = (
     "bird", "hen", "chick", "goat", "cat", "dog", "house", "tree",
     "apple", "boat", "car", "cow", "fish", "flower", "mushroom", "rabbit",
@@ -140,7 +136,7 @@ def _directions(name: str, measure: Measure | None) -> list[str]:
 
 
 def _document(record: dict[str, Any]) -> str:
-    machine, found = record["hardware"], record["found"]
+    found = record["found"]
     names = sorted({name for shares in found.values() for name in shares})
     words = [name for name in ("no different", "better", "worse") if name in names]
     rows = [
@@ -149,11 +145,7 @@ def _document(record: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "# The base against itself",
-            "",
-            f"{record['date']}, {machine['processor']}, {machine['cores']} cores; torch "
-            f"{record['versions']['torch']}. Command: `{record['command']}`.",
-            "",
+            *heading("The base against itself", record),
             f"{record['comparisons']} comparisons for each number of prompts: a picture of {NUM_STEPS} steps "
             f"for each prompt and side, two of {NUM_SEEDS} seeds at random; {NUM_HELD_OUT} pictures are the "
             "style. "
@@ -187,20 +179,13 @@ def main() -> int:
         str(number): compare_with_itself(files[:number], asked.comparisons, embedders)
         for number in (len(SUBJECTS) // 2, len(SUBJECTS))
     }
-    date, machine = datetime.datetime.now(datetime.UTC).date().isoformat(), hardware()
-    record = {
-        "date": date,
-        "command": shlex.join(["python", "-m", "bench.bench_null", *sys.argv[1:]]),
-        "hardware": machine,
-        "versions": versions(),
+    record = setting(shlex.join(["python", "-m", "bench.bench_null", *sys.argv[1:]])) | {
         "comparisons": asked.comparisons,
         "found": found,
     }
     text = _document(record)
     print(text)
-    name = machine_name()
-    write_json(RESULTS / f"null_{name}_{date}.json", record)
-    write_text(RESULTS / f"null_{name}_{date}.md", text)
+    write_results("null", record, text)
     return int(any(1 - shares.get("no different", 0) > AIM for shares in found.values()))
 
 

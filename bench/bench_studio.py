@@ -10,7 +10,6 @@ where a target is missed.
 from __future__ import annotations
 
 import argparse
-import datetime
 import shutil
 import statistics
 import sys
@@ -22,15 +21,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.machine import machine_name
+from bench.machine import heading, setting, write_results
 from veneer.dataset import Dataset, Item
-from veneer.rundir import write_json, write_text
-from veneer.versions import hardware, versions
 from web.conftest import CHROMIUM, OPTIONS
 from web.driving import end, kill_runs, veneer_ui, wait_for_address
 from web.steps import says, tab
 
-RESULTS = Path(__file__).parent / "results"
 NUM_PICTURES, SIDE_PX = 1000, 512
 ALL_THERE = """(() => {
   const seen = [...document.querySelectorAll('#dataset-cards img')].filter(i => i.checkVisibility());
@@ -132,18 +128,13 @@ def _start_demo(page: Any) -> None:
 
 
 def _document(record: dict[str, Any]) -> str:
-    machine = record["hardware"]
     rows = [
         f"| {name} | {one['median']:.2f} | {one['worst']:.2f} | {one['n']} | {one['target']:.0f} |"
         for name, one in record["found"].items()
     ]
     return "\n".join(
         [
-            "# How long a person waits for the studio",
-            "",
-            f"{record['date']}, {machine['processor']}, {machine['cores']} cores; gradio {record['gradio']}. "
-            f"Command: `{record['command']}`.",
-            "",
+            *heading("How long a person waits for the studio", record, "gradio"),
             f"Seconds until the browser shows it. {NUM_PICTURES} pictures of {SIDE_PX} px, 12 a page; the "
             "first look makes the page's thumbnails. The run that trains is the demo's, on all cores.",
             "",
@@ -182,12 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_thousand(workspace / "datasets" / "thousand")
             _turn(browser, workspace.resolve(), found)
         browser.close()
-    date, machine = datetime.datetime.now(datetime.UTC).date().isoformat(), hardware()
-    record = {
-        "date": date,
-        "command": "make bench-studio",
-        "hardware": machine,
-        "versions": versions(),
+    record = setting("make bench-studio") | {
         "gradio": gradio.__version__,
         "turns": asked.turns,
         "found": {
@@ -203,9 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     text = _document(record)
     print(text)
-    name = machine_name()
-    write_json(RESULTS / f"studio_{name}_{date}.json", record)
-    write_text(RESULTS / f"studio_{name}_{date}.md", text)
+    write_results("studio", record, text)
     return int(any(one["median"] > one["target"] for one in record["found"].values()))
 
 

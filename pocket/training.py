@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from veneer.versions import has_bf16_instructions
+
 from .config import SEED
 
 LOG_EVERY_STEPS = 20
@@ -235,7 +237,7 @@ def low_precision(device: torch.device) -> torch.autocast:
 
 def low_dtype(device: torch.device) -> torch.dtype:
     """The shortest numbers that the device is quick with."""
-    has_bf16 = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    has_bf16 = device.type != "cpu" or has_bf16_instructions()
     return torch.bfloat16 if has_bf16 else torch.float32
 
 

@@ -41,6 +41,17 @@ def hardware() -> dict[str, str | int | float]:
     }
 
 
+def has_bf16_instructions() -> bool:
+    """Whether torch computes bf16 quickly on this processor; elsewhere it converts, many times slower.
+
+    Returns:
+        False too where torch was built without oneDNN, which would be what uses them.
+    """
+    import torch
+
+    return bool(torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
@@ -53,7 +64,7 @@ def _processor() -> str:
     import torch
 
     instructions = [torch.backends.cpu.get_cpu_capability()]
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if has_bf16_instructions():
         instructions.append("bf16")
     return f"{_model()} ({', '.join(instructions)})"
 

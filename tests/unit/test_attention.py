@@ -5,6 +5,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
+from kernels import relative_error, small_unet
 from veneer.models import attention
 from veneer.models.attention import BlockAttnProcessor, block_attention, use_fast_attention
 
@@ -13,10 +14,6 @@ ROUNDING = 2**-8  # unit roundoff of bfloat16, which has 8 significant bits
 
 def exact(query, key, value, scale):
     return torch.softmax(query @ key.transpose(1, 2) * scale, -1) @ value
-
-
-def relative_error(seen, wanted):
-    return float((seen.detach().double() - wanted.detach()).norm() / wanted.detach().norm())
 
 
 @pytest.mark.parametrize(
@@ -52,16 +49,7 @@ def test_sharp_scores_stay_finite_and_right():
 
 @pytest.fixture
 def unet():
-    torch.manual_seed(0)
-    return diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
-    )
+    return small_unet()
 
 
 def test_a_unet_predicts_the_same(unet):

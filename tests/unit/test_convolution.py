@@ -2,33 +2,20 @@
 
 import copy
 
-import diffusers
 import pytest
 import torch
 from torch import nn
 
+from kernels import relative_error, small_unet
 from veneer.models import convolution
 from veneer.models.convolution import ProductConv2d, use_fast_convolutions
 
 CPU = torch.device("cpu")
 
 
-def relative_error(seen, wanted):
-    return float((seen.detach().double() - wanted.detach()).norm() / wanted.detach().norm())
-
-
 @pytest.fixture
 def unet():
-    torch.manual_seed(0)
-    return diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
-    ).requires_grad_(False)
+    return small_unet()
 
 
 @pytest.mark.parametrize(("items", "side"), [(1, 16), (4, 8), (3, 5)])

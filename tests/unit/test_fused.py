@@ -2,11 +2,11 @@
 
 import copy
 
-import diffusers
 import pytest
 import torch
 from torch import nn
 
+from kernels import relative_error, small_unet
 from veneer.config import LoraTable
 from veneer.lora import fused
 from veneer.lora.adapter import adapter_state, attach, detached, set_scale, trainable
@@ -17,21 +17,12 @@ CPU = torch.device("cpu")
 
 
 def adapted(**settings):
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
-    )
+    unet = small_unet()
     attach(unet, LoraTable(**settings), seed=0)
+    generator = torch.Generator().manual_seed(1)
     for name, part in trainable(unet).items():
         if "lora_B" in name:
-            nn.init.normal_(part, std=0.1)
+            nn.init.normal_(part, std=0.1, generator=generator)
     return unet
 
 
@@ -42,10 +33,6 @@ def step(unet):
     unet.zero_grad()
     out.square().mean().backward()
     return out.detach(), {name: part.grad.clone() for name, part in trainable(unet).items()}
-
-
-def relative_error(seen, wanted):
-    return float((seen - wanted).norm() / wanted.norm())
 
 
 def test_values_and_gradients_are_pefts():

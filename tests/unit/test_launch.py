@@ -103,7 +103,9 @@ def test_freed_memory_is_kept_in_the_block_and_handed_back_after_it() -> None:
 
 
 def test_where_there_is_no_such_library_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(ctypes, "CDLL", None)
+    monkeypatch.setattr(ctypes, "CDLL", asked.append)
     with launch.keeping_freed_memory():
-        pass
+        torch.ones(1)
+    assert not asked

@@ -1,5 +1,6 @@
 """Galleries, thumbnails, captions changed by hand, curves: what the page shows of files."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +13,11 @@ from veneer.dataset import Dataset, Item
 from veneer.errors import DatasetError
 from veneer.rundir import write_json
 from veneer.web import captions, curves, gallery, markup, pictures_beside
+from veneer.web.dataset_view import look_ahead
+from veneer.web.jobs import JobBook
+from veneer.web.studio import Studio
 from veneer.web.thumbnails import SIDE_PX, thumbnail
+from veneer.web.workspace import Workspace
 
 
 @pytest.fixture
@@ -148,3 +153,34 @@ def test_base_and_tuned_are_found_by_name(tmp_path):
     shown = pictures_beside.slider(pair)
     assert 'alt="Tuned: a &lt;b&gt; · seed 7"' in shown
     assert 'type="range"' in shown
+
+
+def test_the_first_pages_thumbnails_are_made_before_anybody_looks(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    for name, count in (("a", gallery.PAGE + 3), ("b", 2)):
+        (workspace.dataset(name) / "images").mkdir(parents=True)
+        items = [Item(f"images/{number:06d}.png", "") for number in range(count)]
+        for number, item in enumerate(items):
+            Image.new("RGB", (30, 20), (number, 0, 0)).save(workspace.dataset(name) / item.file_name)
+        Dataset(workspace.dataset(name)).write_metadata(items)
+    look_ahead(Studio(workspace, JobBook(workspace)))
+    wait_for_thumbnails()
+    assert len(list(workspace.thumbnails.rglob("*.webp"))) == gallery.PAGE
+
+
+def test_looking_ahead_at_a_broken_data_set_is_silent(tmp_path, recwarn):
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    workspace.dataset("a").mkdir()
+    Dataset(workspace.dataset("a")).metadata_csv.write_text("nonsense")
+    look_ahead(Studio(workspace, JobBook(workspace)))
+    wait_for_thumbnails()
+    assert not recwarn.list  # pytest warns of an exception in a thread
+    assert not workspace.thumbnails.exists()
+
+
+def wait_for_thumbnails():
+    for thread in threading.enumerate():
+        if thread.name == "veneer-thumbnails":
+            thread.join(10)

@@ -5,6 +5,8 @@ a sum, and the same again in the backward pass. Here products add to the layer's
 factor acts on the few ranks, and of the frozen layer nothing is computed that only its weights would need.
 Numbers differ from peft's by the rounding of another order of the same sums.
 
+Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
+
 Shapes: N places, C features in, O features out, r ranks.
 """
 

@@ -5,6 +5,9 @@ maps are 16 x 16 or 8 x 8 places small and the weights tens of megabytes large, 
 of Stable Diffusion, that takes longer than the convolution. torch's older kernel lays out the places instead
 and multiplies them with the weights as they are. In other precisions, and on accelerators, nothing changes.
 
+Source: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks for Document Processing",
+section 3.1 (unrolled convolution).
+
 Shapes: B items, C channels in, O channels out, h x w places that come out, s the stride.
 """
 

@@ -13,6 +13,7 @@ import torch
 from veneer import launch
 from veneer.config import Recipe
 from veneer.events import Notice, OnEvent
+from veneer.versions import has_bf16_instructions
 
 STAGE = "train"
 SPARE_SHARE = 0.9
@@ -47,7 +48,7 @@ def this_machine() -> Machine:
         free = torch.cuda.mem_get_info(device)[0] / 2**30
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine("cuda", torch.cuda.get_device_name(device), has_bf16, free)
-    has_bf16 = device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has_bf16 = device.type == "cpu" and has_bf16_instructions()
     return Machine(device.type, device.type.upper(), has_bf16, None)
 
 

@@ -1,0 +1,111 @@
+"""The trained network has the kernels of its precision, and what runs beside it leaves it its cores."""
+
+import contextlib
+
+import pytest
+import torch
+
+import tiny
+from training import copy_run, encoded_run, recipe_for, train_quietly
+from veneer import launch
+from veneer.lora.fused import FusedLinear
+from veneer.models import convolution
+from veneer.models.attention import BlockAttnProcessor
+from veneer.models.convolution import ProductConv2d
+from veneer.training.batches import Prefetcher
+from veneer.training.encodejob import load_batches
+from veneer.training.network import build_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny.tiny_base(tmp_path_factory.mktemp("base"))
+
+
+def kernels(network):
+    parts = list(network.unet.modules())
+    blocks = [p for p in parts if isinstance(getattr(p, "processor", None), BlockAttnProcessor)]
+    return {
+        "linear": sum(isinstance(p, FusedLinear) for p in parts),
+        "convolution": sum(isinstance(p, ProductConv2d) for p in parts),
+        "attention": len(blocks),
+    }
+
+
+def test_float32_and_bfloat16_have_kernels_of_their_own(base, monkeypatch):
+    monkeypatch.setattr(convolution, "MANY_WEIGHTS", 1)
+    single = kernels(build_network(recipe_for(base), CPU))
+    assert single["linear"] > 0
+    assert single["convolution"] > 0
+    assert single["attention"] == 0
+    half = kernels(build_network(recipe_for(base, train={"mixed_precision": "bf16"}), CPU))
+    assert (half["linear"], half["convolution"]) == (0, 0)
+    assert half["attention"] > 0
+
+
+def test_masked_ranks_are_not_fused_away(base):
+    recipe = recipe_for(base, lora={"timestep_rank": True})
+    assert kernels(build_network(recipe, CPU))["linear"] == 0
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_batches_are_prepared_by_one_thread(three_threads):
+    class Source:
+        def at(self, step):
+            seen.append(torch.get_num_threads())
+            return []
+
+    seen = []
+    batches = Prefetcher(Source(), CPU)
+    batches.at(1)
+    batches.close()
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 3
+
+
+def test_pictures_are_decoded_by_one_thread_each(three_threads):
+    class Job:
+        bucket, num_views, masked = (8, 8), 1, False
+
+        def load(self):
+            return torch.get_num_threads()
+
+    loaded = [pictures for _, pictures in load_batches([Job(), Job()], CPU)]
+    assert loaded == [[1], [1]]
+    assert torch.get_num_threads() == 3
+
+
+def test_a_training_keeps_its_memory_while_it_steps(base, tmp_path, monkeypatch):
+    """Each step is taken inside the block, and the block is left at the end."""
+    inside, steps = [], []
+
+    @contextlib.contextmanager
+    def watched():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(launch, "keeping_freed_memory", watched)
+    recipe = recipe_for(base, train={"max_train_steps": 2})
+    run = copy_run(encoded_run(tmp_path / "first", recipe), tmp_path / "run")
+    monkeypatch.setattr(Prefetcher, "at", noting(Prefetcher.at, lambda: steps.append(bool(inside))))
+    train_quietly(run, recipe)
+    assert steps == [True, True]
+    assert not inside
+
+
+def noting(call, note):
+    def noted(*given):
+        note()
+        return call(*given)
+
+    return noted
