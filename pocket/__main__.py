@@ -87,6 +87,12 @@ def _vision(size: Size, budget: Budget) -> None:
     train_vision(size, budget)
 
 
+def _layout(size: Size, budget: Budget) -> None:
+    from .train_layout import train_layout
+
+    train_layout(size, budget)
+
+
 def _unet(size: Size, budget: Budget) -> None:
     from .train_unet import train_unet
 
@@ -132,6 +138,7 @@ COMMANDS = {
     "vision": _vision,
     "vae": _vae,
     "decoder": _decoder,
+    "layout": _layout,
     "unet": _unet,
     "captioner": _captioner,
     "judge": _judge,
@@ -146,6 +153,7 @@ ORDER = (
     "clip",
     "vision",
     "vae",
+    "layout",
     "unet",
     "decoder",
     "captioner",

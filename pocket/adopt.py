@@ -18,6 +18,7 @@ from .config import SHIPPED, Size
 from .tokenizer import tokenizer_folder
 from .train_captioner import captioner_folder
 from .train_clip import clip_folder, vision_folder
+from .train_layout import layout_folder
 from .train_unet import unet_folder
 from .train_vae import decoder_folder, vae_folder
 from .training import Trainee
@@ -32,13 +33,16 @@ def stage_folders(size: Size) -> dict[str, Path]:
         "vision": vision_folder(size),
         "vae": vae_folder(size),
         "decoder": decoder_folder(size),
+        "layout": layout_folder(size),
         "unet": unet_folder(size),
         "captioner": captioner_folder(size),
     }
 
 
 def adopt_shipped(size: Size, shipped: Path = SHIPPED) -> None:
-    """Write a checkpoint for every training that has none.
+    """Write a checkpoint for every training that has none and can go on.
+
+    The layout is not one of them: what read the latents is not shipped, and the text tower that is knows it.
 
     The autoencoder is adopted with its latents already scaled; folding the scale once more is then
     nearly no change. Its two trainings begin at the same weights, as do the two of CLIP.
@@ -48,7 +52,7 @@ def adopt_shipped(size: Size, shipped: Path = SHIPPED) -> None:
     if not (tokenizer / "tokenizer_config.json").exists():
         CLIPTokenizer.from_pretrained(shipped / "tokenizer").save_pretrained(tokenizer)
     for stage, folder in stage_folders(size).items():
-        if not (folder / "checkpoint.pt").exists() and stage in spent:
+        if not (folder / "checkpoint.pt").exists() and stage in spent and stage in _LOADERS:
             _write_start(folder, _LOADERS[stage](shipped), spent[stage])
 
 
@@ -59,13 +63,14 @@ def _write_start(folder: Path, model: nn.Module, spent: dict[str, float]) -> Non
 
 
 def write_trained(size: Size, target: Path) -> None:
-    """Tell beside the weights how long each of them trained."""
-    spent = {}
+    """Tell beside the weights how long each of them trained; what was not trained on here stays as told."""
+    file = target / TRAINED
+    spent = json.loads(file.read_text()) if file.exists() else {}
     for stage, folder in stage_folders(size).items():
         if (folder / "checkpoint.pt").exists():
             state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
             spent[stage] = {"steps": state["step"], "seconds": round(state["seconds"])}
-    (target / TRAINED).write_text(json.dumps(spent, indent=1) + "\n")
+    file.write_text(json.dumps(spent, indent=1) + "\n")
 
 
 def _clip(shipped: Path) -> nn.Module:

@@ -60,7 +60,7 @@ class Size:
     captioner_batch: int = 48
     judge_batch: int = 48
     unet_learning_rate: float = 1e-3
-    ema_decay: float = 0.9985
+    ema_decay: float = 0.995
     is_compiled: bool = False
 
     @property

@@ -14,9 +14,11 @@ from transformers import BlipImageProcessorPil, BlipProcessor, CLIPImageProcesso
 
 from .adopt import write_trained
 from .config import SHIPPED, Size
+from .latent_cache import load_folded_vae
 from .train_captioner import captioner_folder, load_captioner_average, make_caption_tokenizer
-from .train_clip import clip_folder, grown_clip_folder, load_clip_average, load_tokenizer
-from .train_unet import build_scheduler, load_folded_vae, load_unet_average
+from .train_clip import clip_folder, grown_clip_folder, load_tokenizer
+from .train_layout import load_laid_out_clip
+from .train_unet import build_scheduler, load_unet_average
 from .train_vae import decoder_folder, vae_folder
 
 WEIGHTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler", "clip", "captioner")
@@ -45,7 +47,7 @@ def export_base(size: Size, target: Path = SHIPPED) -> None:
 def export_pipeline(size: Size, folder: Path) -> None:
     """The parts that ``StableDiffusionPipeline.from_pretrained`` loads."""
     vae_from = decoder_folder(size) if (decoder_folder(size) / "checkpoint.pt").exists() else vae_folder(size)
-    clip = load_clip_average(size, clip_folder(size))
+    clip = load_laid_out_clip(size, clip_folder(size))
     text_encoder = CLIPTextModel(clip.config.text_config)
     text_encoder.load_state_dict(clip.text_model.state_dict(), strict=False)
     pipeline = StableDiffusionPipeline(
@@ -63,7 +65,7 @@ def export_pipeline(size: Size, folder: Path) -> None:
 
 def export_clip(size: Size, folder: Path) -> None:
     """Both towers, with tokenizer and image processor."""
-    clip = load_clip_average(size, grown_clip_folder(size))
+    clip = load_laid_out_clip(size, grown_clip_folder(size))
     CLIPModel.save_pretrained(clip.half(), folder)
     load_tokenizer(size).save_pretrained(folder)
     side = size.picture_px

@@ -1,6 +1,6 @@
 """Text embeddings of every caption, computed once by the frozen text tower.
 
-Kept in ``WORK/SIZE/texts.safetensors``; read by ``train_unet.py`` and ``train_clip.py``.
+Kept in ``WORK/SIZE/``; read by ``train_clip.py``, ``train_layout.py`` and ``train_unet.py``.
 """
 
 import numpy as np
@@ -14,20 +14,38 @@ from .draw import Picture, load_pictures
 from .training import low_precision, quick_attention
 
 
-def cache_texts(size: Size, model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, Tensor]:
+def cache_texts(
+    size: Size, model: CLIPModel, tokenizer: CLIPTokenizer, name: str = "texts"
+) -> dict[str, Tensor]:
     """States and rows of every caption; row 0 is the empty one.
+
+    Args:
+        size: The preset.
+        model: Whose text tower reads them.
+        tokenizer: Its tokenizer.
+        name: Name of the file, one for each text tower.
 
     Returns:
         ``states`` (captions, 77, width) float16, ``pooled`` (captions, width), the state of each
         end token, and ``rows`` (pictures, 4), the captions of each picture.
     """
-    file = work_folder() / size.name / "texts.safetensors"
+    file = work_folder() / size.name / f"{name}.safetensors"
     if not file.exists():
         pictures = load_pictures(size)[1]
-        captions = list(dict.fromkeys(["", *(text for picture in pictures for text in picture.captions)]))
+        captions = different_captions(pictures)
         states, pooled = encode_texts(model, tokenizer, captions)
         save_file({"states": states, "pooled": pooled, "rows": caption_rows(pictures, captions)}, file)
     return load_file(file)
+
+
+def different_captions(pictures: list[Picture]) -> list[str]:
+    """Every caption once, the empty one first."""
+    return list(dict.fromkeys(["", *(text for picture in pictures for text in picture.captions)]))
+
+
+def tokens_of(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Numbers of tokens as the pipeline makes them, padded, (N, 77)."""
+    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def caption_rows(pictures: list[Picture], captions: list[str]) -> Tensor:
@@ -43,10 +61,9 @@ def encode_texts(
     """Last hidden states as the pipeline computes them, (N, 77, width) float16, and pooled ones."""
     states, pooled = [], []
     for start in range(0, len(texts), batch):
-        part = texts[start : start + batch]
-        tokens = tokenizer(part, padding="max_length", truncation=True, return_tensors="pt").to(model.device)
+        tokens = tokens_of(tokenizer, texts[start : start + batch]).to(model.device)
         with low_precision(model.device), quick_attention():
-            answer = model.text_model(input_ids=tokens.input_ids)
+            answer = model.text_model(input_ids=tokens)
         states.append(answer.last_hidden_state.half().cpu())
         pooled.append(answer.pooler_output.float().cpu())
     return torch.cat(states), torch.cat(pooled)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
+from .choosing import choose_captions, picture_chances
 from .config import LATENT_CHANNELS, Size, work_folder
-from .draw import Picture, load_pictures
+from .draw import load_pictures
+from .latent_cache import cache_latents
 from .muon import muon
 from .text_cache import cache_texts
-from .train_clip import clip_folder, load_clip_average, load_tokenizer
-from .train_vae import channel_moments, encode_pictures, fold_latent_scale, load_vae_average, vae_folder
+from .train_clip import clip_folder, load_tokenizer
+from .train_layout import load_laid_out_clip
 from .training import (
     Budget,
     Trainee,
@@ -29,13 +30,10 @@ from .training import (
     training_device,
 )
 
-SHARE_EMPTY = 0.1
-SHARE_UNSTYLED = 0.2
-SHARE_STRANGE = 0.2
-SHARE_PLAIN = 0.6
 SNR_GAMMA = 5.0
 MAX_WEIGHT = 100.0
 NOISE_OFFSET = 0.1
+TIMESTEP_SHIFT = 2.5
 OUTER_LAYERS = ("conv_in", "conv_out", "time_embedding")
 
 
@@ -125,13 +123,6 @@ class UnetBatch:
         return UnetBatch(*(part.to(device) for part in vars(self).values()))
 
 
-def picture_chances(pictures: list[Picture]) -> Tensor:
-    """How often each picture is trained on, summing to 1: plain ones most, as prompts ask for them most."""
-    is_plain = torch.tensor([p.background == "white" and not p.size for p in pictures])
-    plain, varied = is_plain.float(), (~is_plain).float()
-    return SHARE_PLAIN * plain / plain.sum() + (1 - SHARE_PLAIN) * varied / varied.sum()
-
-
 def unet_batch(
     latents: dict[str, Tensor],
     texts: dict[str, Tensor],
@@ -145,12 +136,24 @@ def unet_batch(
     clean = mean + std * torch.randn(mean.shape, generator=generator)
     noise = torch.randn(mean.shape, generator=generator)
     noise = noise + NOISE_OFFSET * torch.randn(num, mean.shape[1], 1, 1, generator=generator)
-    timesteps = torch.randint(0, len(alphas), (num,), generator=generator)
+    timesteps = shifted_timesteps(torch.rand(num, generator=generator), len(alphas))
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     weight = loss_weight(alpha.flatten() / (1 - alpha.flatten()))
     rows = choose_captions(texts["rows"][chosen], generator)
     return UnetBatch(noisy, timesteps, texts["states"][rows].float(), noise, weight)
+
+
+def shifted_timesteps(uniform: Tensor, num: int) -> Tensor:
+    """More of the noisy timesteps, where the caption decides what is drawn.
+
+    Args:
+        uniform: Numbers in [0, 1).
+        num: Number of timesteps.
+
+    Source: Esser et al. 2024, "Scaling Rectified Flow Transformers", section 5.3.2.
+    """
+    return (num * TIMESTEP_SHIFT * uniform / (1 + (TIMESTEP_SHIFT - 1) * uniform)).long().clamp(max=num - 1)
 
 
 def loss_weight(snr: Tensor) -> Tensor:
@@ -167,22 +170,6 @@ def loss_weight(snr: Tensor) -> Tensor:
     return (snr.clamp(max=SNR_GAMMA) / snr * (1 + 1 / snr)).clamp(max=MAX_WEIGHT)
 
 
-def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """One caption's row for each picture: styled, unstyled, strangely styled or empty (row 0).
-
-    Args:
-        rows: Rows of two styled captions, one unstyled and one with strange words, (B, 4).
-        generator: Source of randomness.
-    """
-    chance = torch.rand(len(rows), generator=generator)
-    styled = (chance * 1e4).long() % 2
-    rest = torch.where(chance < SHARE_UNSTYLED + SHARE_STRANGE, 3, styled)
-    column = torch.where(chance < SHARE_UNSTYLED, 2, rest)
-    chosen = rows.gather(1, column.unsqueeze(1)).squeeze(1)
-    is_empty = torch.rand(len(rows), generator=generator) < SHARE_EMPTY
-    return torch.where(is_empty, 0, chosen)
-
-
 def unet_loss(model: nn.Module, batch: UnetBatch) -> Tensor:
     """Squared error of the predicted noise, weighted per sample."""
     noisy = batch.noisy_latents.contiguous(memory_format=torch.channels_last)
@@ -192,32 +179,7 @@ def unet_loss(model: nn.Module, batch: UnetBatch) -> Tensor:
     return (error * batch.weight).mean()
 
 
-def cache_latents(size: Size) -> dict[str, Tensor]:
-    """Mean and standard deviation of the latents of every picture, folded scale, float16.
-
-    The scale that was folded is kept beside them, so that the export folds the very same.
-    """
-    file = work_folder() / size.name / "latents.safetensors"
-    if not file.exists():
-        vae = load_vae_average(size, vae_folder(size)).to(training_device())
-        pixels = torch.from_numpy(load_pictures(size)[0])
-        means, stds = encode_pictures(vae, pixels)
-        mean, std = channel_moments(means)
-        means, stds = (means - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1), stds / std.view(1, -1, 1, 1)
-        whole = {"mean": means.half(), "std": stds.half(), "fold_mean": mean, "fold_std": std}
-        save_file({name: part.contiguous() for name, part in whole.items()}, file)
-    return load_file(file)
-
-
 def load_texts(size: Size) -> dict[str, Tensor]:
     """The text embeddings of the frozen text tower."""
-    clip = load_clip_average(size, clip_folder(size)).to(training_device())
-    return cache_texts(size, clip, load_tokenizer(size))
-
-
-def load_folded_vae(size: Size, folder: Path) -> AutoencoderKL:
-    """The autoencoder of a training with the latent scale that the UNet knows, float32."""
-    vae = load_vae_average(size, folder)
-    cached = cache_latents(size)
-    fold_latent_scale(vae, cached["fold_mean"], cached["fold_std"])
-    return vae
+    clip = load_laid_out_clip(size, clip_folder(size)).to(training_device())
+    return cache_texts(size, clip, load_tokenizer(size), "texts-layout")

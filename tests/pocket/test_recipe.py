@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from pocket import sources, subjects, training
-from pocket.config import CPU
+from pocket.choosing import choose_captions
+from pocket.config import CPU, SHIPPED
 from pocket.draw import COLOURS, choose_scene
 from pocket.judge import STYLES, Judge
 from pocket.muon import muon, orthogonalised
@@ -25,7 +27,9 @@ from pocket.subjects import (
 )
 from pocket.tokenizer import learn_tokenizer
 from pocket.train_captioner import make_caption_tokenizer
-from pocket.train_unet import build_scheduler, choose_captions
+from pocket.train_clip import build_clip
+from pocket.train_layout import FIRST_PLACE, LAST_PLACE, LayoutTower, patches_of
+from pocket.train_unet import build_scheduler, shifted_timesteps
 from pocket.train_vae import build_vae, channel_moments, fold_latent_scale
 
 
@@ -148,6 +152,41 @@ def test_captions_are_dropped_at_times() -> None:
     shares = torch.bincount(chosen, minlength=5) / len(chosen)
     assert abs(shares[0] - 0.1) < 0.02
     assert (shares[3:] - 0.18).abs().max() < 0.02 and (shares[1:3] - 0.27).abs().max() < 0.02
+
+
+def test_patches_go_row_by_row() -> None:
+    latents = torch.arange(2 * 4 * 16 * 16).view(2, 4, 16, 16).float()
+    patches = patches_of(latents)
+    assert patches.shape == (2, 16, 64)
+    assert torch.equal(patches[1, 6].view(4, 4, 4), latents[1, :, 4:8, 8:12])
+
+
+def test_layout_is_read_the_same_in_a_whole_prompt() -> None:
+    tokenizer = learn_tokenizer(["a flat illustration of a red apple"] * 3, 20)
+    clip = build_clip(CPU, tokenizer).eval()
+    tower = LayoutTower(clip.text_model, CPU)
+    nn.init.normal_(tower.to_patch.weight)
+    tokens = torch.randint(0, len(tokenizer), (2, 77))
+    states, patches = tower(tokens[:, :LAST_PLACE])
+    whole = clip.text_model(input_ids=tokens).last_hidden_state
+    assert patches.shape == (2, 16, 64)
+    torch.testing.assert_close(states, whole[:, :FIRST_PLACE])
+    torch.testing.assert_close(patches, tower.to_patch(whole[:, FIRST_PLACE:LAST_PLACE]))
+
+
+def test_captions_leave_the_places_of_the_layout_empty() -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")
+    words = random.Random(0)
+    longest = max(load_subjects(), key=lambda one: len(tokenizer(one.phrase).input_ids))
+    scene = Scene("light blue", "small", "left")
+    captions = [write_caption(longest, scene, strange_style(words), words) for _ in range(200)]
+    assert max(len(tokenizer(caption).input_ids) for caption in captions) <= FIRST_PLACE
+
+
+def test_noisy_timesteps_come_more_often() -> None:
+    timesteps = shifted_timesteps(torch.linspace(0, 1, 10_001)[:-1], 1000)
+    assert timesteps.min() == 0 and timesteps.max() == 999
+    assert 0.65 < (timesteps >= 500).float().mean() < 0.75
 
 
 def test_strange_styles_are_no_style_known_or_to_come() -> None:
