@@ -61,6 +61,43 @@ def test_other_pages_get_nothing():
     assert b"own page" in body["body"]
 
 
+@pytest.mark.parametrize(("is_local", "packed"), [(True, False), (False, True)])
+def test_only_what_goes_far_is_packed(is_local, packed):
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.extend(name for name, _ in scope["headers"])
+
+    scope = {
+        "type": "http",
+        "headers": list(headers(host="localhost").items()) + [(b"accept-encoding", b"br")],
+    }
+    asyncio.run(Guard(app, is_local)(scope, None, None))
+    assert (b"accept-encoding" in asked) is packed
+
+
+def test_small_answers_are_sent_at_once(with_gradio):
+    """asyncio looks at the protocol of the socket before it tells the system not to wait for more."""
+    from veneer.web.server import listen
+
+    async def answers_wait() -> int:
+        told = asyncio.get_running_loop().create_future()
+
+        def opened(reader, writer):
+            own = writer.get_extra_info("socket")
+            told.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as bound:
+            async with await asyncio.start_server(opened, sock=bound):
+                _, writer = await asyncio.open_connection(*bound.getsockname())
+                no_delay = await told
+                writer.close()
+                return no_delay
+
+    assert asyncio.run(answers_wait())
+
+
 def test_other_addresses_need_a_password(with_gradio):
     from veneer.web.server import check_access
 

@@ -101,6 +101,7 @@ def build(studio: Studio) -> Any:
             None,
             [train.shown, train.message, tabs, train.clock],
         )
+    _without_api(page)
     return page
 
 
@@ -146,6 +147,12 @@ def stylesheet() -> str:
         CSS.
     """
     return (resources.files("veneer.web") / "style.css").read_text("utf-8")
+
+
+def _without_api(page: Any) -> None:
+    """Let nothing but the page call its functions; to tell programs of them took nine tenths of it."""
+    for function in page.fns.values():
+        function.api_visibility = "private"
 
 
 def _clock(chosen: gr.SelectData) -> Any:

@@ -74,6 +74,9 @@ class Guard:
             await send({"type": "http.response.body", "body": b"This studio answers its own page only."})
             return
 
+        if self.is_local:  # nothing is far: to pack an answer costs more than to send it
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+
         async def send_with_policy(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 named = {name for name, _ in HEADERS}

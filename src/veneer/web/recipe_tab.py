@@ -88,9 +88,8 @@ def _parts(known: dict[str, Field]) -> list[tuple[Field, Any]]:
     parts: list[tuple[Field, Any]] = []
 
     def in_pairs(some: Sequence[Field]) -> None:
-        for first in range(0, len(some), 2):
-            with gr.Row():
-                parts.extend((field, part_for(field)) for field in some[first : first + 2])
+        with gr.Row(elem_classes="v-fields"):
+            parts.extend((field, part_for(field)) for field in some)
 
     in_pairs([known[name] for name in UPFRONT])
     for table in Recipe.model_fields:
@@ -166,9 +165,14 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     )
     sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
     tab.pictures.input(lambda name: f"datasets/{name}", [tab.pictures], [sources], show_progress="hidden")
-    for field, part in zip(tab.asked, tab.parts, strict=True):
-        leaves = part.blur if field.kind not in {"flag", "choice"} else part.input
-        leaves(_looker(tab), list(tab.parts), [*tab.parts, tab.toml], show_progress="hidden")
+    left = [
+        part.blur if field.kind not in {"flag", "choice"} else part.input
+        for field, part in zip(tab.asked, tab.parts, strict=True)
+    ]
+    gr.on(
+        left, _looker(tab), list(tab.parts), [*tab.parts, tab.toml],
+        show_progress="hidden", trigger_mode="always_last",
+    )  # fmt: skip
 
 
 def _looker(tab: RecipeTab) -> Callable[..., Any]:
