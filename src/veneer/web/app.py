@@ -86,7 +86,7 @@ def build(studio: Studio) -> Any:
             with gr.Tab("Runs", id="runs") as runs_page:
                 table, run_lists = runs_tab.build(studio)
         dataset_tab.wire(studio, dataset, page, dataset_page.select)
-        recipe_tab.wire(studio, recipe, page, recipe_page.select)
+        recipe_tab.wire(studio, recipe, recipe_page.select)
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])
         runs_page.select(

@@ -121,25 +121,25 @@ def part_for(field: Field) -> Any:
     return gr.Textbox(shown, max_lines=1, **about)
 
 
-def wire(studio: Studio, tab: RecipeTab, page: Any, opened: Any) -> None:
-    """Fill the tab when the page is opened.
+def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
+    """Fill the tab when it is opened first, so that the page's first moment is not spent on it.
 
     Args:
         studio: The studio.
         tab: Its parts.
-        page: The page as a whole.
-        opened: Event of the tab being opened: new recipes and data sets are then offered.
+        opened: Event of the tab being opened: new recipes and data sets are then offered too.
     """
+    out = [tab.start, tab.pictures, tab.about, *tab.parts, tab.toml, tab.message]
 
-    def fill() -> list[Any]:
+    def fill(start: str | None) -> list[Any]:
+        if start:
+            return [*lists(studio), *[gr.skip()] * (len(out) - 2)]
         recipes = studio.workspace.recipe_names()
         first = DEMO if DEMO in recipes else recipes[0]
-        lists = [gr.update(choices=recipes, value=first), gr.update(choices=studio.workspace.dataset_names())]
-        return [*lists, *_loaded(studio, tab, first)]
+        known = [gr.update(choices=recipes, value=first), gr.update(choices=studio.workspace.dataset_names())]
+        return [*known, *_loaded(studio, tab, first)]
 
-    out = [tab.start, tab.pictures, tab.about, *tab.parts, tab.toml, tab.message]
-    page.load(guarded(fill, (gr.skip(),) * (len(out) - 1)), None, out, show_progress="hidden")
-    opened(lambda: lists(studio), None, [tab.start, tab.pictures], show_progress="hidden")
+    opened(guarded(fill, (gr.skip(),) * (len(out) - 1)), [tab.start], out, show_progress="hidden")
 
 
 def lists(studio: Studio) -> list[Any]:
