@@ -3,6 +3,8 @@
 Kept in ``WORK/SIZE/``; read by ``train_clip.py``, ``train_layout.py`` and ``train_unet.py``.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,13 +31,22 @@ def cache_texts(
         ``states`` (captions, 77, width) float16, ``pooled`` (captions, width), the state of each
         end token, and ``rows`` (pictures, 4), the captions of each picture.
     """
-    file = work_folder() / size.name / f"{name}.safetensors"
+    file = _file(size, name)
     if not file.exists():
         pictures = load_pictures(size)[1]
         captions = different_captions(pictures)
         states, pooled = encode_texts(model, tokenizer, captions)
         save_file({"states": states, "pooled": pooled, "rows": caption_rows(pictures, captions)}, file)
     return load_file(file)
+
+
+def forget_texts(size: Size, name: str) -> None:
+    """Remove a cache, since the text tower that made it is about to change."""
+    _file(size, name).unlink(missing_ok=True)
+
+
+def _file(size: Size, name: str) -> Path:
+    return work_folder() / size.name / f"{name}.safetensors"
 
 
 def different_captions(pictures: list[Picture]) -> list[str]:

@@ -19,7 +19,7 @@ from .config import LATENT_CHANNELS, Size, work_folder
 from .draw import load_pictures
 from .latent_cache import cache_latents
 from .muon import muon
-from .text_cache import cache_texts, different_captions, tokens_of
+from .text_cache import cache_texts, different_captions, forget_texts, tokens_of
 from .train_clip import clip_folder, load_clip_average, load_tokenizer
 from .training import (
     Budget,
@@ -34,6 +34,8 @@ from .training import (
 FIRST_PLACE, PATCHES_ACROSS = 32, 4
 LAST_PLACE = FIRST_PLACE + PATCHES_ACROSS**2
 """Captions are shorter than ``FIRST_PLACE`` tokens; a longer prompt writes over the layout."""
+TEXTS = "texts-layout"
+"""Name of the cache of the states that the UNet reads."""
 
 
 class LayoutTower(nn.Module):
@@ -90,6 +92,7 @@ def load_laid_out_clip(size: Size, folder: Path) -> CLIPModel:
 def train_layout(size: Size, budget: Budget) -> None:
     """Train on captions and cached latents."""
     device, tokenizer = training_device(), load_tokenizer(size)
+    forget_texts(size, TEXTS)  # what another layout wrote is not what the UNet is to read
     pictures = load_pictures(size)[1]
     clip = load_clip_average(size, clip_folder(size))
     latents, before = cache_latents(size)["mean"], cache_texts(size, clip, tokenizer)

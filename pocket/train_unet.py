@@ -18,7 +18,7 @@ from .latent_cache import cache_latents
 from .muon import muon
 from .text_cache import cache_texts
 from .train_clip import clip_folder, load_tokenizer
-from .train_layout import load_laid_out_clip
+from .train_layout import TEXTS, load_laid_out_clip
 from .training import (
     Budget,
     Trainee,
@@ -182,4 +182,4 @@ def unet_loss(model: nn.Module, batch: UnetBatch) -> Tensor:
 def load_texts(size: Size) -> dict[str, Tensor]:
     """The text embeddings of the frozen text tower."""
     clip = load_laid_out_clip(size, clip_folder(size)).to(training_device())
-    return cache_texts(size, clip, load_tokenizer(size), "texts-layout")
+    return cache_texts(size, clip, load_tokenizer(size), TEXTS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from pocket import sources, subjects, training
+from pocket import sources, subjects, train_layout, training
 from pocket.choosing import choose_captions
 from pocket.config import CPU, SHIPPED
 from pocket.draw import COLOURS, choose_scene
@@ -172,6 +172,22 @@ def test_layout_is_read_the_same_in_a_whole_prompt() -> None:
     assert patches.shape == (2, 16, 64)
     torch.testing.assert_close(states, whole[:, :FIRST_PLACE])
     torch.testing.assert_close(patches, tower.to_patch(whole[:, FIRST_PLACE:LAST_PLACE]))
+
+
+def test_a_new_layout_forgets_what_the_old_one_wrote(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
+    old = tmp_path / "cpu" / f"{train_layout.TEXTS}.safetensors"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
+
+    def stopped(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(train_layout, "load_tokenizer", lambda _: None)
+    monkeypatch.setattr(train_layout, "load_pictures", stopped)
+    with pytest.raises(InterruptedError):
+        train_layout.train_layout(CPU, training.Budget(1))
+    assert not old.exists()
 
 
 def test_captions_leave_the_places_of_the_layout_empty() -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,6 +39,12 @@ def test_the_page_is_small(page):
 
 
 def test_a_run_gives_way_to_the_page():
-    code = "import os; from veneer.web import child; child.give_way(); print(os.nice(0))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(told) == min(19, os.nice(0) + 10)
+    run = subprocess.Popen([sys.executable, "-m", "veneer.web.child", "doctor"], stdout=subprocess.DEVNULL)
+    try:
+        while run.poll() is None and os.getpriority(os.PRIO_PROCESS, run.pid) == os.nice(0):
+            time.sleep(0.02)
+        assert run.returncode is None, "it ended without giving way"
+        assert os.getpriority(os.PRIO_PROCESS, run.pid) == min(19, os.nice(0) + 10)
+    finally:
+        run.kill()
+        run.wait()

@@ -31,7 +31,10 @@ def ui(
     gc.disable()  # what is made while it starts stays; to look for what does not takes a tenth of the time
     from veneer.web.app import serve
 
-    serve(workspace, host=host, port=port, password=os.environ.get("VENEER_PASSWORD", ""), on_ready=_say)
+    try:
+        serve(workspace, host=host, port=port, password=os.environ.get("VENEER_PASSWORD", ""), on_ready=_say)
+    finally:
+        gc.enable()
     return 0
 
 

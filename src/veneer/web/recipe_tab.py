@@ -87,16 +87,16 @@ def _parts(known: dict[str, Field]) -> list[tuple[Field, Any]]:
     """The inputs of all fields: what matters in front, the rest folded by table."""
     parts: list[tuple[Field, Any]] = []
 
-    def in_pairs(some: Sequence[Field]) -> None:
+    def in_columns(some: Sequence[Field]) -> None:
         with gr.Row(elem_classes="v-fields"):
             parts.extend((field, part_for(field)) for field in some)
 
-    in_pairs([known[name] for name in UPFRONT])
+    in_columns([known[name] for name in UPFRONT])
     for table in Recipe.model_fields:
         rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
         if rest:
             with gr.Accordion(f"More of {table} ({len(rest)})", open=False, elem_id=f"more-{table}"):
-                in_pairs(rest)
+                in_columns(rest)
     return parts
 
 
