@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 from .config import SIZES, Size
+from .processes import join, leave
 from .sources import RecipeError
 from .training import Budget
 
@@ -15,12 +16,15 @@ def main() -> int:
     arguments = _parser().parse_args()
     size = replace(SIZES[arguments.size], is_compiled=arguments.compile)
     budget = Budget(arguments.steps, arguments.seconds, arguments.decay)
+    join()
     try:
         for command in ORDER if arguments.command == "all" else (arguments.command,):
             COMMANDS[command](size, budget)
     except RecipeError as problem:
         print(f"pocket: {problem}", file=sys.stderr)
         return 1
+    finally:
+        leave()
     return 0
 
 

@@ -4,6 +4,7 @@ Latents (mean and standard deviation of the posterior) and text embeddings are c
 kept in ``WORK/SIZE/``; the VAE and the text encoder must be done before.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .config import LATENT_CHANNELS, Size, work_folder
 from .draw import load_pictures
 from .latent_cache import cache_latents
 from .muon import muon
+from .processes import first_before_others, own_share
 from .text_cache import cache_texts
 from .train_clip import clip_folder, load_tokenizer
 from .train_layout import TEXTS, load_laid_out_clip
@@ -83,7 +85,8 @@ def load_unet_average(size: Size) -> UNet2DConditionModel:
 
 def train_unet(size: Size, budget: Budget) -> None:
     """Train on cached latents and text embeddings."""
-    latents, texts = cache_latents(size), load_texts(size)
+    with first_before_others():
+        latents, texts = cache_latents(size), load_texts(size)
     device = training_device()
     model = build_unet(size).to(device, memory_format=torch.channels_last)
     trainee = Trainee(unet_folder(size), model, muon(model, OUTER_LAYERS), size.ema_decay)
@@ -95,7 +98,7 @@ def train_unet(size: Size, budget: Budget) -> None:
         generator = step_generator("unet", step)
         chosen = torch.multinomial(chances, size.unet_batch, replacement=True, generator=generator)
         batch = unet_batch(latents, texts, alphas, chosen, generator)
-        return unet_loss(forward, batch.on(device))
+        return unet_loss(forward, batch.of(own_share).on(device))
 
     train(trainee, step_loss, planned_rate(size.unet_learning_rate, 200, budget), budget, size.unet_batch)
 
@@ -120,7 +123,11 @@ class UnetBatch:
 
     def on(self, device: torch.device) -> "UnetBatch":
         """The same on a device."""
-        return UnetBatch(*(part.to(device) for part in vars(self).values()))
+        return self.of(lambda part: part.to(device))
+
+    def of(self, change: Callable[[Tensor], Tensor]) -> "UnetBatch":
+        """The batch with every part changed."""
+        return UnetBatch(*(change(part) for part in vars(self).values()))
 
 
 def unet_batch(

@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from veneer.versions import has_bf16_instructions
 
 from .config import SEED
+from .processes import agreed, average_gradients, is_first
 
 LOG_EVERY_STEPS = 20
 SAVE_EVERY_SECONDS = 90.0
@@ -77,7 +78,9 @@ class Trainee:
         self.ema = deepcopy(self.model).requires_grad_(False).eval()
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all; of several processes the first does."""
+        if not is_first():
+            return
         partial = self.folder / "checkpoint.pt.partial"
         with partial.open("wb") as file:
             torch.save(self._state(), file)
@@ -138,19 +141,20 @@ def train(
     trainee.model.train()
     parameters = [p for group in trainee.optimizer.param_groups for p in group["params"]]
     clock, losses = _Clock(trainee), []
-    while not budget.is_spent(trainee.step, clock.seconds()) and not clock.is_asked_to_stop:
+    while not agreed(budget.is_spent(trainee.step, clock.seconds()) or clock.is_asked_to_stop):
         for group in trainee.optimizer.param_groups:
             group["lr"] = learning_rate(trainee.step)
         with quick_attention():
             loss = step_loss(trainee.step)
             loss.backward()
+        average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
         trainee.optimizer.step()
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.step += 1
         trainee.update_ema()
         losses.append(loss.detach())
-        if trainee.step % LOG_EVERY_STEPS == 0:
+        if trainee.step % LOG_EVERY_STEPS == 0 and is_first():
             _log(trainee, clock, losses, batch)
             losses = []
         if clock.is_time_to_save():
