@@ -22,8 +22,9 @@ from torch import Tensor
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPModel, CLIPTokenizer
 
 from .augment import to_float
+from .card import ASKED, COMPARED, compared_sheet, drawn_sheet, rebuilt_sheet, write_card
 from .config import REPOSITORY, SHIPPED
-from .draw import contact_sheet, draw_plain
+from .draw import draw_plain
 from .judge import JUDGE_FILE, STYLES, load_judge
 from .pixelate import pixelate_array
 from .sources import TRAINED, Source, fetch_sources, source_named
@@ -33,30 +34,12 @@ from .train_vae import psnr
 
 NUM_SUBJECTS = 100
 NUM_SEEDS = 2
-NUM_TUNED = 20
+NUM_TUNED = 40
 NUM_STEPS = 25
 BATCH = 20
 UNJUDGED_GUIDANCE = 4.0
 GUIDANCES = (2.0, 4.0, 6.0)
-SHEETS = REPOSITORY / "pocket" / "sheets"
 RESULTS = REPOSITORY / "bench" / "results"
-CARD = REPOSITORY / "pocket" / "README.md"
-MEASURES = {
-    "vae_psnr_db": "VAE: PSNR of kept-out pictures, dB",
-    "clip_first": "CLIP: right name of 100 is first, kept-out styles",
-    "clip_first_five": "CLIP: right name among the first five",
-    "picture_ranks_first": "Text to image: the true picture in that style ranks first of 100, by the judge",
-    "style_recognised": "Text to image: the asked style is recognised, by the judge",
-    "head_word_in_caption": "Captioner: the head word is in the caption, kept-out styles",
-}
-ASKED = {
-    "vae_psnr_db": 25.0,
-    "clip_first": 0.40,
-    "clip_first_five": 0.75,
-    "picture_ranks_first": 0.60,
-    "style_recognised": 0.90,
-    "head_word_in_caption": 0.60,
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +90,7 @@ def evaluate() -> dict:
         "seconds_4_pictures": measure_seconds(shipped.pipeline),
     }
     figures |= measure_with_judge(shipped) if JUDGE_FILE.exists() else draw_without_judge(shipped)
-    draw_rebuilt_sheet(shipped.pipeline.vae, kept_out)
+    rebuilt_sheet([(shown, rebuild(shipped.pipeline.vae, shown)) for shown in kept_out.values()])
     whole = {"asked": ASKED, "summary": summarise(figures), "figures": figures, "setting": describe_setting()}
     return write_results(whole)
 
@@ -116,7 +99,7 @@ def measure_with_judge(shipped: Shipped) -> dict[str, Any]:
     """The figures of drawn pictures, at the guidance that is best for other subjects."""
     tuned = {str(g): measure_guidance(shipped, g) for g in GUIDANCES}
     best = max(GUIDANCES, key=lambda g: sum(tuned[str(g)].values()))
-    pictures = measure_pictures(shipped, evaluation_subjects(), best, SHEETS)
+    pictures = measure_pictures(shipped, evaluation_subjects(), best, draws_sheets=True)
     judged = {"judge": measure_judge(shipped.side_px), "guidance": tuned}
     return judged | {"text_to_image": {"guidance_scale": best} | pictures}
 
@@ -126,8 +109,7 @@ def draw_without_judge(shipped: Shipped) -> dict[str, Any]:
     subjects = evaluation_subjects()
     sources = [styles_of(s)[number % len(styles_of(s))] for number, s in enumerate(subjects)]
     pixels = draw_with_base(shipped.pipeline, subjects, sources, UNJUDGED_GUIDANCE, seed=0)
-    SHEETS.mkdir(parents=True, exist_ok=True)
-    _save_sheet(pixels, 20, SHEETS / "pictures-0.png")
+    drawn_sheet(pixels, seed=0)
     return {"text_to_image": None, "reason": "no judge yet; run: python -m pocket judge"}
 
 
@@ -237,15 +219,16 @@ def measure_seconds(pipeline: StableDiffusionPipeline) -> float:
 
 def measure_guidance(shipped: Shipped, guidance_scale: float) -> dict[str, float]:
     """The figures of pictures of the demo subjects, to choose the guidance on others than those measured."""
-    return measure_pictures(shipped, with_role("demo")[:NUM_TUNED], guidance_scale, None, num_seeds=1)
+    return measure_pictures(shipped, with_role("demo")[:NUM_TUNED], guidance_scale, num_seeds=1)
 
 
 def measure_pictures(
     shipped: Shipped,
     subjects: tuple[Subject, ...],
     guidance_scale: float,
-    sheets: Path | None,
+    *,
     num_seeds: int = NUM_SEEDS,
+    draws_sheets: bool = False,
 ) -> dict[str, float]:
     """Draw every subject with every seed, each in one of the trained styles, and judge the pictures.
 
@@ -253,8 +236,8 @@ def measure_pictures(
         shipped: The base.
         subjects: What to draw.
         guidance_scale: Strength of guidance.
-        sheets: Where to write sample sheets, or None.
         num_seeds: Pictures per subject.
+        draws_sheets: Whether to write sample sheets.
     """
     judge = load_judge()
     role = subjects[0].role
@@ -270,9 +253,10 @@ def measure_pictures(
             gallery, _, _ = judge(for_judge(plain_pictures(source, shipped.side_px, role)))
             firsts.append((features[number] @ gallery.T).argmax() == number)
             styled.append(style[number].argmax() == STYLES.index(source.name))
-        if sheets:
-            sheets.mkdir(parents=True, exist_ok=True)
-            _save_sheet(pixels, 20, sheets / f"pictures-{seed}.png")
+        if draws_sheets:
+            drawn_sheet(pixels, seed)
+            true = [plain_pictures(source, shipped.side_px, role)[n] for n, source in enumerate(sources)]
+            compared_sheet(np.stack(true[:COMPARED]), pixels[:COMPARED], seed)
     return {"ranks_first": share(torch.stack(firsts)), "style_recognised": share(torch.stack(styled))}
 
 
@@ -308,21 +292,6 @@ def draw_with_base(
     return np.concatenate(parts)
 
 
-def draw_rebuilt_sheet(vae: AutoencoderKL, kept_out: dict[str, np.ndarray]) -> None:
-    """A sheet of kept-out pictures, each row followed by its reconstruction."""
-    rows = []
-    for shown in kept_out.values():
-        rows.append(shown[:20])
-        rows.append(((rebuild(vae, shown[:20]) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
-    SHEETS.mkdir(parents=True, exist_ok=True)
-    _save_sheet(np.concatenate(rows), 20, SHEETS / "rebuilt.png")
-
-
-def _save_sheet(pixels: np.ndarray, num_columns: int, path: Path) -> None:
-    sheet = contact_sheet(pixels, num_columns).resize((20 * 50, 50 * -(-len(pixels) // num_columns)))
-    sheet.quantize(200).save(path, optimize=True)
-
-
 def describe_setting() -> dict[str, str | int]:
     """Versions and hardware."""
     import diffusers
@@ -336,6 +305,7 @@ def describe_setting() -> dict[str, str | int]:
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
         "threads": torch.get_num_threads(),
+        "num_inference_steps": NUM_STEPS,
         "hardware": _hardware(),
         "unet_sha256": _weights_name(),
     }
@@ -349,55 +319,6 @@ def _weights_name() -> str:
 
 def _hardware() -> str:
     return f"cpu{torch.get_num_threads()}"
-
-
-def write_card(whole: dict) -> None:
-    """Put the figures between the marks of the model card."""
-    begin, end = "<!-- figures: written by python -m pocket eval -->", "<!-- end of figures -->"
-    before, rest = CARD.read_text().split(begin)
-    after = rest.split(end)[1]
-    CARD.write_text(f"{before}{begin}\n{figures_table(whole)}\n{end}{after}")
-
-
-def figures_table(whole: dict) -> str:
-    """The summary beside what was asked, and the figures of each kept-out style, as Markdown."""
-    reached = {
-        name: "not measured" if value is None else f"{value:g}" for name, value in whole["summary"].items()
-    }
-    rows = [f"| {MEASURES[name]} | {asked:g} | {reached[name]} |" for name, asked in ASKED.items()]
-    figures = whole["figures"]
-    styles = [
-        f"| {style} | {figures['vae_psnr_db'][style]:g} | {clip['first']:g} | {clip['first_five']:g} "
-        f"| {figures['captioner'][style]:g} |"
-        for style, clip in figures["clip"].items()
-    ]
-    return "\n".join(
-        [
-            "| measure | asked | reached |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "| kept-out style | VAE PSNR, dB | CLIP first of 100 | in first five | captioner: head word |",
-            "|---|---|---|---|---|",
-            *styles,
-            "",
-            drawn_sentence(figures),
-            f"4 pictures of {NUM_STEPS} steps of DPM-Solver++ in {figures['seconds_4_pictures']:g} s. "
-            f"Measured {whole['setting']['date']} with {whole['setting']['threads']} threads.",
-        ]
-    )
-
-
-def drawn_sentence(figures: dict) -> str:
-    """What is to be known of the judge and the guidance."""
-    drawn = figures["text_to_image"]
-    if drawn is None:
-        return f"Drawn pictures were not judged: {figures['reason']}."
-    judge = figures["judge"]
-    return (
-        f"Guidance {drawn['guidance_scale']:g}. The judge names the true drawings' subject among 300 in "
-        f"{judge['subject']:.0%} of cases and their style in {judge['style']:.0%}."
-    )
 
 
 def write_results(whole: dict) -> dict:
