@@ -5,8 +5,9 @@ import json
 import sys
 from dataclasses import replace
 
+from veneer.launch import num_processes
+
 from .config import SIZES, Size
-from .processes import join, leave
 from .sources import RecipeError
 from .training import Budget
 
@@ -16,15 +17,14 @@ def main() -> int:
     arguments = _parser().parse_args()
     size = replace(SIZES[arguments.size], is_compiled=arguments.compile)
     budget = Budget(arguments.steps, arguments.seconds, arguments.decay)
-    join()
     try:
+        if num_processes() > 1 and arguments.command != "unet":
+            raise RecipeError(f"{arguments.command} runs in one process; several train the UNet only")
         for command in ORDER if arguments.command == "all" else (arguments.command,):
             COMMANDS[command](size, budget)
     except RecipeError as problem:
         print(f"pocket: {problem}", file=sys.stderr)
         return 1
-    finally:
-        leave()
     return 0
 
 

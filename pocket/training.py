@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from veneer.launch import is_main_process, num_processes, share_numbers, sum_in_place, wait_for_everyone
 from veneer.versions import has_bf16_instructions
 
 from .config import SEED
-from .processes import agreed, average_gradients, is_first
 
 LOG_EVERY_STEPS = 20
 SAVE_EVERY_SECONDS = 90.0
@@ -79,7 +79,7 @@ class Trainee:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all; of several processes the first does."""
-        if not is_first():
+        if not is_main_process():
             return
         partial = self.folder / "checkpoint.pt.partial"
         with partial.open("wb") as file:
@@ -130,6 +130,9 @@ def train(
 ) -> None:
     """Train from the last checkpoint until the budget is spent.
 
+    Several processes draw alike; each computes the loss of its own share and steps by the mean of all
+    gradients, so their weights stay equal. All stop when one is asked to.
+
     Args:
         trainee: What trains; changed in place.
         step_loss: The loss of a step, scalar; random only by the step number.
@@ -137,24 +140,25 @@ def train(
         budget: When to stop.
         batch: Samples per step, for the log.
     """
+    wait_for_everyone()  # this meets the others before the first sum
     trainee.resume()
     trainee.model.train()
     parameters = [p for group in trainee.optimizer.param_groups for p in group["params"]]
     clock, losses = _Clock(trainee), []
-    while not agreed(budget.is_spent(trainee.step, clock.seconds()) or clock.is_asked_to_stop):
+    while not _anyone(budget.is_spent(trainee.step, clock.seconds()) or clock.is_asked_to_stop):
         for group in trainee.optimizer.param_groups:
             group["lr"] = learning_rate(trainee.step)
         with quick_attention():
             loss = step_loss(trainee.step)
             loss.backward()
-        average_gradients(parameters)
+        _average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
         trainee.optimizer.step()
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.step += 1
         trainee.update_ema()
         losses.append(loss.detach())
-        if trainee.step % LOG_EVERY_STEPS == 0 and is_first():
+        if trainee.step % LOG_EVERY_STEPS == 0 and is_main_process():
             _log(trainee, clock, losses, batch)
             losses = []
         if clock.is_time_to_save():
@@ -185,6 +189,18 @@ class _Clock:
         self.saved = time.monotonic()
         self.trainee.seconds = self.seconds()
         return True
+
+
+def _anyone(wishes: bool) -> bool:
+    """Whether any process wishes it; all get the same answer."""
+    return share_numbers([float(wishes)])[0] > 0
+
+
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    sum_in_place(gradients)
+    if num_processes() > 1:
+        torch._foreach_div_(gradients, num_processes())
 
 
 def _log(trainee: Trainee, clock: _Clock, losses: list[Tensor], batch: int) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pocket import processes, training
+from pocket import training
+from pocket.__main__ import main
+from pocket.sources import RecipeError
+from pocket.train_unet import UnetBatch
+from veneer.launch import shard, wait_for_everyone
 
 STEPS = 4
 
@@ -28,11 +33,25 @@ def test_all_stop_when_one_is_asked_to(tmp_path: Path) -> None:
     assert [(tmp_path / f"{rank}").read_text() for rank in range(2)] == ["2", "2"]
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(processes.dist, "get_world_size", lambda: 3)
-    with pytest.raises(ValueError, match="16 samples a step cannot be shared by 3 processes"):
-        processes.own_share(torch.zeros(16, 4))
+def test_the_shares_of_all_processes_make_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = UnetBatch(*(torch.arange(6) for _ in range(5)))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    shares = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(batch.shared().timesteps)
+    assert [len(share) for share in shares] == [2, 2, 2]
+    assert sorted(torch.cat(shares).tolist()) == list(range(6))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RecipeError, match="6 samples a step cannot be shared by 4 processes"):
+        batch.shared()
+
+
+def test_only_the_unet_trains_in_several_processes(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["pocket", "layout"])
+    assert main() == 1
+    assert "layout runs in one process" in capsys.readouterr().err
 
 
 def train_child(rank: int, folder: Path) -> None:
@@ -44,7 +63,7 @@ def train_child(rank: int, folder: Path) -> None:
 
     def step_loss(step: int) -> Tensor:
         inputs = torch.randn(16, 4, generator=training.step_generator("test", step))
-        inputs = processes.own_share(inputs)
+        inputs = shard(inputs)
         return (model(inputs) - inputs.flip(1)).square().mean()
 
     training.train(trainee, step_loss, lambda step: 1e-2, training.Budget(STEPS), batch=16)
@@ -52,7 +71,8 @@ def train_child(rank: int, folder: Path) -> None:
 
 def stop_child(rank: int, folder: Path) -> None:
     steps = 0
-    while not processes.agreed(steps == (2 if rank else 5)):
+    wait_for_everyone()
+    while not training._anyone(steps == (2 if rank else 5)):
         steps += 1
     (folder / str(rank)).write_text(str(steps))
 
@@ -60,9 +80,7 @@ def stop_child(rank: int, folder: Path) -> None:
 def in_process(rank: int, port: int, target, folder: Path) -> None:
     """What torchrun does: the environment of one of two processes."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes.join()
     target(rank, folder)
-    processes.leave()
 
 
 def in_two_processes(target, folder: Path) -> None:
