@@ -3,7 +3,7 @@
     python -m bench.bench_convolution [--repeats 5] [--results FOLDER]
 
 Forward, and backward to the states. Processor time of this process; run it with ``OMP_NUM_THREADS=1``. The
-kernels take turns. bf16 is measured where the processor has it, also where Veneer leaves it to torch. Writes
+kernels take turns. bf16 is measured where the processor has it. Writes
 ``bench/results/convolution_HARDWARE_DATE.{json,md}``.
 """
 
@@ -17,13 +17,14 @@ import torch.nn.functional as F
 
 from bench.kernels import Kernel, begin, cells, measure_in_turns, opening, precisions, ratio
 from bench.machine import setting, write_results
-from veneer.models.convolution import convolve, has_few_places, is_large
+from veneer.models.convolution import GAINS, convolve, is_gain, is_large
 
 SHAPES = {
     "SD 1.5, 512 px, 64 x 64": (1, 320, 320, 64, 1),
     "SD 1.5, 512 px, 32 x 32": (1, 640, 640, 32, 1),
     "SD 1.5, 512 px, 16 x 16": (1, 1280, 1280, 16, 1),
     "SD 1.5, 512 px, 16 x 16, joined": (1, 2560, 1280, 16, 1),
+    "SD 1.5, 512 px, 16 x 16, joined with 640": (1, 1920, 1280, 16, 1),
     "SD 1.5, 512 px, 16 x 16 to 8 x 8": (1, 1280, 1280, 16, 2),
     "SD 1.5, 512 px, 8 x 8": (1, 1280, 1280, 8, 1),
     "SD 1.5, 512 px, 8 x 8, joined": (1, 2560, 1280, 8, 1),
@@ -99,10 +100,10 @@ def is_taken(shape: tuple[int, int, int, int, int], dtype: torch.dtype) -> bool:
         The rule's answer.
     """
     items, channels, out, side, stride = shape
-    layer = torch.nn.Conv2d(channels, out, 3, stride, padding=1, device="meta").requires_grad_(False)
-    return (
-        dtype == torch.float32 and is_large(layer) and has_few_places((items, channels, side, side), stride)
-    )
+    with torch.device("meta"):
+        layer = torch.nn.Conv2d(channels, out, 3, stride, padding=1, dtype=dtype).requires_grad_(False)
+        states = torch.empty(items, channels, side, side, dtype=dtype)
+    return dtype in GAINS and is_large(layer, dtype) and is_gain(states, layer.weight, stride)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The ruler: customising measured against truth, on four styles that the pocket base never saw.
 
     python -m bench.bench_style [--steps 240] [--seeds 0 1 2] [--styles openmoji ...] [--work FOLDER]
+        [--set KEY=VALUE ...]
 
 For each style and seed: learn from 48 pictures, then ask for 48 other subjects whose true pictures exist.
 Arms: the base with its best prompt; the plain loop (`bench.plain_loop`) at Veneer's batch and its own best
@@ -9,7 +10,8 @@ learning rate; Veneer's recipe in as many steps; the same in a third of them. ``
 
 Each arm is kept in the work folder as soon as it is measured, so the same command goes on where it stopped,
 and parts (``--styles``, ``--seeds``) may run side by side. An arm is done again where base, judge or settings
-changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table.
+changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table,
+and so does a trial of other settings (``--set train.learning_rate=1e-3``).
 """
 
 from __future__ import annotations
@@ -219,10 +221,26 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *EXTRA_ARMS])
     parser.add_argument("--subjects", type=int, default=NUM_SUBJECTS)
     parser.add_argument("--work", type=Path, default=Path("runs/ruler"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
     asked = parser.parse_args(arguments)
     chosen = tuple(style for style in STYLES if style.name in asked.styles)
     work = asked.work / f"{asked.steps}-steps"
-    return Plan(asked.steps, tuple(asked.seeds), chosen, tuple(asked.arms), work, asked.subjects)
+    return Plan(
+        asked.steps, tuple(asked.seeds), chosen, tuple(asked.arms), work, asked.subjects, tuple(asked.changes)
+    )
+
+
+def is_whole(plan: Plan) -> bool:
+    """Whether a plan is the ruler itself: every style and subject, three seeds, the recipe as it is shipped.
+
+    Args:
+        plan: What the bench is asked for.
+
+    Returns:
+        False for a part or a trial, whose figures are not written to ``bench/results``.
+    """
+    is_every = len(plan.styles) == len(STYLES) and plan.num_subjects == NUM_SUBJECTS
+    return is_every and len(plan.seeds) >= 3 and not plan.changes
 
 
 def main() -> int:
@@ -238,12 +256,11 @@ def main() -> int:
         print(f"bench_style: {problem}", file=sys.stderr)
         return 1
     found: Found = {style.name: measure_style(ruler, style) for style in plan.styles}
-    is_whole = len(plan.styles) == len(STYLES) and plan.num_subjects == NUM_SUBJECTS and len(plan.seeds) >= 3
-    if is_whole:
+    if is_whole(plan):
         write_results(plan, found, sheet_rows(plan, ruler.easel.native_px))
     print(document(plan, found))
-    if not is_whole:
-        print("A part only: nothing was written to bench/results.", file=sys.stderr)
+    if not is_whole(plan):
+        print("A part or a trial only: nothing was written to bench/results.", file=sys.stderr)
     return 0
 
 

@@ -45,6 +45,7 @@ class Plan:
         arms: The trained arms.
         work: Folder of data sets, adapters and pictures.
         num_subjects: Pictures learnt from, and subjects asked for.
+        changes: Settings of Veneer's recipe to try instead of its own, as ``--set`` takes them.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class Plan:
     arms: tuple[str, ...]
     work: Path
     num_subjects: int
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class Scores:
     drift: list[float]
 
 
-def recommended(steps: int, seed: int) -> Recipe:
+def recommended(steps: int, seed: int, changes: Sequence[str] = ()) -> Recipe:
     """Veneer's recipe for the pocket base.
 
     Args:
         steps: Optimizer steps.
         seed: Seed of the run.
+        changes: Settings to try instead of the recipe's own.
 
     Returns:
         `pocket-8bit` with these settings, so that what is measured is what is shipped.
@@ -97,6 +100,7 @@ def recommended(steps: int, seed: int) -> Recipe:
         f"train.validation_steps={every}",
         f"train.checkpointing_steps={steps}",
         f"generate.num_inference_steps={NUM_INFERENCE_STEPS}",
+        *changes,
     ]
     return load_recipe("pocket-8bit", overrides)
 
@@ -125,7 +129,7 @@ def settings_of(arm: str, plan: Plan, seed: int) -> dict[str, Any]:
     Returns:
         Plain data; an arm that was trained with other settings is trained again.
     """
-    recipe = recommended(steps_of(arm, plan), seed)
+    recipe = recommended(steps_of(arm, plan), seed, plan.changes)
     if arm.startswith("plain"):
         plain = _plain_settings(arm, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
         return {key: value for key, value in asdict(plain).items() if key not in {"base", "data", "out"}}
@@ -149,7 +153,7 @@ def train_arm(arm: str, plan: Plan, seed: int, folder: Path, *, side_px: int) ->
     if arm.startswith("plain"):
         train_plainly(_plain_settings(arm, plan, seed, data=folder / "data", out=out, side_px=side_px))
     else:
-        _train_veneer(recommended(steps_of(arm, plan), seed), folder, arm, out)
+        _train_veneer(recommended(steps_of(arm, plan), seed, plan.changes), folder, arm, out)
     return out, time.monotonic() - began
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
@@ -28,6 +29,7 @@ from veneer.errors import RecipeError
 T = TypeVar("T")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65536
 
@@ -218,6 +220,19 @@ def keeping_freed_memory() -> Iterator[None]:
         libc.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
         libc.mallopt(_M_MMAP_MAX, _USUAL_MMAP_MAX)
         libc.malloc_trim(0)
+
+
+def free_memory() -> int:
+    """Main memory that this process can still take.
+
+    Returns:
+        Bytes that the system has at hand, at most what a container may have in all.
+    """
+    free = int(psutil.virtual_memory().available)
+    try:
+        return min(free, int(_MEMORY_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
 
 
 def local_processes() -> int:

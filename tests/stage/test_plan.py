@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from training import copy_run, encoded_run, recipe_for, train_quietly, write_dataset
+from veneer import launch
 from veneer.errors import DatasetError
 from veneer.lora.adapter import attach, trainable
 from veneer.models.base import load_base
@@ -89,3 +90,17 @@ def test_memory_falls_with_precision_and_checkpointing(base_folder: Path, tmp_pa
     )
     assert full > half > 0
     assert full > thrifty > 0
+
+
+def test_attention_weights_that_are_kept_count(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    big = {"train_batch_size": 512, "mixed_precision": "bf16"}
+    found = []
+    for free in (0, 2**30, 2**50):
+        monkeypatch.setattr(launch, "free_memory", lambda free=free: free)
+        found.append(plan(run, recipe_for(base_folder, train=big)).memory_gib)
+    assert found[0] < found[1] <= found[2]
+    assert found[1] - found[0] <= 0.2  # an eighth, in tenths of a GiB

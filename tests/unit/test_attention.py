@@ -7,7 +7,13 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from kernels import relative_error, small_unet
 from veneer.models import attention
-from veneer.models.attention import BlockAttnProcessor, block_attention, use_fast_attention
+from veneer.models.attention import (
+    BlockAttnProcessor,
+    Shelf,
+    block_attention,
+    counting_weights,
+    use_fast_attention,
+)
 
 ROUNDING = 2**-8  # unit roundoff of bfloat16, which has 8 significant bits
 
@@ -38,6 +44,48 @@ def test_values_and_gradients_are_those_of_float64(monkeypatch, items, queries, 
         return  # the weights are constant: the gradients of query and key are zero
     for seen, double in zip(inputs, doubles, strict=True):
         assert relative_error(seen.grad, double.grad) < 2 * ROUNDING
+
+
+@pytest.mark.parametrize(("items", "block"), [(4, 2**21), (4, 300 * 77 * 2), (4, 77 * 100)])
+def test_kept_weights_change_no_bit_and_are_given_back(monkeypatch, items, block):
+    monkeypatch.setattr(attention, "BLOCK_SCORES", block)
+    shapes = [(items, n, 40) for n in (300, 77, 77)]
+    inputs = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    grad, size = torch.randn(shapes[0]).bfloat16(), 2 * items * 300 * 77
+    computed_again = _twice(inputs, grad, None)
+    for room, left in ((size, 0), (size - 1, size - 1)):
+        shelf = Shelf(room)
+        kept = _twice(inputs, grad, shelf, lambda shelf=shelf, left=left: shelf.left == left)
+        assert shelf.left == room
+        assert all(torch.equal(one, other) for one, other in zip(kept, computed_again, strict=True))
+
+
+def _twice(inputs, grad, shelf, holds=lambda: True):
+    """The result, and the gradients of two backward passes; in between the room on the shelf is looked at."""
+    attended = block_attention(*inputs, 0.2, shelf)
+    assert holds()
+    first = torch.autograd.grad(attended, inputs, grad, retain_graph=True)
+    return attended, *first, *torch.autograd.grad(attended, inputs, grad)
+
+
+def test_what_needs_no_gradient_takes_no_room():
+    states, shelf = torch.randn(1, 4, 8).bfloat16(), Shelf(1000)
+    attended = block_attention(states, states, states, 1.0, shelf)
+    assert shelf.left == 1000
+    del attended
+    kept = block_attention(states.requires_grad_(), states, states, 1.0, shelf)
+    assert shelf.left == 1000 - 32
+    del kept
+    assert shelf.left == 1000
+
+
+def test_the_weights_of_a_unet_are_counted(unet):
+    """On 8 x 8 places, in the middle on 4 x 4; each layer sees its own places, or the text's 77."""
+    with counting_weights(unet) as weights, torch.no_grad():
+        unet(torch.randn(2, 4, 8, 8), torch.tensor(3), torch.randn(2, 77, 32))
+    heads = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads
+    assert len(weights) == len(unet.attn_processors)
+    assert {count // (2 * heads) for count in weights} == {64 * 64, 64 * 77, 16 * 16, 16 * 77}
 
 
 def test_sharp_scores_stay_finite_and_right():

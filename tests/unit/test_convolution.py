@@ -8,7 +8,7 @@ from torch import nn
 
 from kernels import relative_error, small_unet
 from veneer.models import convolution
-from veneer.models.convolution import ProductConv2d, use_fast_convolutions
+from veneer.models.convolution import ProductConv2d, convolve, is_gain, use_fast_convolutions
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,8 @@ def unet():
 
 @pytest.mark.parametrize(("items", "side"), [(1, 16), (4, 8), (3, 5)])
 @pytest.mark.parametrize(("stride", "has_bias"), [(1, True), (1, False), (2, True)])
-def test_values_and_gradients_are_those_of_float64(items, side, stride, has_bias):
+def test_values_and_gradients_are_those_of_float64(monkeypatch, items, side, stride, has_bias):
+    monkeypatch.setattr(convolution, "GAINS", {torch.float32: {0: 256}})
     torch.manual_seed(1)
     plain = nn.Conv2d(48, 40, 3, stride, padding=1, bias=has_bias).requires_grad_(False)
     layer = ProductConv2d.of(plain)
@@ -34,7 +35,25 @@ def test_values_and_gradients_are_those_of_float64(items, side, stride, has_bias
     assert relative_error(states.grad, doubles.grad) < 1e-6
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_rounds_no_worse_than_torchs_own(stride):
+    torch.manual_seed(1)
+    plain = nn.Conv2d(256, 192, 3, stride, padding=1).requires_grad_(False).bfloat16()
+    states = torch.randn(2, 256, 8, 8).bfloat16().requires_grad_()
+    doubles = states.detach().double().requires_grad_()
+    own = states.detach().clone().requires_grad_()
+    wanted = copy.deepcopy(plain).double()(doubles)
+    grad = torch.randn(wanted.shape).bfloat16()
+    out, torchs = convolve(states, plain.weight, plain.bias, stride=stride), plain(own)
+    for result, given in ((out, grad), (torchs, grad), (wanted, grad.double())):
+        result.backward(given)
+    assert out.dtype == states.grad.dtype == torch.bfloat16
+    assert relative_error(out, wanted) < 1.2 * relative_error(torchs, wanted)
+    assert relative_error(states.grad, doubles.grad) < 2.5 * relative_error(own.grad, doubles.grad)
+
+
 def test_only_few_places_are_multiplied_out(monkeypatch):
+    monkeypatch.setattr(convolution, "GAINS", {torch.float32: {0: 256}})
     layer = ProductConv2d.of(nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False))
     seen = []
     product = convolution._Product.apply
@@ -47,7 +66,7 @@ def test_only_few_places_are_multiplied_out(monkeypatch):
 
 
 def test_a_unet_keeps_its_names_and_predicts_the_same(unet, monkeypatch):
-    monkeypatch.setattr(convolution, "MANY_WEIGHTS", 64 * 64 * 9)
+    monkeypatch.setattr(convolution, "GAINS", {torch.float32: {64 * 64 * 9: 256}})
     inputs = torch.randn(1, 4, 8, 8), torch.tensor([700]), torch.randn(1, 77, 32)
     names, before = list(unet.state_dict()), unet(*inputs).sample
     assert use_fast_convolutions(unet, CPU, torch.float32) == 10
@@ -65,7 +84,18 @@ def test_small_trained_and_other_ones_stay(unet):
     assert use_fast_convolutions(nn.Sequential(nn.Conv2d(700, 700, 3, padding=1)), CPU, torch.float32) == 0
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32)])
+def test_in_bfloat16_more_weights_gain_over_more_places():
+    joined, plain = (torch.empty(1280, c, 3, 3, dtype=torch.bfloat16, device="meta") for c in (2560, 1280))
+    small, large = (torch.empty(1, 1280, side, side, device="meta") for side in (8, 16))
+    assert [is_gain(small, joined, 1), is_gain(large, joined, 1)] == [True, True]
+    assert [is_gain(small, plain, 1), is_gain(large, plain, 1), is_gain(large, plain, 2)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float16), ("cuda", torch.float32)])
 def test_other_devices_and_precisions_keep_torchs_own(unet, monkeypatch, device, dtype):
-    monkeypatch.setattr(convolution, "MANY_WEIGHTS", 0)
+    monkeypatch.setattr(convolution, "GAINS", {torch.float32: {0: 256}})
     assert use_fast_convolutions(unet, torch.device(device), dtype) == 0

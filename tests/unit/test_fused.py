@@ -26,10 +26,10 @@ def adapted(**settings):
     return unet
 
 
-def step(unet):
+def step(unet, dtype=torch.float32):
     generator = torch.Generator().manual_seed(2)
     noisy, states = (torch.randn(s, generator=generator) for s in ((2, 4, 8, 8), (2, 77, 32)))
-    out = unet(noisy, torch.tensor([3, 800]), states).sample
+    out = unet(noisy.to(dtype), torch.tensor([3, 800]), states.to(dtype)).sample.float()
     unet.zero_grad()
     out.square().mean().backward()
     return out.detach(), {name: part.grad.clone() for name, part in trainable(unet).items()}
@@ -43,6 +43,31 @@ def test_values_and_gradients_are_pefts():
     assert relative_error(after, before) < 1e-5
     assert grads.keys() == wanted.keys()
     assert max(relative_error(grads[name], wanted[name]) for name in wanted) < 1e-4
+
+
+def test_in_bfloat16_they_are_within_its_rounding_and_adapters_stay_float32():
+    """Each error is held against float32: neither is the truth."""
+    exact = step(adapted(rank=4, lora_alpha=6))
+    unet = adapted(rank=4, lora_alpha=6)
+    unet.to(torch.bfloat16)
+    for part in trainable(unet).values():
+        part.data = part.data.float()
+    pefts = half_step(unet)
+    assert use_fused_layers(unet, CPU, torch.bfloat16) == 32
+    fused_ones = half_step(unet)
+    assert not torch.equal(fused_ones[0], pefts[0])
+    assert relative_error(fused_ones[0], exact[0]) < 1.2 * relative_error(pefts[0], exact[0])
+    norms = [
+        sum(relative_error(found[name], exact[1][name]) for name in exact[1])
+        for found in (fused_ones[1], pefts[1])
+    ]
+    assert norms[0] < 1.2 * norms[1]
+    assert {grad.dtype for grad in fused_ones[1].values()} == {torch.float32}
+
+
+def half_step(unet):
+    with torch.autocast("cpu", torch.bfloat16):
+        return step(unet, torch.bfloat16)
 
 
 def test_the_function_is_right_in_float64():
@@ -90,7 +115,7 @@ def test_masked_ranks_stay_with_peft():
     assert use_fused_layers(unet, CPU, torch.float32) == 0
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32)])
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float16), ("cuda", torch.float32)])
 def test_other_devices_and_precisions_stay_with_peft(device, dtype):
     unet = adapted(rank=4)
     assert use_fused_layers(unet, torch.device(device), dtype) == 0

@@ -109,3 +109,16 @@ def test_where_there_is_no_such_library_nothing_is_kept(monkeypatch: pytest.Monk
     with launch.keeping_freed_memory():
         torch.ones(1)
     assert not asked
+
+
+def test_free_memory_is_at_most_what_a_container_may_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(launch, "_MEMORY_LIMIT", limit)
+    free = launch.free_memory()
+    assert free > 2**26
+    limit.write_text("max\n")
+    assert launch.free_memory() > free / 2
+    limit.write_text(f"{2**25}\n")
+    assert launch.free_memory() == 2**25

@@ -45,6 +45,16 @@ def test_unsure_prompt_is_no_different():
     assert (verdict.word, codes(verdict)) == ("no different", ["prompt-unsure"])
 
 
+def test_what_to_try_does_not_contradict_itself():
+    losses = Losses(base=0.2, chosen=0.1, chosen_step=300, best=0.1, best_step=300, last=0.1, last_step=300)
+    unsure = {"style": rise(0.0), "prompt": rise(-0.01, spread=0.1)}
+    tried = {one.code: one.todo for one in judge(unsure, dataclasses.replace(FACTS, losses=losses)).reasons}
+    assert tried["style-same"].startswith("Train longer")
+    assert "fewer steps" not in tried["prompt-unsure"]
+    shown = judge({**unsure, "style": rise(0.1)}, FACTS).reasons[0]
+    assert (shown.code, shown.todo) == ("prompt-unsure", "Add prompts, or train fewer steps")
+
+
 def test_style_fallen_is_worse():
     assert codes(judge({**GOOD, "style": rise(-0.1)}, FACTS)) == ["style-fell"]
 

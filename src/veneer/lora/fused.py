@@ -1,4 +1,4 @@
-"""A frozen linear layer and its LoRA as one function, for training in float32 on a CPU.
+"""A frozen linear layer and its LoRA as one function, for training in float32 or bfloat16 on a CPU.
 
 peft adds a LoRA in five steps, each of which reads or writes a whole map of features: two products, a factor,
 a sum, and the same again in the backward pass. Here products add to the layer's own result where it lies, the
@@ -32,7 +32,7 @@ def use_fused_layers(module: Any, device: torch.device, dtype: torch.dtype) -> i
     Returns:
         Layers that were changed; 0 where peft's own stay, as they do for dropout, DoRA and masked ranks.
     """
-    if device.type != "cpu" or dtype != torch.float32:
+    if device.type != "cpu" or dtype not in {torch.float32, torch.bfloat16}:
         return 0
     layers = [layer for layer in module.modules() if _is_plain(layer)]
     for layer in layers:
@@ -54,10 +54,12 @@ class FusedLinear(Linear):  # type: ignore[misc]
         Returns:
             Shape (..., O).
         """
-        if args or kwargs or self.disable_adapters or self.merged or x.dtype != torch.float32:
+        dtype = self.base_layer.weight.dtype
+        if args or kwargs or self.disable_adapters or self.merged or x.dtype != dtype:
             output: Tensor = super().forward(x, *args, **kwargs)
             return output
         layer, down, up = self.base_layer, self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
+        down, up = down.to(dtype), up.to(dtype)  # as autocast would; adapters are float32
         rows = x.reshape(-1, x.shape[-1])
         scale = self.scaling[ADAPTER]
         fused: Tensor = _Fused.apply(rows, layer.weight, layer.bias, down, up, scale)  # type: ignore[no-untyped-call]

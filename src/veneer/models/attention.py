@@ -2,14 +2,18 @@
 
 torch's own kernel for CPUs converts bfloat16 in small tiles, and its backward pass is slow where there are
 few tokens; the products of oneDNN run at the processor's full bfloat16 rate. Here a block of queries that
-fits in the cache is held against all keys at once, and the backward pass computes the weights again instead
-of keeping them. In float32, and on accelerators, torch's kernel is faster and stays.
+fits in the cache is held against all keys at once. The backward pass takes the weights from where memory is
+left to keep them, and computes the same ones again where it is not. In float32, and on accelerators, torch's
+kernel is faster and stays.
 
 Shapes: N = items times heads, L queries, S keys, D features of a head.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,13 +25,47 @@ BLOCK_SCORES = 2**21
 """Scores of a block for each thread: 4 MiB of bfloat16, more or less a core's share of the cache."""
 
 
-def use_fast_attention(unet: Any, device: torch.device, dtype: torch.dtype) -> int:
+class Shelf:
+    """Memory in which attention weights wait for their backward pass.
+
+    Args:
+        num_bytes: Bytes that may lie there at once, >= 0.
+    """
+
+    def __init__(self, num_bytes: int = 0) -> None:
+        self.left = num_bytes
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+        """Take memory, which is given back as soon as nobody holds the tensor.
+
+        Args:
+            shape: Any shape.
+            dtype: Any precision.
+
+        Returns:
+            A tensor that holds anything; None where too little is left.
+        """
+        size = dtype.itemsize * math.prod(shape)
+        if size > self.left:
+            return None
+        taken = torch.empty(shape, dtype=dtype)
+        self.left -= size
+        weakref.finalize(taken, self._give_back, size)
+        return taken
+
+    def _give_back(self, size: int) -> None:
+        self.left += size
+
+
+def use_fast_attention(unet: Any, device: torch.device, dtype: torch.dtype, room: int = 0) -> int:
     """Give the UNet's attention layers the fastest exact kernel for training on this device.
 
     Args:
         unet: A `UNet2DConditionModel`.
         device: Where it is trained.
         dtype: Precision of its weights.
+        room: Bytes that weights may take between forward and backward pass; what they are does not depend
+            on it.
 
     Returns:
         Layers that were changed; 0 where torch's own kernel is the fastest already.
@@ -35,12 +73,39 @@ def use_fast_attention(unet: Any, device: torch.device, dtype: torch.dtype) -> i
     if device.type != "cpu" or dtype != torch.bfloat16:
         return 0
     layers = [module for module in unet.modules() if isinstance(module, Attention) and _is_plain(module)]
+    shelf = Shelf(room)
     for layer in layers:
-        layer.set_processor(BlockAttnProcessor())
+        layer.set_processor(BlockAttnProcessor(shelf))
     return len(layers)
 
 
-def block_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+@contextlib.contextmanager
+def counting_weights(unet: Any) -> Iterator[list[int]]:
+    """Count the attention weights that layers compute in the block.
+
+    Args:
+        unet: A `UNet2DConditionModel`, on any device.
+
+    Yields:
+        A list that is filled with N * L * S of each layer that runs.
+    """
+    counts: list[int] = []
+
+    def note(layer: Attention, args: tuple[Tensor, ...], named: dict[str, Tensor | None]) -> None:
+        states, context = args[0], named.get("encoder_hidden_states")
+        keys = states.shape[1] if context is None else context.shape[1]
+        counts.append(states.shape[0] * layer.heads * states.shape[1] * keys)
+
+    layers = [module for module in unet.modules() if isinstance(module, Attention) and _is_plain(module)]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    yield counts
+    for hook in hooks:
+        hook.remove()
+
+
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, shelf: Shelf | None = None
+) -> Tensor:
     """Softmax attention without mask or dropout, block by block.
 
     Args:
@@ -48,6 +113,7 @@ def block_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> 
         key: Shape (N, S, D), bfloat16.
         value: Shape (N, S, D), bfloat16.
         scale: Factor on the scores, 1 / sqrt(D) in Stable Diffusion.
+        shelf: Where the weights wait for the backward pass; None to compute them again.
 
     Returns:
         Shape (N, L, D), bfloat16; sums and the softmax run in float32, what is stored between them is
@@ -56,12 +122,19 @@ def block_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> 
     Source: Dao et al. 2022, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
         section 3.1, with blocks over the queries alone.
     """
-    attended: Tensor = _BlockAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    attended: Tensor = _BlockAttention.apply(query, key, value, scale, shelf)  # type: ignore[no-untyped-call]
     return attended
 
 
 class BlockAttnProcessor:
-    """Stands in for diffusers' `AttnProcessor2_0` in a plain attention layer."""
+    """Stands in for diffusers' `AttnProcessor2_0` in a plain attention layer.
+
+    Args:
+        shelf: Where weights wait for the backward pass; None to compute them again.
+    """
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self.shelf = shelf
 
     def __call__(
         self,
@@ -92,51 +165,62 @@ class BlockAttnProcessor:
             _split_heads(layer(states), attn.heads)
             for layer, states in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
         )
-        joined = _join_heads(block_attention(query, key, value, attn.scale), attn.heads)
+        joined = _join_heads(block_attention(query, key, value, attn.scale, self.shelf), attn.heads)
         projected: Tensor = attn.to_out[1](attn.to_out[0](joined))
         return projected
 
 
 class _BlockAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def forward(  # noqa: PLR0917 - torch hands on what apply was given
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, shelf: Shelf | None
+    ) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.scale = scale
-        attended = torch.empty_like(query)
-        room = _room(query, key)
+        ctx.kept = None
+        if shelf is not None and any(ctx.needs_input_grad):
+            ctx.kept = shelf.take((*query.shape[:2], key.shape[1]), query.dtype)
+        attended, room = torch.empty_like(query), _room(query, key)
         with torch.autocast("cpu", enabled=False):
             for heads, rows in _blocks(query, key):
-                weights = _weights(query[heads, rows], key[heads], scale, room)
+                into = room if ctx.kept is None else ctx.kept[heads, rows]
+                weights = _weights(query[heads, rows], key[heads], scale, into)
                 torch.bmm(weights, value[heads], out=attended[heads, rows])
         return attended
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value = ctx.saved_tensors
         grad, scale = grad.contiguous(), ctx.scale
         room, more_room = _room(query, key), _room(query, key)
+        kept, ctx.kept = ctx.kept, None  # given back at the end; another pass computes them again
         grad_query = torch.empty_like(query)
         grad_key, grad_value = (torch.zeros(tensor.shape) for tensor in (key, value))  # sums in float32
         with torch.autocast("cpu", enabled=False):
             for heads, rows in _blocks(query, key):
                 q, k, g = query[heads, rows], key[heads], grad[heads, rows]
-                weights = _weights(q, k, scale, room)
+                weights = _weights(q, k, scale, room) if kept is None else _front(kept[heads, rows], q, k)
                 grad_value[heads] += torch.bmm(weights.transpose(1, 2), g)
-                scores = more_room[: weights.numel()].view(weights.shape)
+                scores = _front(more_room, q, k)
                 torch.bmm(g, value[heads].transpose(1, 2), out=scores)
                 torch._softmax_backward_data(scores, weights, -1, scores.dtype, grad_input=scores)
                 part = grad_query[heads, rows]
                 torch.baddbmm(part, scores, k, beta=0, alpha=scale, out=part)
                 grad_key[heads] += torch.bmm(scores.transpose(1, 2), q)
-        return grad_query, grad_key.mul_(scale).to(key.dtype), grad_value.to(value.dtype), None
+        return grad_query, grad_key.mul_(scale).to(key.dtype), grad_value.to(value.dtype), None, None
 
 
 def _weights(query: Tensor, key: Tensor, scale: float, room: Tensor) -> Tensor:
-    """Softmax over the keys, shape (n, l, S), written into ``room``."""
-    count, rows, keys = *query.shape[:2], key.shape[1]
-    weights = room[: count * rows * keys].view(count, rows, keys)
+    """Softmax over the keys, shape (n, l, S), written into the first places of ``room``."""
+    weights = _front(room, query, key)
     torch.baddbmm(weights, query, key.transpose(1, 2), beta=0, alpha=scale, out=weights)
     return torch.softmax(weights, -1, out=weights)
+
+
+def _front(room: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """The first places of ``room`` as a block (n, l, S), with strides that oneDNN takes without a copy."""
+    count, rows, keys = *query.shape[:2], key.shape[1]
+    return room.view(-1)[: count * rows * keys].view(count, rows, keys)
 
 
 def _room(query: Tensor, key: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Convolutions over few places, in float32 on a CPU: one matrix product with the weights as they lie.
+"""Convolutions over few places on a CPU: one matrix product with the weights as they lie.
 
 oneDNN brings a convolution's weights into an order of its own in every call, forward and backward. Where
 maps are 16 x 16 or 8 x 8 places small and the weights tens of megabytes large, as in the two deepest levels
-of Stable Diffusion, that takes longer than the convolution. torch's older kernel lays out the places instead
-and multiplies them with the weights as they are. In other precisions, and on accelerators, nothing changes.
+of Stable Diffusion, that takes longer than the convolution. Here the places are laid out and multiplied with
+the weights as they are. On accelerators nothing changes.
 
 Source: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks for Document Processing",
 section 3.1 (unrolled convolution).
@@ -13,16 +13,14 @@ Shapes: B items, C channels in, O channels out, h x w places that come out, s th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW_PLACES = 256
-"""Places that come out of a batch, B * h * w, up to which the product is the faster."""
-MANY_WEIGHTS = 4_000_000
-"""Weights, O * C * 9, from which on bringing them into order is what takes the time."""
+GAINS = {torch.float32: {4_000_000: 256}, torch.bfloat16: {4_000_000: 64, 20_000_000: 256}}
+"""Where the product is the faster: from so many weights, O * C * 9, up to so many places, B * h * w."""
 
 
 def use_fast_convolutions(unet: Any, device: torch.device, dtype: torch.dtype) -> int:
@@ -36,9 +34,9 @@ def use_fast_convolutions(unet: Any, device: torch.device, dtype: torch.dtype) -
     Returns:
         Layers that were changed; 0 where torch's own choice is the fastest already.
     """
-    if device.type != "cpu" or dtype != torch.float32:
+    if device.type != "cpu" or dtype not in GAINS:
         return 0
-    names = [name for name, module in unet.named_modules() if is_large(module)]
+    names = [name for name, module in unet.named_modules() if is_large(module, dtype)]
     for name in names:
         unet.set_submodule(name, ProductConv2d.of(unet.get_submodule(name)))
     return len(names)
@@ -71,7 +69,7 @@ class ProductConv2d(nn.Conv2d):
         Returns:
             Shape (B, O, h, w).
         """
-        if has_few_places(input.shape, self.stride[0]) and input.dtype == torch.float32:
+        if input.dtype == self.weight.dtype and is_gain(input, self.weight, self.stride[0]):
             return convolve(input, self.weight, self.bias, stride=self.stride[0])
         return super().forward(input)
 
@@ -92,24 +90,28 @@ def convolve(states: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int
     return convolved
 
 
-def has_few_places(shape: Sequence[int], stride: int) -> bool:
-    """Whether so few places come out that a product is the faster.
+def is_gain(states: Tensor, weight: Tensor, stride: int) -> bool:
+    """Whether a product is the faster: many weights, and few places that come out.
 
     Args:
-        shape: Shape of what goes in, (B, C, s * h, s * w).
+        states: What goes in, (B, C, s * h, s * w).
+        weight: Shape (O, C, 3, 3).
         stride: The stride s.
 
     Returns:
-        True up to `FEW_PLACES`.
+        As `GAINS` says for this precision.
     """
-    return shape[0] * -(-shape[2] // stride) * -(-shape[3] // stride) <= FEW_PLACES
+    places = states.shape[0] * -(-states.shape[2] // stride) * -(-states.shape[3] // stride)
+    gains = GAINS.get(weight.dtype, {})
+    return any(weight.numel() >= many and places <= few for many, few in gains.items())
 
 
-def is_large(module: nn.Module) -> bool:
-    """Whether a module is a plain frozen 3 x 3 convolution with at least `MANY_WEIGHTS` weights.
+def is_large(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether a module is a plain frozen 3 x 3 convolution with so many weights that a product can gain.
 
     Args:
         module: Any module.
+        dtype: Precision of its weights, one of `GAINS`.
 
     Returns:
         True for stride 1 or 2, padding 1, no dilation, one group.
@@ -120,23 +122,27 @@ def is_large(module: nn.Module) -> bool:
         and (module.kernel_size, module.padding) == ((3, 3), (1, 1))
         and module.stride in {(1, 1), (2, 2)}
         and (module.dilation, module.groups, module.padding_mode) == ((1, 1), 1, "zeros")
-        and module.weight.numel() >= MANY_WEIGHTS
+        and module.weight.numel() >= min(GAINS[dtype])
     )
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-        ctx.save_for_backward(states, weight)
-        ctx.steps = [stride, stride]
-        forward = torch.ops.aten._slow_conv2d_forward
-        convolved: Tensor = forward(states, weight, [3, 3], bias, ctx.steps, [1, 1])
-        return convolved
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.stride = states.shape, stride
+        items, _, height, width = states.shape
+        laid_out = F.unfold(states, 3, padding=1, stride=stride)  # (B, 9 * C, h * w)
+        rows, places = weight.flatten(1), laid_out.transpose(0, 1).flatten(1)
+        out = rows @ places if bias is None else torch.addmm(bias[:, None], rows, places)
+        side = -(-height // stride), -(-width // stride)
+        return out.view(len(out), items, *side).transpose(0, 1).contiguous()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        states, weight = ctx.saved_tensors
-        wanted = [True, False, False]  # the gradient of the states alone: the weights are frozen
-        backward = torch.ops.aten._slow_conv2d_backward.output_mask
-        found = backward(grad, states, weight, [3, 3], ctx.steps, [1, 1], wanted)
-        return found[0], None, None, None
+        (weight,) = ctx.saved_tensors
+        items, _, height, width = ctx.shape
+        places = grad.transpose(0, 1).flatten(1)  # (O, B * h * w)
+        laid_out = (weight.flatten(1).t() @ places).view(-1, items, places.shape[1] // items).transpose(0, 1)
+        summed = F.fold(laid_out.float(), (height, width), 3, padding=1, stride=ctx.stride)
+        return summed.to(grad.dtype), None, None, None

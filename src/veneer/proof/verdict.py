@@ -194,7 +194,8 @@ def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: floa
         yield Reason("prompt-unknown", text, "Name a CLIP model in compare.embedder", decides=True)
     elif not prompt.holds(margin) and (prompt.ci95 is not None or prompt.gain < -margin):
         text = f"the prompt measure may have fallen by more than {margin:g} ({signed(prompt, 95)})"
-        yield Reason("prompt-unsure", text, "Add prompts, or train fewer steps", decides=True)
+        todo = "Add prompts, or train fewer steps" if style_rises(measures) else "Add prompts"
+        yield Reason("prompt-unsure", text, todo, decides=True)
 
 
 def _causes(measures: Mapping[str, Measure | None], facts: Facts) -> Iterator[Reason]:

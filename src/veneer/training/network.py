@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from veneer import launch
 from veneer.config import MixedPrecision, Recipe
 from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
@@ -22,6 +23,8 @@ from veneer.models.convolution import use_fast_convolutions
 from veneer.training.batches import MicroBatch
 from veneer.training.rankmask import RankMask
 
+KEPT_SHARE = 8
+"""Part of the free memory, one in so many, in which attention weights may wait for the backward pass."""
 TEXT_PREFIX = "text_encoder."
 WORD = f"{TEXT_PREFIX}token_embedding"
 """Name of a learnt word's vectors among the trained parameters."""
@@ -197,7 +200,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         parts=("unet", "scheduler", *text_parts),
         on_event=on_event,
     )
-    use_fast_attention(base.unet, device, dtype)
+    use_fast_attention(base.unet, device, dtype, launch.free_memory() // KEPT_SHARE)
     use_fast_convolutions(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)

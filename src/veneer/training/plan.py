@@ -21,10 +21,11 @@ from veneer import launch
 from veneer.config import Recipe
 from veneer.dataset import Dataset
 from veneer.lora.adapter import attach, trainable
+from veneer.models.attention import counting_weights
 from veneer.models.base import Base, load_base
 from veneer.rundir import RunDir
 from veneer.training.cachefile import read_index
-from veneer.training.network import base_dtype
+from veneer.training.network import KEPT_SHARE, base_dtype
 from veneer.training.split import held_out_count
 from veneer.training.validation import grid
 
@@ -82,6 +83,7 @@ class _Counted:
     frozen: int
     forward_flop: int
     activation_bytes: int
+    attention_weights: int
 
 
 def plan(run: RunDir, recipe: Recipe) -> Plan:
@@ -173,6 +175,8 @@ def _memory(counted: _Counted, recipe: Recipe) -> float:
     activations = counted.activation_bytes * width / 4 * share
     if settings.gradient_checkpointing:
         activations *= CHECKPOINTED_SHARE
+    elif launch.pick_device().type == "cpu" and settings.mixed_precision == "bf16":
+        activations += min(width * counted.attention_weights * share, launch.free_memory() // KEPT_SHARE)
     adapter = 4 * counted.trained * (_copies(recipe) + 1)
     return (counted.frozen * width + activations + adapter) / GIB + RUNTIME_GIB
 
@@ -187,10 +191,11 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
         latents = torch.zeros(1, config["in_channels"], side, side)
         needs_gradient = recipe.lora.text_encoder or bool(recipe.lora.embedding_token)
         hidden_states = torch.zeros(1, 77, config["cross_attention_dim"], requires_grad=needs_gradient)
-        with _saved_bytes(unet) as saved, FlopCounterMode(display=False) as flop:
+        saving, counting, flops = _saved_bytes(unet), counting_weights(unet), FlopCounterMode(display=False)
+        with saving as saved, counting as weights, flops as flop:
             unet(latents, torch.zeros(1, dtype=torch.int64), hidden_states)
     trained = sum(parameter.numel() for parameter in trainable(unet).values())
-    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()))
+    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), sum(weights))
     if not needs_gradient:
         return counted
     text = _count_text_encoder(base, recipe)
@@ -215,7 +220,7 @@ def _count_text_encoder(base: Base, recipe: Recipe) -> _Counted:
     )
     if lora.embedding_token:
         trained += lora.embedding_vectors * config.hidden_size
-    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()))
+    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), 0)
 
 
 @contextlib.contextmanager

@@ -53,24 +53,28 @@ def build(studio: Studio) -> RecipeTab:
     Returns:
         Its parts.
     """
+    first = load_recipe(DEMO)  # the form holds it from the start: nothing comes later and writes over it
     with gr.Row():
         start = gr.Dropdown(
-            [], label="Starting point", elem_id="recipe-start", info="A bundled or saved recipe."
-        )
+            studio.workspace.recipe_names(), value=DEMO, label="Starting point", elem_id="recipe-start",
+            info="A bundled or saved recipe.",
+        )  # fmt: skip
         pictures = gr.Dropdown(
             [], label="Data set of the studio", elem_id="recipe-dataset",
             info="Puts it into collect.sources.",
         )  # fmt: skip
         load = gr.UploadButton("Load a TOML file", file_types=[".toml"], elem_id="recipe-load")
-    about = gr.HTML(elem_id="recipe-about")
-    parts = _parts({field.name: field for field in fields()})
+    about = gr.HTML(_about(recipe_text(DEMO)), elem_id="recipe-about")
+    parts = _parts({field.name: field for field in fields()}, first)
     with gr.Row():
         name = gr.Textbox(label="Save as", placeholder="my-style", max_lines=1, elem_id="recipe-name")
         save = gr.Button("Save", variant="primary", elem_id="recipe-save")
         plan = gr.Button("Show the plan", elem_id="recipe-plan")
     message = gr.HTML(elem_id="recipe-message")
     with gr.Accordion("As TOML", open=False):
-        toml = gr.Code(language=None, label="Recipe", elem_id="recipe-toml", interactive=False)
+        toml = gr.Code(
+            to_toml(first), language=None, label="Recipe", elem_id="recipe-toml", interactive=False
+        )
     asked, inputs = zip(*parts, strict=True)
     tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
     _wire_form(tab, studio)
@@ -83,13 +87,14 @@ def build(studio: Studio) -> RecipeTab:
     return tab
 
 
-def _parts(known: dict[str, Field]) -> list[tuple[Field, Any]]:
+def _parts(known: dict[str, Field], recipe: Recipe) -> list[tuple[Field, Any]]:
     """The inputs of all fields: what matters in front, the rest folded by table."""
     parts: list[tuple[Field, Any]] = []
 
     def in_columns(some: Sequence[Field]) -> None:
         with gr.Row(elem_classes="v-fields"):
-            parts.extend((field, part_for(field)) for field in some)
+            shown = values_of(recipe, some)
+            parts.extend((field, part_for(field, one)) for field, one in zip(some, shown, strict=True))
 
     in_columns([known[name] for name in UPFRONT])
     for table in Recipe.model_fields:
@@ -100,17 +105,17 @@ def _parts(known: dict[str, Field]) -> list[tuple[Field, Any]]:
     return parts
 
 
-def part_for(field: Field) -> Any:
+def part_for(field: Field, shown: Any) -> Any:
     """The input of a field.
 
     Args:
         field: The field.
+        shown: What stands in it at first.
 
     Returns:
         A part of the page.
     """
     about = {"label": field.name, "info": field.sentence, "elem_id": f"field-{field.name.replace('.', '-')}"}
-    shown = field.shown(field.default)
     match field.kind:
         case "flag":
             return gr.Checkbox(shown, **about)
@@ -122,24 +127,14 @@ def part_for(field: Field) -> Any:
 
 
 def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
-    """Fill the tab when it is opened first, so that the page's first moment is not spent on it.
+    """Offer new recipes and data sets whenever the tab is opened.
 
     Args:
         studio: The studio.
         tab: Its parts.
-        opened: Event of the tab being opened: new recipes and data sets are then offered too.
+        opened: Event of the tab being opened.
     """
-    out = [tab.start, tab.pictures, tab.about, *tab.parts, tab.toml, tab.message]
-
-    def fill(start: str | None) -> list[Any]:
-        if start:
-            return [*lists(studio), *[gr.skip()] * (len(out) - 2)]
-        recipes = studio.workspace.recipe_names()
-        first = DEMO if DEMO in recipes else recipes[0]
-        known = [gr.update(choices=recipes, value=first), gr.update(choices=studio.workspace.dataset_names())]
-        return [*known, *_loaded(studio, tab, first)]
-
-    opened(guarded(fill, (gr.skip(),) * (len(out) - 1)), [tab.start], out, show_progress="hidden")
+    opened(lambda: lists(studio), None, [tab.start, tab.pictures], show_progress="hidden")
 
 
 def lists(studio: Studio) -> list[Any]:
