@@ -3,6 +3,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from proofrun import make_run, proof_recipe, write_lora
 from veneer.config import GenerateTable
@@ -105,8 +106,6 @@ def test_two_passes_give_the_size_asked_for(base_folder):
 
 
 def test_adapter_for_another_base_is_refused(tmp_path, base_folder):
-    from safetensors.torch import load_file, save_file
-
     path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
     state = load_file(path)
     wider = {name: torch.zeros(*(2 * n for n in weight.shape)) for name, weight in state.items()}
@@ -116,6 +115,23 @@ def test_adapter_for_another_base_is_refused(tmp_path, base_folder):
     for name in ("wider", "strange"):
         with pytest.raises(AdapterError, match="does not fit this base"):
             drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("base", "fingerprint", "is_told"),
+    [("own", "own", False), ("own", "own+vae", False), ("own", "older", True), ("other", "older", False)],
+)
+def test_an_adapter_of_the_bases_older_weights_is_told_of(tmp_path, base_folder, base, fingerprint, is_told):
+    easel = drawing.set_up(str(base_folder), TABLE)
+    trained_on = fingerprint.replace("own", easel.fingerprint)
+    own = {"veneer.base": str(base_folder), "veneer.base_fingerprint": trained_on}
+    if base == "other":
+        own["veneer.base"] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
+    save_file(load_file(path), path, own)
+    seen = []
+    drawing.wear(easel, path, on_event=seen.append)
+    assert [event.code for event in seen] == (["other-weights"] if is_told else [])
 
 
 @pytest.mark.parametrize("content", [None, b"junk"])

@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 
 from veneer.config import GenerateTable
 from veneer.errors import AdapterError, BaseModelError
-from veneer.events import OnEvent, ignore
+from veneer.events import Notice, OnEvent, ignore
 from veneer.launch import pick_device
 from veneer.models.base import assemble, load_base
 from veneer.models.embedding import read_embedding, wear_embedding
 from veneer.seeds import torch_generator
 
-ADAPTER = "tuned"
+STAGE, ADAPTER = "generate", "tuned"
 MATRIX = re.compile(r"lora[._](A|B|up|down)\.weight$")
 LOADED = (f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight")
 REFINE_STRENGTH = 0.55
@@ -60,6 +60,7 @@ class Easel:
     Attributes:
         pipeline: diffusers' `StableDiffusionPipeline`.
         native_px: Side of the pictures that the base was trained on.
+        source: The base as it was asked for, such as "pocket".
         fingerprint: Name of exactly these base weights.
         table: Prompts are left aside: sampler, steps, guidance, sizes.
         side_px: Side of the pictures.
@@ -67,6 +68,7 @@ class Easel:
 
     pipeline: Any
     native_px: int
+    source: str
     fingerprint: str
     table: GenerateTable
     side_px: int
@@ -118,7 +120,7 @@ def draw(
     """
     easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
     if lora is not None:
-        wear(easel, lora, scale)
+        wear(easel, lora, scale, on_event)
     if embedding is not None:
         wear_embedding(easel.pipeline, read_embedding(embedding), str(embedding))
     jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
@@ -160,16 +162,17 @@ def set_up(
     loaded = load_base(base, vae=vae, revision=revision, dtype=dtype, device=device, on_event=on_event)
     pipeline = assemble(loaded, table.scheduler)
     side = table.resolution or side_px or loaded.native_px
-    return Easel(pipeline, loaded.native_px, loaded.fingerprint, table, side)
+    return Easel(pipeline, loaded.native_px, loaded.source, loaded.fingerprint, table, side)
 
 
-def wear(easel: Easel, lora: Path, scale: float = 1.0) -> None:
+def wear(easel: Easel, lora: Path, scale: float = 1.0, on_event: OnEvent = ignore) -> None:
     """Put an adapter on, in place of the one before; the base's weights stay as they are.
 
     Args:
         easel: The easel.
         lora: Adapter file in diffusers' or kohya's layout.
         scale: Strength, >= 0.
+        on_event: Told where the base had other weights when the adapter was trained.
 
     Raises:
         AdapterError: If the file is missing, damaged, or made for another base.
@@ -193,6 +196,7 @@ def wear(easel: Easel, lora: Path, scale: float = 1.0) -> None:
         what = f"the adapter does not fit this base: {loaded} of {wanted} matrices found their layer"
         raise AdapterError(what, where=str(lora), todo="Name the base that it was trained on")
     easel.pipeline.set_adapters([ADAPTER], [scale])
+    _tell_of_other_weights(easel, lora, on_event)
 
 
 def take_off(easel: Easel) -> None:
@@ -276,6 +280,17 @@ def _count_matrices(lora: Path) -> int:
     if num_matrices == 0:
         raise AdapterError("the file holds no LoRA", where=str(lora), todo="Name a LoRA file")
     return num_matrices
+
+
+def _tell_of_other_weights(easel: Easel, lora: Path, on_event: OnEvent) -> None:
+    """An adapter fits weights of the same shapes; of those it was trained on it knows, if Veneer made it."""
+    with safe_open(lora, "pt") as file:
+        known = file.metadata() or {}
+    source, trained_on = known.get("veneer.base"), known.get("veneer.base_fingerprint", "")
+    own, learnt = (name.partition("+")[0] for name in (easel.fingerprint, trained_on))  # "+": another VAE
+    if source == easel.source and learnt and own and own != learnt:
+        message = f"{lora.name} was trained on other weights of {source} than these, and may not fit them"
+        on_event(Notice(STAGE, "other-weights", message))
 
 
 def _count_loaded(module: Any) -> int:

@@ -138,7 +138,7 @@ def sweep_pairs(
         AdapterError: If an adapter does not fit the base.
     """
     for lora in references:  # one that does not fit is told before anything is drawn
-        wear(easel, lora)
+        wear(easel, lora, on_event=on_event)
     results: list[Swept] = []
     for number, (lora, known) in enumerate(references.items()):
         for scale in scales:

@@ -131,7 +131,7 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     if num_broken:
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
-    _wear(easel, lora, recipe.compare.scale, word)
+    _wear(easel, lora, recipe.compare.scale, word, on_event)
     more_drawn, num_broken = _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
     if is_main_process():
@@ -185,7 +185,7 @@ def generate_files(
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
     easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(easel) | _hashes(lora, scale, embedding)
-    _wear(easel, lora, scale, embedding)
+    _wear(easel, lora, scale, embedding, on_event)
     num_drawn, num_broken = _draw_series(easel, _Series(out, jobs, settings, 0), on_event)
     write_prompts(out / "prompts.json", chosen)
     return GenerateResult(out, len(jobs), num_drawn, num_broken)
@@ -228,9 +228,9 @@ def _draw_sizes(
     return sum(drawn for drawn, _ in counts), sum(broken for _, broken in counts)
 
 
-def _wear(easel: Easel, lora: Path | None, scale: float, word: Path | None) -> None:
+def _wear(easel: Easel, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
     if lora is not None:
-        wear(easel, lora, scale)
+        wear(easel, lora, scale, on_event)
     if word is not None:
         wear_embedding(easel.pipeline, read_embedding(word), str(word))
 

@@ -128,6 +128,7 @@ def _easel(recipe: Recipe, network: Network, accelerator: Accelerator) -> Easel:
     return Easel(
         pipeline=assemble(base, recipe.generate.scheduler),
         native_px=base.native_px,
+        source="",
         fingerprint="",
         table=recipe.generate,
         side_px=side,
