@@ -229,7 +229,7 @@ class CompareTable(Table):
     scale: float = Field(1.0, ge=0)
     """Strength of the adapter."""
     prompt_margin: float = Field(0.02, ge=0)
-    """Fall of the prompt measure, in cosine similarity, that still counts as none."""
+    """Fall of the prompt measure, in cosine similarity, that counts as none, beside what the style costs."""
 
 
 class Recipe(Table):

@@ -40,6 +40,30 @@ def test_prompt_fallen_within_the_margin_is_allowed():
     assert judge({**GOOD, "prompt": rise(-0.05)}, FACTS, prompt_margin=0.1).word == "better"
 
 
+@pytest.mark.parametrize(
+    ("true_prompt", "chance", "word", "is_counted"),
+    [
+        (0.44, 0.001, "better", True),
+        (0.48, 0.001, "worse", True),
+        (0.44, 0.5, "worse", False),
+        (0.44, None, "worse", False),
+        (None, 0.001, "worse", False),
+    ],
+)
+def test_no_more_is_asked_than_true_pictures_of_the_style_have(true_prompt, chance, word, is_counted):
+    fallen = rise(-0.05)
+    assert 0.48 < fallen.base < 0.49
+    facts = dataclasses.replace(FACTS, true_prompt=true_prompt, caption_p_value=chance)
+    verdict = judge({**GOOD, "prompt": fallen}, facts)
+    assert verdict.word == word
+    assert ("by which true pictures" in verdict.reasons[0].text) == is_counted
+
+
+def test_a_style_that_the_prompt_measure_likes_asks_for_no_more():
+    facts = dataclasses.replace(FACTS, true_prompt=0.9, caption_p_value=0.001)
+    assert judge(GOOD, facts).word == "better"
+
+
 def test_unsure_prompt_is_no_different():
     verdict = judge({**GOOD, "prompt": rise(-0.01, spread=0.1)}, FACTS)
     assert (verdict.word, codes(verdict)) == ("no different", ["prompt-unsure"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ def compare_pairs(
     copies = _measure_copies(found, copies_view, pairs, styled)
     _measure_forgetting(found, view, pairs, _rows(pairs, "general"))
     _measure_loss(found, references)
-    facts = _facts(pairs, references, _caption_fit(view, embedders, references), copies, styled)
+    facts = _facts(pairs, references, copies, styled)
+    facts = replace(facts, **_caption_fit(view, embedders, references))
     verdict = judge(found.measures, facts, prompt_margin=prompt_margin)
     return Comparison(
         verdict,
@@ -244,7 +245,6 @@ def _measure_loss(found: _Findings, references: References) -> None:
 def _facts(
     pairs: Sequence[Pair],
     references: References,
-    caption_p_value: float | None,
     copies: Memorisation | None,
     rows: Sequence[int],
 ) -> Facts:
@@ -258,7 +258,6 @@ def _facts(
         num_broken=count_broken(pairs),
         num_copies=copies.num_copies if copies else 0,
         losses=references.losses,
-        caption_p_value=caption_p_value,
         smoothness=mean_smoothness(references.training),
         style_word_share=style_word_share(own, references.captions),
         side_px=references.side_px,
@@ -267,12 +266,16 @@ def _facts(
     )
 
 
-def _caption_fit(view: View, embedders: Embedders, references: References) -> float | None:
+def _caption_fit(view: View, embedders: Embedders, references: References) -> dict[str, float]:
+    """How the training pictures fit their captions: what the rules read of it, by its name in `Facts`."""
     captions, clip = references.captions, embedders.clip
     if clip is None or len(captions) < MIN_CAPTIONS or len(captions) != len(view.training):
-        return None
+        return {}
     texts = clip.text_features(captions)
-    return None if texts is None else matching_p_value(view.training, texts)
+    if texts is None:
+        return {}
+    fit = float((view.training * texts).sum(axis=1).mean())
+    return {"caption_p_value": matching_p_value(view.training, texts), "true_prompt": fit}
 
 
 def _recipe_seeds(pairs: Sequence[Pair]) -> list[int]:

@@ -91,6 +91,7 @@ class Facts:
         num_copies: Tuned pictures that copy a training picture.
         losses: Held-out loss over the run; None where it was not measured.
         caption_p_value: How probable the captions' fit to their pictures is by chance; None where unknown.
+        true_prompt: The prompt measure of the training pictures with their captions; None where unknown.
         smoothness: Mean correlation of neighbouring pixels in the training pictures; None where unknown.
         style_word_share: Share of captions with a word that every prompt of the recipe has; or None.
         side_px: Side of the pictures; None where unknown.
@@ -106,6 +107,7 @@ class Facts:
     num_copies: int = 0
     losses: Losses | None = None
     caption_p_value: float | None = None
+    true_prompt: float | None = None
     smoothness: float | None = None
     style_word_share: float | None = None
     side_px: int | None = None
@@ -126,13 +128,46 @@ class Verdict:
     reasons: tuple[Reason, ...] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class _Margin:
+    """Fall of the prompt measure that still counts as none.
+
+    Attributes:
+        asked: The recipe's.
+        cost: By how much true pictures of the style lie below the base's own: no model can be asked for more.
+    """
+
+    asked: float
+    cost: float
+
+    @property
+    def whole(self) -> float:
+        return self.asked + self.cost
+
+    @property
+    def words(self) -> str:
+        if not self.cost:
+            return f"margin {self.asked:g}"
+        cause = "by which true pictures of the style lie below the base's"
+        return f"margin {self.whole:.3f}: {self.asked:g}, and {self.cost:.3f} {cause}"
+
+
+def _margin(measures: Mapping[str, Measure | None], facts: Facts, asked: float) -> _Margin:
+    """The margin; captions that fit their pictures by chance say nothing of what the style costs."""
+    prompt, chance = measures.get("prompt"), facts.caption_p_value
+    if prompt is None or facts.true_prompt is None or chance is None or chance >= CHANCE:
+        return _Margin(asked, 0.0)
+    return _Margin(asked, max(0.0, prompt.base - facts.true_prompt))
+
+
 def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin: float = 0.02) -> Verdict:
     """Say in one word whether the tuned model beats the base.
 
     Args:
         measures: The measures by name; "style" and "prompt" decide.
         facts: What else the rules read.
-        prompt_margin: Fall of the prompt measure that still counts as none, in cosine similarity.
+        prompt_margin: Fall of the prompt measure that still counts as none, in cosine similarity; what the
+            style itself costs is added.
 
     Returns:
         The verdict with its reasons.
@@ -140,23 +175,24 @@ def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin
     notes = tuple(_notes(measures, facts))
     if facts.num_identical == facts.num_pictures:
         return Verdict("no different", (_nothing_changed(facts), *notes))
+    margin = _margin(measures, facts, prompt_margin)
     causes = tuple(_causes(measures, facts))
-    faults = tuple(_faults(measures, facts, prompt_margin))
+    faults = tuple(_faults(measures, facts, margin))
     if faults:
         return Verdict("worse", (*faults, *causes, *notes))
-    doubts = (*_unknowns(measures, facts, prompt_margin), *causes)
+    doubts = (*_unknowns(measures, facts, margin), *causes)
     if doubts:
         return Verdict("no different", doubts + notes)
     prompt = measures["prompt"]
     assert prompt is not None
     text = (
         f"nearer to the style ({style_words(measures)}) and as true to the prompt "
-        f"({signed(prompt, 95)}, margin {prompt_margin:g})"
+        f"({signed(prompt, 95)}, {margin.words})"
     )
     return Verdict("better", (Reason("style-rose", text, decides=True), *notes))
 
 
-def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: float) -> Iterator[Reason]:
+def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: _Margin) -> Iterator[Reason]:
     """Each of them makes the verdict `worse`."""
     prompt, retrieval = measures.get("prompt"), measures.get("retrieval")
     if facts.num_broken > max(1, BROKEN_SHARE * facts.num_pictures):
@@ -166,8 +202,8 @@ def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: float)
     if style_falls(measures):
         text = f"further from the style than the base ({style_words(measures)})"
         yield Reason("style-fell", text, "Lower train.learning_rate, or train fewer steps", decides=True)
-    if prompt is not None and prompt.falls and prompt.gain < -margin:
-        text = f"less true to the prompt ({signed(prompt)}, margin {margin:g})"
+    if prompt is not None and prompt.falls and prompt.gain < -margin.whole:
+        text = f"less true to the prompt ({signed(prompt)}, {margin.words})"
         todo = "Lower compare.scale, train fewer steps, or mend the captions"
         yield Reason("prompt-fell", text, todo, decides=True)
     if retrieval is not None and retrieval.falls and retrieval.gain < -RETRIEVAL_MARGIN:
@@ -177,7 +213,7 @@ def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: float)
         yield Reason("subject-lost", text, todo, decides=True)
 
 
-def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: float) -> Iterator[Reason]:
+def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: _Margin) -> Iterator[Reason]:
     """What is not shown; each of them keeps the verdict from being `better`."""
     style, prompt = measures.get("style"), measures.get("prompt")
     if style is None:
@@ -192,8 +228,8 @@ def _unknowns(measures: Mapping[str, Measure | None], facts: Facts, margin: floa
     if prompt is None:
         text = "faithfulness to the prompt cannot be measured by an embedder that reads no text"
         yield Reason("prompt-unknown", text, "Name a CLIP model in compare.embedder", decides=True)
-    elif not prompt.holds(margin) and (prompt.ci95 is not None or prompt.gain < -margin):
-        text = f"the prompt measure may have fallen by more than {margin:g} ({signed(prompt, 95)})"
+    elif not prompt.holds(margin.whole) and (prompt.ci95 is not None or prompt.gain < -margin.whole):
+        text = f"the prompt measure may have fallen too far ({signed(prompt, 95)}, {margin.words})"
         todo = "Add prompts, or train fewer steps" if style_rises(measures) else "Add prompts"
         yield Reason("prompt-unsure", text, todo, decides=True)
 
