@@ -151,8 +151,10 @@ def compare_pairs(
     copies = _measure_copies(found, copies_view, pairs, styled)
     _measure_forgetting(found, view, pairs, _rows(pairs, "general"))
     _measure_loss(found, references)
-    facts = _facts(pairs, references, copies, styled)
-    facts = replace(facts, **_caption_fit(view, embedders, references))
+    chance, true_prompt = _caption_fit(view, embedders, references)
+    facts = replace(
+        _facts(pairs, references, copies, styled), caption_p_value=chance, true_prompt=true_prompt
+    )
     verdict = judge(found.measures, facts, prompt_margin=prompt_margin)
     return Comparison(
         verdict,
@@ -266,16 +268,17 @@ def _facts(
     )
 
 
-def _caption_fit(view: View, embedders: Embedders, references: References) -> dict[str, float]:
-    """How the training pictures fit their captions: what the rules read of it, by its name in `Facts`."""
+def _caption_fit(
+    view: View, embedders: Embedders, references: References
+) -> tuple[float | None, float | None]:
+    """How the training pictures fit their captions: the p-value of chance, and the prompt measure's mean."""
     captions, clip = references.captions, embedders.clip
     if clip is None or len(captions) < MIN_CAPTIONS or len(captions) != len(view.training):
-        return {}
+        return None, None
     texts = clip.text_features(captions)
     if texts is None:
-        return {}
-    fit = float((view.training * texts).sum(axis=1).mean())
-    return {"caption_p_value": matching_p_value(view.training, texts), "true_prompt": fit}
+        return None, None
+    return matching_p_value(view.training, texts), float((view.training * texts).sum(axis=1).mean())
 
 
 def _recipe_seeds(pairs: Sequence[Pair]) -> list[int]:

@@ -112,13 +112,16 @@ def view_pairs(
         training: Training pictures.
 
     Returns:
-        Their features.
+        Their features; those of pictures that are the same are the same, which a batch does not promise to
+        the last bit.
     """
     n, h = len(pairs), len(held_out)
     files = [pair.base for pair in pairs] + [pair.tuned for pair in pairs] + [*held_out, *training]
     rows = embedder.image_features(files)
     texts = embedder.text_features([pair.prompt for pair in pairs])
-    return View(rows[:n], rows[n : 2 * n], texts, rows[2 * n : 2 * n + h], rows[2 * n + h :])
+    same = np.array([_is_identical(pair) for pair in pairs])
+    tuned = np.where(same[:, None], rows[:n], rows[n : 2 * n])
+    return View(rows[:n], tuned, texts, rows[2 * n : 2 * n + h], rows[2 * n + h :])
 
 
 def count_identical(pairs: Sequence[Pair]) -> int:
@@ -130,7 +133,11 @@ def count_identical(pairs: Sequence[Pair]) -> int:
     Returns:
         How many.
     """
-    return sum(np.array_equal(_pixels(pair.base), _pixels(pair.tuned)) for pair in pairs)
+    return sum(map(_is_identical, pairs))
+
+
+def _is_identical(pair: Pair) -> bool:
+    return np.array_equal(_pixels(pair.base), _pixels(pair.tuned))
 
 
 def count_broken(pairs: Sequence[Pair]) -> int:
