@@ -14,7 +14,7 @@ from veneer.models.attention import BlockAttnProcessor
 from veneer.models.convolution import ProductConv2d
 from veneer.training.batches import Prefetcher
 from veneer.training.encodejob import load_batches
-from veneer.training.network import build_network
+from veneer.training.network import KEPT_SHARE, build_network
 
 CPU = torch.device("cpu")
 
@@ -42,6 +42,14 @@ def test_each_precision_has_its_kernels(base, monkeypatch):
     assert single["attention"] == 0
     half = kernels(build_network(recipe_for(base, train={"mixed_precision": "bf16"}), CPU))
     assert all(count > 0 for count in half.values())
+
+
+@pytest.mark.parametrize(("is_saving", "room"), [(False, 1000), (True, 0)])
+def test_attention_weights_wait_where_memory_is_not_to_be_saved(base, monkeypatch, is_saving, room):
+    monkeypatch.setattr(launch, "free_memory", lambda: 1000 * KEPT_SHARE)
+    settings = {"mixed_precision": "bf16", "gradient_checkpointing": is_saving}
+    network = build_network(recipe_for(base, train=settings), CPU)
+    assert {one.shelf.left for one in network.unet.attn_processors.values()} == {room}
 
 
 def test_masked_ranks_are_not_fused_away(base):

@@ -200,7 +200,8 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         parts=("unet", "scheduler", *text_parts),
         on_event=on_event,
     )
-    use_fast_attention(base.unet, device, dtype, launch.free_memory() // KEPT_SHARE)
+    room = 0 if settings.gradient_checkpointing else launch.free_memory() // KEPT_SHARE
+    use_fast_attention(base.unet, device, dtype, room)
     use_fast_convolutions(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
