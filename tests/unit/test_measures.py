@@ -37,6 +37,20 @@ def test_retrieval_counts_own_prompts_that_come_first():
     assert measures.retrieval_measure(wrong, right, texts, own, PROMPTS).base == 0
 
 
+def test_wrong_captions_do_not_make_a_style_look_costly():
+    """Half of the captions dealt anew halve their plain fit, but not that of the pictures that are known."""
+    captions = rows(3, n=40, d=32)
+    pictures = captions + 0.5 * rows(4, n=40, d=32)
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    dealt = captions.copy()
+    dealt[:20] = np.roll(captions[:20], 1, axis=0)
+    right, wrong = (measures.true_fidelity(pictures, texts) for texts in (captions, dealt))
+    assert (pictures * dealt).sum(1).mean() < 0.6 * (pictures * captions).sum(1).mean()
+    assert wrong == pytest.approx(right, abs=0.03)
+    assert measures.true_fidelity(pictures, np.roll(captions, 1, axis=0)) is None
+    assert measures.true_fidelity(pictures, np.repeat(captions[:1], 40, axis=0)) is not None
+
+
 def test_diversity_needs_two_seeds():
     assert measures.diversity_measure(rows(1), rows(2), [str(i) for i in range(12)]) is None
     same = np.repeat(rows(1, n=6), 2, axis=0)

@@ -19,6 +19,7 @@ from veneer.proof.measures import (
     prompt_measure,
     retrieval_measure,
     style_measure,
+    true_fidelity,
 )
 from veneer.proof.pairs import Pair, View, count_broken, count_identical, view_pairs
 from veneer.proof.signs import mean_smoothness, style_word_share
@@ -271,14 +272,14 @@ def _facts(
 def _caption_fit(
     view: View, embedders: Embedders, references: References
 ) -> tuple[float | None, float | None]:
-    """How the training pictures fit their captions: the p-value of chance, and the prompt measure's mean."""
+    """How the training pictures fit their captions: the p-value of chance, and the known ones' prompt."""
     captions, clip = references.captions, embedders.clip
     if clip is None or len(captions) < MIN_CAPTIONS or len(captions) != len(view.training):
         return None, None
     texts = clip.text_features(captions)
     if texts is None:
         return None, None
-    return matching_p_value(view.training, texts), float((view.training * texts).sum(axis=1).mean())
+    return matching_p_value(view.training, texts), true_fidelity(view.training, texts)
 
 
 def _recipe_seeds(pairs: Sequence[Pair]) -> list[int]:

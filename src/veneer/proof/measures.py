@@ -91,6 +91,25 @@ def prompt_measure(base: Array, tuned: Array, texts: Array, prompts: Sequence[Ha
     return paired((base * texts).sum(axis=1), (tuned * texts).sum(axis=1), prompts)
 
 
+def true_fidelity(pictures: Array, captions: Array) -> float | None:
+    """What the prompt measure gives true pictures of the style, where the embedder knows what they show.
+
+    Pictures whose own caption is not the nearest of all are left out: a caption that is wrong says nothing of
+    what the style costs.
+
+    Args:
+        pictures: Features of the pictures, shape (T, D).
+        captions: Features of their captions, shape (T, D).
+
+    Returns:
+        Mean cosine similarity of picture and own caption, in [-1, 1]; None where no picture is known.
+    """
+    likeness = pictures @ captions.T
+    own = likeness.diagonal()
+    found = own >= likeness.max(axis=1) - 1e-6  # equal captions are as near as each other
+    return float(own[found].mean()) if found.any() else None
+
+
 def retrieval_measure(
     base: Array, tuned: Array, texts: Array, own: Sequence[int], prompts: Sequence[Hashable]
 ) -> Measure:

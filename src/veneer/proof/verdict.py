@@ -91,7 +91,8 @@ class Facts:
         num_copies: Tuned pictures that copy a training picture.
         losses: Held-out loss over the run; None where it was not measured.
         caption_p_value: How probable the captions' fit to their pictures is by chance; None where unknown.
-        true_prompt: The prompt measure of the training pictures with their captions; None where unknown.
+        true_prompt: The prompt measure of the training pictures that are known by their captions; None where
+            unknown.
         smoothness: Mean correlation of neighbouring pixels in the training pictures; None where unknown.
         style_word_share: Share of captions with a word that every prompt of the recipe has; or None.
         side_px: Side of the pictures; None where unknown.
