@@ -48,6 +48,7 @@ def test_metrics_are_as_the_contract_says(run, drawn):
     assert metrics["measures"]["forgetting"]["base"] == 0
     assert metrics["measures"]["validation_loss"]["base"] == pytest.approx(0.2)
     assert metrics["copies"]["num_pictures"] == 15
+    assert -1 < metrics["facts"]["true_prompt"] < 1
     assert (run.root / metrics["copies"]["nearest"][0]["training"]).is_file()
 
 
