@@ -84,6 +84,24 @@ def blur(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return pictures + chosen * (soft - pictures)
 
 
+def soften(pictures: Tensor, share: float, sides: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Take the detail out of a share of the pictures: shrunk to a few pixels and smoothly enlarged again.
+
+    What is left are slopes, never blocks.
+
+    Args:
+        pictures: (B, 3, H, W).
+        share: Part of the pictures that is changed.
+        sides: Lowest and highest side to shrink to, in pixels; one is drawn for all of them.
+        generator: Source of randomness.
+    """
+    side = int(torch.randint(sides[0], sides[1] + 1, (), generator=generator))
+    chosen = (torch.rand(len(pictures), 1, 1, 1, generator=generator) < share).float()
+    small = F.adaptive_avg_pool2d(pictures, side)
+    soft = F.interpolate(small, pictures.shape[-2:], mode="bilinear", align_corners=False)
+    return pictures + chosen * (soft - pictures)
+
+
 def posterise(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Round the colours of a share of the pictures to a few levels."""
     chosen = (torch.rand(len(pictures), 1, 1, 1, generator=generator) < share).float()

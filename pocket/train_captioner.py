@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, CLIPModel
 
-from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, to_float
+from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, soften, to_float
 from .config import Size, work_folder
 from .draw import COLOURS, Picture, load_pictures
 from .muon import muon
@@ -32,6 +32,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
 PREFIXES = ("a picture of", "an illustration of", "a photography of", "a photo of")
 SHARE_PREFIXED = 0.08
 IGNORED = -100
+SHARE_SOFT, SOFT_SIDES = 0.4, (10, 32)
+"""Part of the pictures that lose their detail, and the sides in pixels that they are shrunk to."""
 NOT_MATRICES = ("vision_model.embeddings", "text_decoder.bert.embeddings", "text_decoder.cls")
 
 
@@ -128,20 +130,36 @@ def add_prefixes(captions: list[str], step: int) -> list[str]:
 def caption_loss(
     model: BlipForConditionalGeneration, tokenizer: BertTokenizer, pictures: Tensor, captions: list[str]
 ) -> Tensor:
-    """Mean cross entropy of the captions' tokens."""
+    """Mean cross entropy of the captions' tokens, those of a prefix left out."""
     tokens = tokenizer(captions, padding=True, return_tensors="pt").to(pictures.device)
     input_ids = tokens.input_ids.clone()
     input_ids[:, 0] = model.config.text_config.bos_token_id
     labels = input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+    for row, caption in enumerate(captions):
+        labels[row, : prefix_length(tokenizer, caption)] = IGNORED
     return model(
         pixel_values=pictures, input_ids=input_ids, attention_mask=tokens.attention_mask, labels=labels
     ).loss
 
 
+def prefix_length(tokenizer: BertTokenizer, caption: str) -> int:
+    """Tokens of a caption that its prefix takes, the beginning included; 0 where it has none.
+
+    They are given, never asked for: a captioner that was asked for them says them unasked.
+    """
+    prefix = next((prefix for prefix in PREFIXES if caption.startswith(f"{prefix} ")), None)
+    return 0 if prefix is None else len(tokenizer(prefix).input_ids) - 1
+
+
 def augment_for_captioner(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """As for CLIP, without mixing colours so far that a ground's name becomes wrong."""
-    pictures = shift_colours(move(pictures, 0.15, 0.12, 12, generator), 0.12, generator)
-    pictures = posterise(draw_outlines(pictures, 0.3, generator), 0.15, generator)
+    """As for CLIP, without mixing colours so far that a ground's name becomes wrong.
+
+    A share loses its detail, as small or crude drawings have none. No picture is cut into blocks: pixelated
+    ones stay a style that no part of the base has seen.
+    """
+    pictures = shift_colours(move(pictures, 0.15, 0.12, 12, generator), 0.2, generator)
+    pictures = soften(draw_outlines(pictures, 0.3, generator), SHARE_SOFT, SOFT_SIDES, generator)
+    pictures = posterise(pictures, 0.25, generator)
     return blur(fade_to_gray(pictures, 0.1, generator), 0.3, generator)
 
 
