@@ -23,7 +23,7 @@ from .train_vae import decoder_folder, vae_folder
 
 WEIGHTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler", "clip", "captioner")
 CHECKSUMS = "checksums.json"
-MAX_MEGABYTES = 40
+MAX_MEGABYTES = 66
 
 
 def export_base(size: Size, target: Path = SHIPPED) -> None:

@@ -40,7 +40,7 @@ def test_names_are_alike_in_all_sets(name: str) -> None:
 
 def test_subject_list_is_the_one_promised() -> None:
     names = [subject.name for subject in load_subjects()]
-    assert len(names) == len(set(names)) and 250 <= len(names) <= 400
+    assert len(names) == len(set(names)) and len(names) == 429
     assert len(with_role("evaluation")) >= 100
     assert 48 <= len(with_role("demo")) <= 64
     assert all(
