@@ -1,6 +1,18 @@
-"""``python -m veneer``: the command line."""
+"""``python -m veneer``, and the program ``veneer``: the command line."""
 
-from veneer.cli import main
+import sys
+
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C is heard while it is still being loaded."""
+    try:
+        from veneer.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    run()
+
 
 if __name__ == "__main__":
     main()

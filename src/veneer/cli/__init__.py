@@ -34,6 +34,7 @@ from veneer.cli import (
     train,
     ui,
 )
+from veneer.cli.surroundings import Signals, hush_libraries, is_unread, lead_nowhere, mend_streams
 from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER, VeneerError
 
 INTERRUPTED = "veneer: interrupted; the same command goes on from here"
@@ -87,14 +88,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always, with the exit status.
     """
-    raise SystemExit(exit_status(list(sys.argv[1:] if arguments is None else arguments)))
+    signals = Signals()
+    signals.watch()
+    mend_streams()
+    hush_libraries()
+    status = exit_status(list(sys.argv[1:] if arguments is None else arguments), signals)
+    raise SystemExit(_flushed(status))
 
 
-def exit_status(arguments: list[str]) -> int:
+def exit_status(arguments: list[str], signals: Signals | None = None) -> int:
     """Run the command line.
 
     Args:
         arguments: Words after ``veneer``.
+        signals: Remembers whether the process was asked to end.
 
     Returns:
         The exit status: 0 done, 1 the user's problem, 2 usage, 3 our bug, 4 worse, 130 interrupted.
@@ -109,13 +116,27 @@ def exit_status(arguments: list[str]) -> int:
         return _say(f"veneer: {error}", error.exit_status)
     except (KeyboardInterrupt, typer.Abort):
         return _say(INTERRUPTED, EXIT_INTERRUPTED)
-    except OSError as error:
-        return _system_error(error)
+    except SystemExit as end:  # typer's answer to a closed pipe
+        return _closed_pipe(end)
     except Exception as error:
-        return _bug(error)
+        if signals is not None and signals.is_interrupted:
+            return _say(INTERRUPTED, EXIT_INTERRUPTED)
+        return _system_error(error) if isinstance(error, OSError) else _bug(error)
     if status == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this
         return _say(INTERRUPTED, status)
     return status if isinstance(status, int) else EXIT_DONE
+
+
+def _flushed(status: int) -> int:
+    """Write out what was printed, now that it can still be told if that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        lead_nowhere(sys.stdout)
+    except OSError as error:  # a full disk
+        lead_nowhere(sys.stdout)
+        return _system_error(error)
+    return status
 
 
 def _print_version(asked: bool) -> None:
@@ -132,6 +153,14 @@ def _options(
     ),
 ) -> None:
     """Customise Stable Diffusion with LoRA, and measure whether the result beats the base model."""
+
+
+def _closed_pipe(end: SystemExit) -> int:
+    """A reader who has read enough (``| head -1``) is no failure: results are printed when all is done."""
+    if is_unread(sys.__stdout__):
+        return EXIT_DONE
+    cause = end.__context__
+    return _bug(cause if isinstance(cause, Exception) else RuntimeError(f"ended with {end.code}"))
 
 
 def _system_error(error: OSError) -> int:

@@ -54,7 +54,7 @@ def caption(
     table = CaptionTable(
         model=model, prefix=prefix, trigger=trigger, replacements=_replacements(replacement or [])
     )
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("caption",)) as on_event:
         result = caption_pictures(
             dataset,
             table,

@@ -55,7 +55,7 @@ def check(
     from veneer.stages.check import check as check_pictures
 
     flags = _flags(flag)
-    with ProgressPrinter(quiet) as printer:
+    with ProgressPrinter(quiet, ("check",)) as printer:
         result = check_pictures(
             dataset,
             resolution=resolution,

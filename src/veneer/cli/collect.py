@@ -39,7 +39,7 @@ def collect(
         max_file_mib=max_file_mib,
         allow_private_addresses=allow_private_addresses,
     )
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("collect",)) as on_event:
         result = collect_pictures(table.sources, out, table, on_event)
     if as_json:
         print_json(result)

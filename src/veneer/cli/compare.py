@@ -58,7 +58,7 @@ def compare(
     from veneer.cli.progress import ProgressPrinter
     from veneer.stages.compare import compare_folders, pictures_in
 
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("compare",)) as on_event:
         found = compare_folders(
             run,
             tuned,
@@ -82,7 +82,7 @@ def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: boo
 
     set_threads()
     folder = RunDir(run)
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("compare",)) as on_event:
         found = compare_adapters(folder, folder.read_recipe(), loras, scales, on_event)
     if as_json:
         print_json(found.plain())

@@ -59,7 +59,7 @@ def export(
     from veneer.cli.progress import ProgressPrinter
     from veneer.lora.convert import export_file
 
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("export",)) as on_event:
         result = export_file(
             lora,
             out,

@@ -69,7 +69,7 @@ def generate(
     }
     given = {key: value for key, value in asked.items() if value is not None}
     table = resolve({"generate": given | {"two_pass": two_pass}}, where="the command line").generate
-    with ProgressPrinter(quiet) as on_event:
+    with ProgressPrinter(quiet, ("generate",)) as on_event:
         result = generate_files(
             base,
             prompt,

@@ -1,16 +1,20 @@
-"""Progress on stderr: a bar with stage, speed and time left; plain lines where stderr is no terminal."""
+"""Progress on stderr: a last line with stage, speed and time left; plain lines where it is no terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections import Counter
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from veneer.cli.liveline import LiveLine
+from veneer.cli.statusline import Status, StatusLine, one_line
+from veneer.cli.timeleft import Course, Pace, TimeLeft, clock
 from veneer.events import Event, Notice, StageFinished, StageStarted, StepEvent
 from veneer.events import Progress as ProgressEvent
 
@@ -26,46 +30,45 @@ class ProgressPrinter:
 
     Args:
         quiet: Whether only notices are shown.
+        stages: Names of the stages that the command goes through.
+        console: Where to print; stderr by default.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
-            TextColumn("{task.fields[speed]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
-            console=self.console,
-            transient=True,
-        )
-        self._quiet = quiet
+    def __init__(
+        self, quiet: bool = False, stages: tuple[str, ...] = (), console: Console | None = None
+    ) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False, force_interactive=_is_screen())
         self._is_main = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
-        self._plain = not self.console.is_terminal
-        self._task: TaskID | None = None
-        self._total = 0
-        self._unit = ""
-        self._started = self._first = time.monotonic()
-        self._last_line = 0.0
-        self._base: int | None = None
+        self._quiet = quiet
+        self._live: LiveLine | None = None
+        if self.console.is_interactive and self._is_main and not (quiet or self.console.legacy_windows):
+            self._live = LiveLine(self.console, lambda: StatusLine(self._status()))
         self._notices: Counter[str] = Counter()
+        self._stage, self._pace = "", Pace(None, time.monotonic())
+        self.follow(Course(stages))
+
+    def follow(self, course: Course) -> None:
+        """Take in what the command goes through, before its first event.
+
+        Args:
+            course: Its stages, and what is known of them.
+        """
+        self._course, self._time_left = course, TimeLeft(course)
+        self._begin(course.stages[0] if course.stages else "", None, "")
 
     def __enter__(self) -> ProgressPrinter:
-        if not self._quiet and not self._plain and self._is_main:
-            self._bars.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bars.live.is_started:
-            self._bars.stop()
+        if self._live is not None:
+            self._live.stop()
         for code, count in self._notices.items():
             if count > NOTICES_SHOWN:
-                self.console.print(f"  note: {count - NOTICES_SHOWN} more of {code}, all in the report")
+                self._print(f"  note: {count - NOTICES_SHOWN} more of {code}, all in the report")
 
     def __call__(self, event: Event) -> None:
         """Show one event.
@@ -81,54 +84,93 @@ class ProgressPrinter:
             case _ if self._quiet:
                 return
             case StageStarted():
-                self._start(event)
+                self._begin(event.stage, event.total, event.unit)
             case ProgressEvent():
                 self._advance(event.done, event.detail)
             case StepEvent():
-                detail = f"loss {event.loss:.4f}"
-                self._advance(event.step, detail, f"{event.images_per_second:.1f} pictures/s")
+                self._step(event)
             case StageFinished():
                 self._finish(event)
 
     def _notice(self, event: Notice) -> None:
         self._notices[event.code] += 1
         if self._notices[event.code] <= NOTICES_SHOWN:
-            self.console.print(f"  note: {event.message}", markup=False)
+            self._print(f"  note: {event.message}")
 
-    def _start(self, event: StageStarted) -> None:
-        self._total, self._unit = event.total or 0, event.unit
-        self._started, self._base, self._last_line = time.monotonic(), None, time.monotonic()
-        if self._plain:
-            return
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(event.stage, total=event.total, unit=event.unit, speed="", detail="")
-
-    def _advance(self, done: int, detail: str, speed: str = "") -> None:
+    def _begin(self, stage: str, total: int | None, unit: str) -> None:
         now = time.monotonic()
-        if self._base is None:
-            self._base, self._first = done, now
-        elif not speed and now > self._first:
-            speed = f"{(done - self._base) / (now - self._first):.1f}/s"
-        if self._task is not None:
-            self._bars.update(self._task, completed=done, detail=detail, speed=speed)
-        elif self._plain and now - self._last_line > PLAIN_SECONDS:
-            self._last_line = now
-            self.console.print(
-                f"  {done}/{self._total or '?'} {self._unit} {speed} {detail}{self._left(done, now)}",
-                markup=False,
-            )
+        self._pace = Pace(total, self._pace.started if stage == self._stage else now)
+        self._stage, self._unit, self._speed, self._detail = stage, unit, "", ""
+        self._last_line = now
 
-    def _left(self, done: int, now: float) -> str:
-        fresh = done - (self._base or 0)
-        if not self._total or fresh <= 0:
-            return ""
-        seconds = (now - self._first) / fresh * (self._total - done)
-        return f", {seconds:.0f} s left"
+    def _advance(self, done: int, detail: str) -> None:
+        now = time.monotonic()
+        self._pace.note(done, now)
+        self._detail = detail
+        if self._live is None and now - self._last_line > PLAIN_SECONDS:
+            self._last_line = now
+            self._print(f"  {self._status().words()}")
+
+    def _step(self, event: StepEvent) -> None:
+        if not self._speed:  # the first one; what came before it was no step
+            self._pace.begin(event.step - 1, time.monotonic() - event.seconds)
+        self._time_left.step(event)
+        self._speed = _speed(event.images_per_second, " pictures/s", " s a picture")
+        self._advance(event.step, f"loss {event.loss:.4f}")
 
     def _finish(self, event: StageFinished) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
         took = "done before" if event.skipped else f"{event.seconds:.1f} s"
-        self.console.print(f"{event.stage:<9} {event.summary} ({took})", markup=False)
+        self._print(f"{self._number(event.stage)}{event.stage:<9} {event.summary} ({took})", indent=10)
+        if not event.skipped:
+            self._time_left.finish(event.stage, event.seconds)
+        stages = (*self._course.stages, "")
+        self._begin(stages[stages.index(event.stage) + 1] if event.stage in stages else "", None, "")
+
+    def _status(self) -> Status:
+        pace, now = self._pace, time.monotonic()
+        each = pace.seconds_per_unit
+        return Status(
+            number=self._number(self._stage).strip(),
+            stage=self._stage,
+            done=pace.done,
+            total=pace.total,
+            unit=self._unit,
+            speed=self._speed or ("" if each is None else _speed(1 / each, "/s", " s each")),
+            time=self._time(now) if self._stage else "",
+            detail=self._detail,
+        )
+
+    def _time(self, now: float) -> str:
+        """Time left over all stages or, where that is unknown, of this one; or else the time so far."""
+        seconds = self._time_left.all_stages(self._stage, self._pace, now)
+        if seconds is not None and seconds > 0:
+            return f"{clock(seconds)} left"
+        seconds = self._pace.left(now)
+        if seconds is not None:
+            return f"{clock(seconds)} left" + (f" in {self._stage}" if self._number(self._stage) else "")
+        return f"{clock(now - self._pace.started)} so far"
+
+    def _number(self, stage: str) -> str:
+        stages = self._course.stages
+        return f"{stages.index(stage) + 1}/{len(stages)} " if stage in stages and len(stages) > 1 else ""
+
+    def _print(self, line: str, indent: int = 4) -> None:
+        """Print a line; on a terminal it is wrapped between words, so that it can be read."""
+        width, text = self.console.width, one_line(line)
+        if self.console.is_interactive and len(text) > width:
+            begins = " " * (indent if width >= 60 else 2)
+            text = textwrap.fill(
+                text, width, subsequent_indent=begins, break_long_words=False, break_on_hyphens=False
+            )
+        self.console.print(Text(text), soft_wrap=True)
+
+
+def _speed(per_second: float, fast: str, slow: str) -> str:
+    if per_second <= 0:
+        return ""
+    return f"{per_second:.1f}{fast}" if per_second >= 1 else f"{1 / per_second:.1f}{slow}"
+
+
+def _is_screen() -> bool | None:
+    """False where stderr is no terminal, whatever the environment says of colours."""
+    return None if sys.stderr is not None and sys.stderr.isatty() else False

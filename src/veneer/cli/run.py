@@ -45,11 +45,15 @@ def run(
         return _dry_run(load_recipe(recipe, settings or ()), folder, stages, as_json)
     from veneer.cli.eventlog import EventLog
     from veneer.cli.progress import ProgressPrinter
+    from veneer.cli.timeleft import course_of
+    from veneer.identity import STAGE_NAMES
+    from veneer.rundir import RunDir
 
-    with ProgressPrinter(quiet) as show, EventLog(events, show) as on_event:
+    with ProgressPrinter(quiet, STAGE_NAMES) as show, EventLog(events, show) as on_event:
+        resolved = load_recipe(recipe, settings or ())
         from veneer.pipeline import run as run_pipeline
 
-        resolved = load_recipe(recipe, settings or ())
+        show.follow(course_of(resolved, RunDir(folder)))
         result = run_pipeline(resolved, folder, redo=stages, on_event=on_event)
     if as_json:
         print_json(result)

@@ -22,10 +22,10 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent
         Exit status.
     """
     from veneer.cli.progress import ProgressPrinter
-    from veneer.pipeline import run_stage
     from veneer.rundir import RunDir
 
-    with ProgressPrinter(quiet) as show:
+    with ProgressPrinter(quiet, (name,)) as show:
+        from veneer.pipeline import run_stage
 
         def on_event(event: Event) -> None:
             show(event)

@@ -49,8 +49,8 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
         run.samples / "base", run.samples / "tuned", read_prompts(run.samples / "prompts.json")
     )
     references = read_references(run, recipe)
-    on_event(StageStarted(STAGE, 2, "embedders"))
     embedders = choose_embedders(recipe.compare.embedder, recipe.base.model, pick_device())
+    on_event(StageStarted(STAGE, len(embedders.names), "embedders"))
     result = compare_pairs(
         pairs, references, embedders, prompt_margin=recipe.compare.prompt_margin, on_event=on_event
     )
@@ -214,8 +214,8 @@ def compare_folders(
         VeneerError: If an embedder cannot be loaded.
     """
     pairs = find_pairs(base, tuned, prompts_beside(base))
-    on_event(StageStarted(STAGE, 2, "embedders"))
     embedders = choose_embedders(embedder, base_model, pick_device())
+    on_event(StageStarted(STAGE, len(embedders.names), "embedders"))
     references = References(held_out=tuple(held_out), training=tuple(training))
     return compare_pairs(pairs, references, embedders, prompt_margin=prompt_margin, on_event=on_event)
 

@@ -1,0 +1,315 @@
+"""Every verb in a terminal, and what befalls one: Ctrl-C, another width, closed streams, chatty libraries."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import typer
+
+from terminals import Screen, around_this_process, frames, in_terminal
+from veneer.cli import build_app, exit_status
+from veneer.identity import STAGE_NAMES
+
+WIDTHS = (20, 40, 80, 200)
+
+
+def verbs():
+    """Every verb of the parser, those of groups too: its words, and the parser's part for it."""
+    found, waiting = {}, [((), typer.main.get_command(build_app()))]
+    while waiting:
+        words, command = waiting.pop()
+        if words:
+            found[words] = command
+        waiting += [((*words, name), part) for name, part in getattr(command, "commands", {}).items()]
+    return found
+
+
+VERBS = verbs()
+
+
+@pytest.fixture(scope="module")
+def recipe(base_folder, clip_folder, picture_folder, tmp_path_factory):
+    """A recipe that goes through all stages in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(f"""
+        [base]
+        model = "{base_folder}"
+        [collect]
+        sources = ["{picture_folder}"]
+        [caption]
+        model = "none"
+        prefix = "a drawing of"
+        [encode]
+        resolution = 32
+        [train]
+        max_train_steps = 4
+        train_batch_size = 2
+        [generate]
+        prompts = ["a red dot"]
+        seeds = [0, 1]
+        num_inference_steps = 2
+        resolution = 32
+        [compare]
+        embedder = "{clip_folder}"
+        held_out_prompts = 2
+        general_prompts = ["a dog"]
+    """)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """A run made in a terminal of 80 columns: its folder, and what was written."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    with around_this_process(80) as terminal:
+        status = exit_status(["run", str(recipe), "--out", str(folder)])
+    assert status in {0, 4}, Screen(80).feed(terminal.text).text()
+    return folder, terminal.text
+
+
+@pytest.fixture
+def arguments(finished, recipe, base_folder, picture_folder, clip_folder, tmp_path, monkeypatch):
+    """What each verb is given; a new verb has nothing here, and fails the test that asks for it."""
+    run = str(finished[0])
+    lora = f"{run}/lora/pytorch_lora_weights.safetensors"
+    new, pictures = str(tmp_path / "new.safetensors"), str(picture_folder)
+    studio = types.ModuleType("veneer.web.app")
+    studio.serve = _interrupted_studio
+    monkeypatch.setitem(sys.modules, "veneer.web.app", studio)
+    drawing = ["--base", str(base_folder), "--prompt", "a dog", "--steps", "1", "--resolution", "32"]
+    return {
+        ("run",): [str(recipe), "--out", run],
+        ("collect",): [pictures, "--out", str(tmp_path / "collected")],
+        ("check",): [f"{run}/dataset", "--resolution", "32", "--embedder", str(clip_folder)],
+        ("caption",): [f"{run}/dataset", "--model", "none", "--prefix", "a drawing of"],
+        ("encode",): [run],
+        ("train",): [run],
+        ("export",): ["--lora", lora, "--layout", "kohya", "--out", new],
+        ("generate",): [*drawing, "--out", str(tmp_path / "drawn")],
+        ("compare",): [run],
+        ("report",): [run],
+        ("inspect",): [lora],
+        ("merge",): [lora, lora, "--out", new],
+        ("resize",): [lora, "--rank", "1", "--out", new],
+        ("doctor",): [],
+        ("ui",): ["--workspace", str(tmp_path / "studio")],
+        ("recipes",): [],
+        ("recipes", "show"): ["pocket-8bit"],
+        ("recipes", "copy"): ["pocket-8bit", str(tmp_path / "copy.toml")],
+    }
+
+
+def _interrupted_studio(*_, on_ready, **__):
+    on_ready("http://127.0.0.1:7860")
+    raise KeyboardInterrupt
+
+
+def expected_status(words):
+    return {("ui",): {130}, ("compare",): {0, 4}, ("run",): {0, 4}}.get(words, {0})
+
+
+def test_the_list_below_knows_every_verb(arguments):
+    assert set(arguments) == set(VERBS)
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_a_verb_in_a_terminal(words, arguments):
+    with around_this_process(40) as terminal:
+        status = exit_status([*words, *arguments[words]])
+    assert status in expected_status(words), Screen(40).feed(terminal.text).text()
+    assert all(len(frame) < 40 for frame in frames(terminal.text))
+    screen = Screen(40).feed(terminal.text)
+    assert screen.is_cursor_shown
+    assert not any(re.search(r"so far|Traceback", row) for row in screen.text())
+    assert "/9" not in "".join(screen.text()) or words == ("run",)
+
+
+QUIET = [words for words, part in VERBS.items() if any("-q" in option.opts for option in part.params)]
+
+
+@pytest.mark.parametrize("words", QUIET, ids=" ".join)
+def test_a_quiet_verb_draws_nothing(words, arguments):
+    with around_this_process(40, (2,)) as terminal:
+        status = exit_status([*words, *arguments[words], "-q"])
+    assert status in expected_status(words)
+    assert "\x1b" not in terminal.text
+    assert all(row.startswith("  ") for row in Screen(40).feed(terminal.text).text())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_help_and_wrong_usage_in_a_terminal(words, width):
+    with around_this_process(width) as terminal:
+        assert exit_status([*words, "--help"]) == 0
+        assert exit_status([*words, "--nonsense"]) == 2
+    assert "Usage" in terminal.text
+    assert "Traceback" not in terminal.text
+
+
+def test_a_whole_run_as_it_is_seen(finished):
+    folder, written = finished
+    assert all(len(frame) < 80 for frame in frames(written))
+    seen = Screen(80).feed(written)
+    assert seen.is_cursor_shown
+    kinds = re.compile(r"[1-9]/9 [a-z]+ +\S|  note: |    |verdict: |  \S|grid: |report: ")
+    assert all(kinds.match(row) for row in seen.text()), seen.text()
+    starts = [row for row in seen.text() if re.match("[1-9]/9", row)]
+    assert [row.split()[:2] for row in starts] == [
+        [f"{n}/9", stage] for n, stage in enumerate(STAGE_NAMES, 1)
+    ]
+    drawn = "\n".join(frames(written))
+    assert re.search(r"1/9 collect +━+ +\d+ pictures", drawn)
+    assert re.search(r"5/9 train +━+ +4/4 steps +[0-9.]+ (pictures/s|s a picture)", drawn)
+    assert folder.is_dir()
+
+
+def test_a_run_again_in_a_pipe_and_stdout_alone_in_a_terminal(finished, recipe, capfd):
+    with around_this_process(80, (1,)) as terminal:
+        assert exit_status(["run", str(recipe), "--out", str(finished[0])]) in {0, 4}
+    assert "\x1b" not in terminal.text
+    assert terminal.text.startswith("verdict: ")
+    told = capfd.readouterr().err.splitlines()
+    assert [line.split()[0] for line in told] == [f"{n}/9" for n in range(1, 10)]
+    assert all(line.endswith("(done before)") for line in told)
+
+
+def test_results_in_a_pipe_and_progress_in_a_terminal(picture_folder, tmp_path, capfd):
+    with around_this_process(80, (2,)) as terminal:
+        assert exit_status(["collect", str(picture_folder), "--out", str(tmp_path / "d"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["pictures"] == 12
+    assert "\x1b[?25l" in terminal.text
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"COLUMNS": "20"}])
+def test_other_terminals(environment, monkeypatch, picture_folder, tmp_path):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with around_this_process(80) as terminal:
+        assert exit_status(["collect", str(picture_folder), "--out", str(tmp_path / "d")]) == 0
+    assert "\x1b[3" not in terminal.text or "NO_COLOR" not in environment
+    assert "\x1b" not in terminal.text or "TERM" not in environment
+    assert all(len(frame) < 20 for frame in frames(terminal.text)) or "COLUMNS" not in environment
+    assert Screen(80).feed(terminal.text).text()[0].startswith("12 pictures in")
+
+
+def test_what_is_printed_meanwhile_goes_above_the_line(capfd):
+    from veneer.cli.progress import ProgressPrinter
+
+    with around_this_process(80) as terminal, ProgressPrinter(stages=("train",)) as show:
+        show._live.refresh()
+        print("a library's error", file=sys.stderr)
+        sys.stdout.write("and another\n")
+        show._live.refresh()
+    assert Screen(80).feed(terminal.text).text() == ["a library's error", "and another"]
+
+
+def test_a_terminal_made_narrower_and_an_interrupted_training(finished, recipe, tmp_path):
+    """A process of its own: the width changes while it trains, then comes Ctrl-C."""
+    run, at = untrained(finished[0], tmp_path / "run"), []
+
+    def act(terminal, _):
+        terminal.wait_for(" steps")
+        terminal.resize(40)
+        at.append(len(terminal.text))
+        terminal.wait_for("/100000 ", after=at[0] + 500)
+        terminal.press(b"\x03")
+
+    command = ["run", str(recipe), "--out", str(run), "--set", "train.max_train_steps=100000"]
+    status, written = in_terminal(command, 200, act=act)
+    assert status == 130
+    assert max(map(len, frames(written[: at[0]]))) > 40 > max(map(len, frames(written[at[0] :])[2:]))
+    seen = Screen(200).feed(written)
+    assert seen.is_cursor_shown
+    assert "Traceback" not in written
+    assert seen.text()[-1] == "veneer: interrupted; the same command goes on from here"
+    assert list((run / "train" / "checkpoints").glob("step-*"))
+
+
+def untrained(run, copy):
+    """A copy of a run that stands where `train` begins."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("train", "lora", "samples", "report"))
+    record = json.loads((copy / "run.json").read_text())
+    for stage in STAGE_NAMES[STAGE_NAMES.index("train") :]:
+        del record["stages"][stage]
+    (copy / "run.json").write_text(json.dumps(record))
+    return copy
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libraries_are_loaded(number, recipe, tmp_path):
+    def act(terminal, child):
+        terminal.wait_for("\x1b[?25l")
+        os.kill(child, number)
+
+    status, written = in_terminal(["run", str(recipe), "--out", str(tmp_path / "run")], 80, act=act)
+    assert status == 130
+    seen = Screen(80).feed(written)
+    assert seen.is_cursor_shown
+    assert seen.text() == ["veneer: interrupted; the same command goes on from here"]
+
+
+HAS_FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+VENEER = f"{sys.executable} -m veneer"
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "out"),
+    [
+        (f"{VENEER} run nothing 2>&-", 1, ""),
+        (f"{VENEER} recipes 2>&- >&- <&-", 0, ""),
+        (f"{VENEER} recipes show pocket-8bit 2>&- | head -c 10", 0, "# The demo"),
+        (f"{VENEER} recipes | head -0; exit ${{PIPESTATUS[0]}}", 0, ""),
+        (f"PYTHONUNBUFFERED=1 {VENEER} recipes | head -0; exit ${{PIPESTATUS[0]}}", 0, ""),
+        pytest.param(f"{VENEER} run nothing 2>/dev/full", 1, "", marks=HAS_FULL),
+    ],
+)
+def test_closed_and_broken_streams(line, status, out):
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, out, "")
+
+
+@HAS_FULL
+def test_a_full_disk_behind_stdout_is_told():
+    done = subprocess.run(
+        ["bash", "-c", f"{VENEER} recipes >/dev/full"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("veneer: the disk is full")
+
+
+def test_libraries_are_quiet_but_for_errors():
+    code = """
+import os, sys
+from veneer.cli.surroundings import hush_libraries
+hush_libraries()
+import logging, warnings
+from tqdm.auto import tqdm
+warnings.warn("a warning", stacklevel=1)
+logging.getLogger("transformers").warning("a warning")
+list(tqdm(range(3)))
+logging.getLogger("transformers").error("an error")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "an error\n")
+
+
+def test_an_error_of_an_interrupted_library_is_an_interruption(monkeypatch, capsys):
+    import veneer.recipe
+    from veneer.cli.surroundings import Signals
+
+    signals = Signals()
+
+    def fail(*_):
+        signals.is_interrupted = True
+        raise ImportError("cut in the middle")
+
+    monkeypatch.setattr(veneer.recipe, "load_recipe", fail)
+    assert exit_status(["run", "x"], signals) == 130
+    assert capsys.readouterr().err == "veneer: interrupted; the same command goes on from here\n"
