@@ -1,171 +1,90 @@
 """The recipe's commands: ``python -m pocket all | fetch | draw | vae | ...`` (see ``--help``)."""
 
 import argparse
-import json
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 
-from veneer.launch import num_processes
-
-from .config import SIZES, Size
+from .config import SIZES, TRAININGS, Size
 from .sources import RecipeError
-from .training import Budget
+from .stages import ALL, FUNCTIONS, Job, run_in_turn, run_side_by_side
 
 
 def main() -> int:
-    """Run one command; returns the exit status."""
+    """Run the commands; returns the exit status."""
     arguments = _parser().parse_args()
-    size = replace(SIZES[arguments.size], is_compiled=arguments.compile)
-    budget = Budget(arguments.steps, arguments.seconds, arguments.decay)
+    size = SIZES[arguments.size]
+    if arguments.compile is not None:
+        size = replace(size, is_compiled=arguments.compile)
     try:
-        if num_processes() > 1 and arguments.command != "unet":
-            raise RecipeError(f"{arguments.command} runs in one process; several train the UNet only")
-        for command in ORDER if arguments.command == "all" else (arguments.command,):
-            COMMANDS[command](size, budget)
+        _run(plan(arguments, size), size)
     except RecipeError as problem:
         print(f"pocket: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pocket", description="Make the bundled base model.")
-    parser.add_argument("command", choices=["all", *COMMANDS])
+    parser.add_argument(
+        "commands",
+        nargs="+",
+        choices=["all", *FUNCTIONS],
+        metavar="COMMAND",
+        help=", ".join(["all", *FUNCTIONS]),
+    )
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--compile", action="store_true", help="compile the UNet before it trains")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="compile UNet and autoencoder before they train (default: on a GPU's size)",
+    )
     parser.add_argument("--steps", type=int, help="stop each training at this step")
     parser.add_argument(
         "--decay", type=int, default=0, help="let the rate fall over so many steps before --steps"
     )
     parser.add_argument(
-        "--seconds", type=float, help="stop each training after so many seconds, over all sessions"
+        "--seconds",
+        type=float,
+        help="stop each training after so many seconds, over all sessions; where the size has budgets of "
+        "seconds: those of all trainings that are asked for together, each its part",
     )
     return parser
 
 
-def _fetch(size: Size, budget: Budget) -> None:
-    from .sources import fetch_sources
-
-    fetch_sources()
-
-
-def _adopt(size: Size, budget: Budget) -> None:
-    from .adopt import adopt_shipped
-
-    adopt_shipped(size)
-
-
-def _draw(size: Size, budget: Budget) -> None:
-    from .draw import draw_everything
-
-    draw_everything(size)
+def plan(arguments: argparse.Namespace, size: Size) -> list[Job]:
+    """The stages that were asked for, in the order of the recipe, each with its budget."""
+    asked = arguments.commands
+    if "all" in asked:
+        asked = [stage for stage in ALL if stage not in TRAININGS or stage in size.seconds]
+    seconds = {stage: size.seconds.get(stage) for stage in asked}
+    if arguments.seconds is not None:
+        seconds = share_seconds(arguments.seconds, seconds)
+    return [
+        Job(stage, arguments.steps, arguments.decay, seconds[stage]) for stage in FUNCTIONS if stage in asked
+    ]
 
 
-def _vae(size: Size, budget: Budget) -> None:
-    from .train_vae import train_vae
-
-    train_vae(size, budget)
-
-
-def _decoder(size: Size, budget: Budget) -> None:
-    from .train_vae import train_decoder
-
-    train_decoder(size, budget)
+def share_seconds(whole: float, budgets: dict[str, float | None]) -> dict[str, float | None]:
+    """Seconds for each stage: all of them where none has a budget, else in proportion to the budgets."""
+    total = sum(filter(None, budgets.values()))
+    return {stage: whole * (budget / total if budget else 1.0) for stage, budget in budgets.items()}
 
 
-def _tokenizer(size: Size, budget: Budget) -> None:
-    from .tokenizer import make_tokenizer
+def _run(jobs: Iterable[Job], size: Size) -> None:
+    from veneer.launch import num_processes
 
-    make_tokenizer(size)
+    from .device import training_device
 
+    jobs = list(jobs)
+    others = [job.stage for job in jobs if job.stage != "unet"]
+    if num_processes() > 1 and others:
+        raise RecipeError(f"{others[0]} runs in one process; several train the UNet only")
+    is_beside = len(jobs) > 1 and training_device().type == "cuda"
+    (run_side_by_side if is_beside else run_in_turn)(jobs, size)
 
-def _clip(size: Size, budget: Budget) -> None:
-    from .train_clip import train_clip
-
-    train_clip(size, budget)
-
-
-def _vision(size: Size, budget: Budget) -> None:
-    from .train_clip import train_vision
-
-    train_vision(size, budget)
-
-
-def _layout(size: Size, budget: Budget) -> None:
-    from .train_layout import train_layout
-
-    train_layout(size, budget)
-
-
-def _unet(size: Size, budget: Budget) -> None:
-    from .train_unet import train_unet
-
-    train_unet(size, budget)
-
-
-def _judge(size: Size, budget: Budget) -> None:
-    from .train_judge import train_judge
-
-    train_judge(size, budget)
-
-
-def _captioner(size: Size, budget: Budget) -> None:
-    from .train_captioner import train_captioner
-
-    train_captioner(size, budget)
-
-
-def _export(size: Size, budget: Budget) -> None:
-    from .export import export_base
-
-    export_base(size)
-
-
-def _demo(size: Size, budget: Budget) -> None:
-    from .demo_pictures import make_demo_pictures
-
-    make_demo_pictures()
-
-
-def _eval(size: Size, budget: Budget) -> None:
-    from .evaluate import evaluate
-
-    print(json.dumps(evaluate()["summary"], indent=1))
-
-
-COMMANDS = {
-    "fetch": _fetch,
-    "draw": _draw,
-    "adopt": _adopt,
-    "tokenizer": _tokenizer,
-    "clip": _clip,
-    "vision": _vision,
-    "vae": _vae,
-    "decoder": _decoder,
-    "layout": _layout,
-    "unet": _unet,
-    "captioner": _captioner,
-    "judge": _judge,
-    "demo": _demo,
-    "export": _export,
-    "eval": _eval,
-}
-ORDER = (
-    "fetch",
-    "draw",
-    "tokenizer",
-    "clip",
-    "vision",
-    "vae",
-    "layout",
-    "unet",
-    "decoder",
-    "captioner",
-    "judge",
-    "demo",
-    "export",
-    "eval",
-)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,7 +21,7 @@ from .train_clip import clip_folder, vision_folder
 from .train_layout import layout_folder
 from .train_unet import unet_folder
 from .train_vae import decoder_folder, vae_folder
-from .training import Trainee
+from .trainee import Trainee
 
 TRAINED = "trained.json"
 

@@ -18,6 +18,16 @@ def picture_chances(pictures: list[Picture]) -> Tensor:
     return SHARE_PLAIN * plain / plain.sum() + (1 - SHARE_PLAIN) * varied / varied.sum()
 
 
+def choose_evenly(num_rows: int, num: int, generator: torch.Generator) -> Tensor:
+    """So many rows, each as likely as the others."""
+    return torch.randint(0, num_rows, (num,), generator=generator, device=generator.device)
+
+
+def choose_pictures(chances: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """Rows of so many pictures, by ``picture_chances``."""
+    return torch.multinomial(chances, num, replacement=True, generator=generator)
+
+
 def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
     """One caption's row for each picture: styled, unstyled, strangely styled or empty (row 0).
 
@@ -25,10 +35,10 @@ def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
         rows: Rows of two styled captions, one unstyled and one with strange words, (B, 4).
         generator: Source of randomness.
     """
-    chance = torch.rand(len(rows), generator=generator)
+    chance = torch.rand(len(rows), generator=generator, device=rows.device)
     styled = (chance * 1e4).long() % 2
     rest = torch.where(chance < SHARE_UNSTYLED + SHARE_STRANGE, 3, styled)
     column = torch.where(chance < SHARE_UNSTYLED, 2, rest)
     chosen = rows.gather(1, column.unsqueeze(1)).squeeze(1)
-    is_empty = torch.rand(len(rows), generator=generator) < SHARE_EMPTY
+    is_empty = torch.rand(len(rows), generator=generator, device=rows.device) < SHARE_EMPTY
     return torch.where(is_empty, 0, chosen)

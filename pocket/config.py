@@ -5,8 +5,11 @@ numbers differ. Arrays are (B, C, H, W); pixel values are in [-1, 1]; latents ar
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+TRAININGS = ("clip", "vision", "vae", "layout", "unet", "decoder", "captioner", "judge")
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Size:
         num_variants: Pictures drawn per subject and drawing set.
         vae_channels: Channels of the VAE per level; every level but the last halves the side.
         vae_layers: Residual blocks per VAE level.
-        unet_channels: Channels of the UNet per level; the first level has no attention.
+        unet_channels: Channels of the UNet per level; each level attends to the text.
         unet_layers: Residual blocks per UNet level.
         unet_heads: Attention heads per block.
         text_width: Width of the text tower (``cross_attention_dim`` of the UNet).
@@ -32,11 +35,17 @@ class Size:
         vae_batch: Pictures per VAE step.
         clip_batch: Pairs per CLIP step.
         unet_batch: Latents per UNet step.
+        layout_batch: Captions per step of the layout.
         captioner_batch: Pictures per captioner step.
         judge_batch: Pictures per judge step.
+        clip_learning_rate: Peak learning rate of both towers.
+        vae_learning_rate: Peak learning rate of the autoencoder.
+        decoder_learning_rate: Peak learning rate of the decoder alone.
         unet_learning_rate: Peak learning rate of the UNet.
         ema_decay: Highest decay of the moving average of the UNet.
-        is_compiled: Whether the UNet trains compiled: two minutes to start, then a fifth faster on a CPU.
+        is_compiled: Whether UNet and autoencoder train compiled: two minutes to start, then a fifth faster.
+        waits: Whether stages run side by side, each waiting for the files of those that it reads.
+        seconds: The trainings that ``all`` runs, and the seconds of each; None: until it is stopped.
     """
 
     name: str
@@ -57,11 +66,17 @@ class Size:
     vae_batch: int = 8
     clip_batch: int = 96
     unet_batch: int = 64
+    layout_batch: int = 64
     captioner_batch: int = 48
     judge_batch: int = 48
+    clip_learning_rate: float = 1e-3
+    vae_learning_rate: float = 1.5e-3
+    decoder_learning_rate: float = 1.5e-3
     unet_learning_rate: float = 1e-3
     ema_decay: float = 0.995
     is_compiled: bool = False
+    waits: bool = False
+    seconds: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(TRAININGS))
 
     @property
     def latent_side(self) -> int:
@@ -84,9 +99,15 @@ GPU = Size(
     vae_batch=128,
     clip_batch=1024,
     unet_batch=512,
+    layout_batch=1024,
     captioner_batch=512,
-    unet_learning_rate=2e-3,
+    clip_learning_rate=2e-3,
+    vae_learning_rate=2e-3,
+    decoder_learning_rate=1e-3,
+    unet_learning_rate=1.5e-3,
     ema_decay=0.999,
+    is_compiled=True,
+    seconds={"clip": 95, "vae": 100, "layout": 20, "unet": 220, "decoder": 35, "captioner": 60},
 )
 SIZES = {size.name: size for size in (CPU, GPU)}
 
@@ -101,3 +122,8 @@ SHIPPED = REPOSITORY / "src" / "veneer" / "pocket"
 def work_folder() -> Path:
     """The folder of downloads, pictures, checkpoints and logs (``VENEER_POCKET_WORK``)."""
     return Path(os.environ.get("VENEER_POCKET_WORK", "~/.cache/veneer-pocket")).expanduser()
+
+
+def shipped_folder() -> Path:
+    """The folder that the base is written to: the package, or another (``VENEER_POCKET_SHIPPED``)."""
+    return Path(os.environ.get("VENEER_POCKET_SHIPPED", SHIPPED)).expanduser()

@@ -8,15 +8,15 @@ as one cell of the base's latents at 64 px. Written to ``src/veneer/pocket/demo/
 import csv
 import random
 import shutil
-from pathlib import Path
 
 from PIL import Image
 
-from .config import SHIPPED
+from .config import Size, shipped_folder
 from .draw import draw_scene
 from .pixelate import pixelate
 from .sources import source_named
 from .subjects import Scene, Subject, find_icon, with_role
+from .waiting import wait_for
 
 SIDE_PX = 128
 NUM_BLOCKS = 16
@@ -25,8 +25,10 @@ SHARE_WHITE = 0.5
 GROUNDS = ("light blue", "yellow", "green", "pink", "teal", "blue", "orange", "gray")
 
 
-def make_demo_pictures(folder: Path = SHIPPED / "demo") -> None:
-    """Write every demo picture anew."""
+def make_demo_pictures(size: Size) -> None:
+    """Write every demo picture anew; they are the same at every size."""
+    wait_for(size, "fetch")
+    folder = shipped_folder() / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows = []

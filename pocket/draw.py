@@ -7,8 +7,9 @@ picture. A picture is a function of (seed, subject, set, variant) and of nothing
 import io
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ import resvg_py
 from PIL import Image
 
 from .config import SEED, Size, work_folder
+from .processes import worker_pool
 from .sources import SOURCES, TRAINED, RecipeError, Source, source_named
 from .subjects import Scene, Subject, find_icon, load_subjects, strange_style, write_caption
+from .telling import tell
+from .waiting import wait_for
 
 COLOURS = {
     "white": (255, 255, 255),
@@ -70,24 +74,29 @@ def draw_everything(size: Size) -> None:
     folder = work_folder() / size.name
     if (folder / "pictures.jsonl").exists():
         return
+    wait_for(size, "fetch")
     folder.mkdir(parents=True, exist_ok=True)
-    shown = [
-        (subject, source, variant)
-        for subject in load_subjects()
-        for source in TRAINED
-        if find_icon(subject, source)
-        for variant in range(size.num_variants)
-    ]
-    pixels = np.stack([draw_variant(*one, size.picture_px) for one in shown])
+    pairs = [(a, b) for a in load_subjects() for b in TRAINED if find_icon(a, b)]
+    variants = range(size.num_variants)
+    draw = partial(draw_variants, variants=variants, side_px=size.picture_px)
+    with worker_pool([__name__]) as workers:
+        pixels = np.concatenate(workers.map(draw, pairs, chunksize=4))
     np.save(folder / "pictures.npy", pixels)
+    tell("draw", f"{len(pixels):,} pictures of {size.picture_px} px")
+    shown = [(*pair, variant) for pair in pairs for variant in variants]
     lines = [json.dumps(asdict(describe(index, *one))) for index, one in enumerate(shown)]
-    partial = folder / "pictures.jsonl.partial"
-    partial.write_text("\n".join(lines) + "\n")
-    partial.rename(folder / "pictures.jsonl")
+    unfinished = folder / "pictures.jsonl.partial"
+    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.rename(folder / "pictures.jsonl")
 
 
-def load_pictures(size: Size) -> tuple[np.ndarray, list[Picture]]:
-    """The training pictures of a preset, (N, side, side, 3) uint8, and what they show.
+def draw_variants(pair: tuple[Subject, Source], variants: Iterable[int], side_px: int) -> np.ndarray:
+    """Variants of a subject in a drawing set, (variants, side, side, 3) uint8."""
+    return np.stack([draw_variant(*pair, variant, side_px) for variant in variants])
+
+
+def pictures_file(size: Size) -> Path:
+    """The training pictures of a preset, (N, side, side, 3) uint8.
 
     Raises:
         RecipeError: If they were not drawn.
@@ -95,8 +104,17 @@ def load_pictures(size: Size) -> tuple[np.ndarray, list[Picture]]:
     folder = work_folder() / size.name
     if not (folder / "pictures.jsonl").exists():
         raise RecipeError(f"{folder}: no pictures; run: python -m pocket draw --size {size.name}")
-    lines = (folder / "pictures.jsonl").read_text().splitlines()
-    return np.load(folder / "pictures.npy"), [Picture(**json.loads(line)) for line in lines]
+    return folder / "pictures.npy"
+
+
+def load_pictures(size: Size) -> list[Picture]:
+    """What each of the training pictures shows.
+
+    Raises:
+        RecipeError: If they were not drawn.
+    """
+    lines = pictures_file(size).with_suffix(".jsonl").read_text().splitlines()
+    return [Picture(**json.loads(line)) for line in lines]
 
 
 def choose_scene(subject: Subject, source: Source, variant: int) -> Scene:

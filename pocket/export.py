@@ -13,21 +13,25 @@ from diffusers import StableDiffusionPipeline
 from transformers import BlipImageProcessorPil, BlipProcessor, CLIPImageProcessorPil, CLIPModel, CLIPTextModel
 
 from .adopt import write_trained
-from .config import SHIPPED, Size
+from .config import Size, shipped_folder
 from .latent_cache import load_folded_vae
+from .tokens import load_tokenizer
 from .train_captioner import captioner_folder, load_captioner_average, make_caption_tokenizer
-from .train_clip import clip_folder, grown_clip_folder, load_tokenizer
+from .train_clip import clip_folder, grown_clip_folder
 from .train_layout import load_laid_out_clip
 from .train_unet import build_scheduler, load_unet_average
 from .train_vae import decoder_folder, vae_folder
+from .waiting import wait_for
 
 WEIGHTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler", "clip", "captioner")
 CHECKSUMS = "checksums.json"
 MAX_MEGABYTES = 66
 
 
-def export_base(size: Size, target: Path = SHIPPED) -> None:
-    """Write the averages of every training that has been run."""
+def export_base(size: Size, target: Path | None = None) -> None:
+    """Write the averages of every training that has been run, to ``shipped_folder`` unless told otherwise."""
+    wait_for(size, "decoder", "captioner")
+    target = target or shipped_folder()
     target.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Latents of every picture, computed once by the frozen autoencoder.
+"""Latents of every picture, computed once by the frozen autoencoder: ``python -m pocket latents``.
 
 Kept in ``WORK/SIZE/latents.safetensors``; read by ``train_layout.py`` and ``train_unet.py``.
 """
@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import Size, work_folder
-from .draw import load_pictures
+from .device import training_device
+from .pixels import load_pixels
 from .train_vae import channel_moments, encode_pictures, fold_latent_scale, load_vae_average, vae_folder
-from .training import training_device
+from .waiting import wait_for
 
 
 def cache_latents(size: Size) -> dict[str, Tensor]:
@@ -23,13 +24,18 @@ def cache_latents(size: Size) -> dict[str, Tensor]:
     """
     file = work_folder() / size.name / "latents.safetensors"
     if not file.exists():
-        vae = load_vae_average(size, vae_folder(size)).to(training_device())
-        pixels = torch.from_numpy(load_pictures(size)[0])
+        wait_for(size, "vae")
+        vae = load_vae_average(size, vae_folder(size)).to(
+            training_device(), memory_format=torch.channels_last
+        )
+        pixels = load_pixels(size)
         means, stds = encode_pictures(vae, pixels)
         mean, std = channel_moments(means)
         means, stds = (means - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1), stds / std.view(1, -1, 1, 1)
         whole = {"mean": means.half(), "std": stds.half(), "fold_mean": mean, "fold_std": std}
-        save_file({name: part.contiguous() for name, part in whole.items()}, file)
+        unfinished = file.with_suffix(".partial")
+        save_file({name: part.cpu().contiguous() for name, part in whole.items()}, unfinished)
+        unfinished.rename(file)
     return load_file(file)
 
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .config import work_folder
+from .config import Size, work_folder
 
 
 class RecipeError(Exception):
     """A problem that the reader of the message can mend: what, where, what to do."""
+
+
+class StoppedError(RecipeError):
+    """A training was asked to stop before its budget was spent; what it had is saved."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def source_named(name: str) -> Source:
     return next(source for source in SOURCES if source.name == name)
 
 
-def fetch_sources() -> None:
-    """Download and unpack every drawing set that is not there yet."""
+def fetch_sources(size: Size | None = None) -> None:
+    """Download and unpack every drawing set that is not there yet; they are the same for every size."""
     for source in SOURCES:
         if not icons_file(source).exists():
             _unpack(_tarball(source), package_folder(source))

@@ -1,43 +1,50 @@
 """Text embeddings of every caption, computed once by the frozen text tower.
 
-Kept in ``WORK/SIZE/``; read by ``train_clip.py``, ``train_layout.py`` and ``train_unet.py``.
+Read by ``train_clip.py``, ``train_layout.py`` and ``train_unet.py``. A CPU keeps them in ``WORK/SIZE/``; a
+GPU makes them anew in less time than their gigabytes take to be written.
 """
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel
 
 from .config import Size, work_folder
-from .draw import Picture, load_pictures
-from .training import low_precision, quick_attention
+from .device import low_precision, quick_attention
+from .tokens import cache_tokens
+
+CPU_BATCH, GPU_BATCH = 64, 2048
 
 
-def cache_texts(
-    size: Size, model: CLIPModel, tokenizer: CLIPTokenizer, name: str = "texts"
-) -> dict[str, Tensor]:
-    """States and rows of every caption; row 0 is the empty one.
+def cache_texts(size: Size, model: CLIPModel, name: str = "texts") -> dict[str, Tensor]:
+    """States and rows of every caption, on the model's device; row 0 is the empty one.
 
     Args:
         size: The preset.
         model: Whose text tower reads them.
-        tokenizer: Its tokenizer.
         name: Name of the file, one for each text tower.
 
     Returns:
         ``states`` (captions, 77, width) float16, ``pooled`` (captions, width), the state of each
         end token, and ``rows`` (pictures, 4), the captions of each picture.
     """
+    if model.device.type != "cpu":
+        return read_texts(size, model)
     file = _file(size, name)
     if not file.exists():
-        pictures = load_pictures(size)[1]
-        captions = different_captions(pictures)
-        states, pooled = encode_texts(model, tokenizer, captions)
-        save_file({"states": states, "pooled": pooled, "rows": caption_rows(pictures, captions)}, file)
+        unfinished = file.with_suffix(".partial")
+        save_file(read_texts(size, model), unfinished)
+        unfinished.rename(file)
     return load_file(file)
+
+
+def read_texts(size: Size, model: CLIPModel) -> dict[str, Tensor]:
+    """What ``cache_texts`` keeps."""
+    known = cache_tokens(size)
+    states, pooled = encode_texts(model, known["tokens"])
+    return {"states": states, "pooled": pooled, "rows": known["rows"].to(model.device)}
 
 
 def forget_texts(size: Size, name: str) -> None:
@@ -49,34 +56,15 @@ def _file(size: Size, name: str) -> Path:
     return work_folder() / size.name / f"{name}.safetensors"
 
 
-def different_captions(pictures: list[Picture]) -> list[str]:
-    """Every caption once, the empty one first."""
-    return list(dict.fromkeys(["", *(text for picture in pictures for text in picture.captions)]))
-
-
-def tokens_of(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Numbers of tokens as the pipeline makes them, padded, (N, 77)."""
-    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-
-
-def caption_rows(pictures: list[Picture], captions: list[str]) -> Tensor:
-    """The row of each caption of each picture, (pictures, 4)."""
-    number = {caption: row for row, caption in enumerate(captions)}
-    return torch.from_numpy(np.array([[number[text] for text in picture.captions] for picture in pictures]))
-
-
 @torch.no_grad()
-def encode_texts(
-    model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str], batch: int = 64
-) -> tuple[Tensor, Tensor]:
-    """Last hidden states as the pipeline computes them, (N, 77, width) float16, and pooled ones."""
+def encode_texts(model: CLIPModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (N, 77) => last hidden states as the pipeline has them, (N, 77, width) float16, and pooled."""
     states, pooled = [], []
-    for start in range(0, len(texts), batch):
-        tokens = tokens_of(tokenizer, texts[start : start + batch]).to(model.device)
+    for part in tokens.split(CPU_BATCH if model.device.type == "cpu" else GPU_BATCH):
         with low_precision(model.device), quick_attention():
-            answer = model.text_model(input_ids=tokens)
-        states.append(answer.last_hidden_state.half().cpu())
-        pooled.append(answer.pooler_output.float().cpu())
+            answer = model.text_model(input_ids=part.to(model.device).long())
+        states.append(answer.last_hidden_state.half())
+        pooled.append(answer.pooler_output.float())
     return torch.cat(states), torch.cat(pooled)
 
 

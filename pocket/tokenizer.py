@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from .config import MAX_TOKENS, Size, work_folder
 from .draw import load_pictures
 from .subjects import WORDS_FILE
+from .waiting import wait_for
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -29,7 +30,8 @@ def make_tokenizer(size: Size) -> None:
     folder = tokenizer_folder(size)
     if (folder / "tokenizer_config.json").exists():
         return
-    captions = [caption for picture in load_pictures(size)[1] for caption in picture.captions]
+    wait_for(size, "draw")
+    captions = [caption for picture in load_pictures(size) for caption in picture.captions]
     words = WORDS_FILE.read_text().split()
     learn_tokenizer(captions + words * WORD_WEIGHT, size.num_merges).save_pretrained(folder)
 

@@ -4,29 +4,34 @@ It starts from CLIP's image tower. Captions say subject and ground, not style: "
 blue background"; a recipe's own prefix says the style.
 """
 
-import random
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, CLIPModel
 
-from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, soften, to_float
+from .augment import (
+    blur,
+    draw_outlines,
+    fade_to_gray,
+    move,
+    posterise,
+    shift_colours,
+    soften,
+    to_float,
+    uniform,
+)
+from .choosing import choose_evenly
 from .config import Size, work_folder
+from .device import low_precision, prepare_torch, step_generator, training_device
 from .draw import COLOURS, Picture, load_pictures
 from .muon import muon
+from .pixels import load_pixels
 from .subjects import load_subjects, with_article
 from .train_clip import grown_clip_folder, load_clip_average
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    prepare_torch,
-    step_generator,
-    train,
-    training_device,
-)
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
 PREFIXES = ("a picture of", "an illustration of", "a photography of", "a photo of")
@@ -100,46 +105,59 @@ def load_captioner_average(size: Size) -> BlipForConditionalGeneration:
 
 
 def train_captioner(size: Size, budget: Budget) -> None:
-    """Train to name the subject and the ground."""
+    """Train to name the subject and the ground; last, to leave a GPU to the UNet."""
+    wait_for(size, "vision", "unet")
     tokenizer = make_caption_tokenizer()
     device = training_device()
     model = build_captioner(size, tokenizer)
     start_from_clip(model, load_clip_average(size, grown_clip_folder(size)))
     model.to(device)
     trainee = Trainee(captioner_folder(size), model, muon(model, NOT_MATRICES), 0.995)
-    pixels, pictures = load_pictures(size)
-    data, captions = torch.from_numpy(pixels), [caption_for_captioner(picture) for picture in pictures]
+    pixels, said = load_pixels(size), [caption_for_captioner(picture) for picture in load_pictures(size)]
+    captions = list(dict.fromkeys(said))
+    number = {caption: row for row, caption in enumerate(captions)}
+    caption_of = torch.tensor([number[caption] for caption in said], device=device)
+    ids, mask, labels = (part.to(device) for part in caption_tokens(tokenizer, with_prefixes(captions)))
 
-    def step_loss(step: int) -> Tensor:
+    def make_batch(step: int) -> tuple[Tensor, ...]:
         generator = step_generator("captioner", step)
-        chosen = torch.randint(0, len(data), (size.captioner_batch,), generator=generator)
-        shown = augment_for_captioner(to_float(data[chosen]), generator).to(device)
-        said = add_prefixes([captions[index] for index in chosen.tolist()], step)
+        chosen = choose_evenly(len(pixels), size.captioner_batch, generator)
+        pictures = augment_for_captioner(to_float(pixels[chosen]), generator)
+        rows = choose_prefixes(caption_of[chosen], len(captions), generator)
+        return pictures, ids[rows], mask[rows], labels[rows]
+
+    def loss(pictures: Tensor, input_ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         with low_precision(device):
-            return caption_loss(model, tokenizer, shown, said)
+            said = model(pixel_values=pictures, input_ids=input_ids, attention_mask=mask, labels=labels)
+        return said.loss
 
-    train(trainee, step_loss, planned_rate(2e-3, 50, budget), budget, size.captioner_batch)
-
-
-def add_prefixes(captions: list[str], step: int) -> list[str]:
-    """Put a prefix before a share of the captions, so that prompted captioning works too."""
-    rng = random.Random(f"prefix {step}")
-    return [f"{rng.choice(PREFIXES)} {text}" if rng.random() < SHARE_PREFIXED else text for text in captions]
+    train(trainee, make_batch, loss, planned_rate(2e-3, 50, budget), budget)
 
 
-def caption_loss(
-    model: BlipForConditionalGeneration, tokenizer: BertTokenizer, pictures: Tensor, captions: list[str]
-) -> Tensor:
-    """Mean cross entropy of the captions' tokens, those of a prefix left out."""
-    tokens = tokenizer(captions, padding=True, return_tensors="pt").to(pictures.device)
-    input_ids = tokens.input_ids.clone()
-    input_ids[:, 0] = model.config.text_config.bos_token_id
-    labels = input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+def with_prefixes(captions: list[str]) -> list[str]:
+    """All captions as they are, then all of them after each prefix, so that prompted captioning works too."""
+    return captions + [f"{prefix} {caption}" for prefix in PREFIXES for caption in captions]
+
+
+def choose_prefixes(rows: Tensor, num_captions: int, generator: torch.Generator) -> Tensor:
+    """Rows of ``with_prefixes`` that say the same as these, a share of them after a prefix."""
+    prefixes = 1 + choose_evenly(len(PREFIXES), len(rows), generator)
+    is_prefixed = uniform((len(rows),), 0, 1, generator) < SHARE_PREFIXED
+    return rows + num_captions * torch.where(is_prefixed, prefixes, 0)
+
+
+def caption_tokens(tokenizer: BertTokenizer, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """What the captioner reads, which of it counts, and what it is asked for, (captions, longest) each.
+
+    It is asked for all but prefixes.
+    """
+    tokens = tokenizer(captions, padding=True, return_tensors="pt")
+    ids, mask = tokens.input_ids, tokens.attention_mask
+    ids[:, 0] = tokenizer.convert_tokens_to_ids("[DEC]")
+    labels = ids.masked_fill(mask == 0, IGNORED)
     for row, caption in enumerate(captions):
         labels[row, : prefix_length(tokenizer, caption)] = IGNORED
-    return model(
-        pixel_values=pictures, input_ids=input_ids, attention_mask=tokens.attention_mask, labels=labels
-    ).loss
+    return ids, mask, labels
 
 
 def prefix_length(tokenizer: BertTokenizer, caption: str) -> int:

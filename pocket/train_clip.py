@@ -5,6 +5,8 @@ text encoder of the base, and goes on with the image tower for as long as one li
 """
 
 import math
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,23 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, to_float
+from .augment import blur, draw_outlines, fade_to_gray, move, posterise, shift_colours, to_float, uniform
+from .choosing import choose_evenly
 from .config import MAX_TOKENS, Size, work_folder
+from .device import low_precision, prepare_torch, step_generator, training_device
 from .draw import Picture, load_pictures
 from .muon import muon
+from .pixels import load_pixels
 from .subjects import load_subjects, with_article
 from .text_cache import cache_texts, whitening
-from .tokenizer import tokenizer_folder
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    prepare_torch,
-    step_generator,
-    train,
-    training_device,
-)
+from .tokens import cache_tokens, load_tokenizer, without_padding
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
 START_SCALE = 20.0
 NUM_CAPTIONS, NUM_STYLED = 4, 2
@@ -74,11 +72,6 @@ def vision_folder(size: Size) -> Path:
     return work_folder() / size.name / "vision"
 
 
-def load_tokenizer(size: Size) -> CLIPTokenizer:
-    """The tokenizer of a preset."""
-    return CLIPTokenizer.from_pretrained(tokenizer_folder(size))
-
-
 def grown_clip_folder(size: Size) -> Path:
     """Checkpoints of the image tower alone where it was trained on, else of both towers."""
     is_grown = (vision_folder(size) / "checkpoint.pt").exists()
@@ -95,53 +88,56 @@ def load_clip_average(size: Size, folder: Path) -> CLIPModel:
 
 def train_clip(size: Size, budget: Budget) -> None:
     """Train both towers on pictures and captions."""
-    tokenizer = load_tokenizer(size)
-    model = build_clip(size, tokenizer).to(training_device())
+    wait_for(size, "tokens")
+    device = training_device()
+    model = build_clip(size, load_tokenizer(size)).to(device)
     trainee = Trainee(clip_folder(size), model, muon(model, NOT_MATRICES), 0.995)
-    pixels, pictures = load_pictures(size)
-    data = torch.from_numpy(pixels)
+    pixels, shown, known = load_pixels(size), describe_pictures(load_pictures(size)), cache_tokens(size)
+    tokens, rows = without_padding(known["tokens"]).to(device), known["rows"].to(device)
 
-    def step_loss(step: int) -> Tensor:
+    def make_batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
         generator = step_generator("clip", step)
-        batch, columns = choose_batch(pictures, size.clip_batch, generator)
-        captions = [p.captions[column] for p, column in zip(batch, columns, strict=False)]
-        with low_precision(training_device()):
-            seen = embed_pictures(model, augment_batch(data, batch, generator).to(training_device()))
-            read = embed_texts(model, tokenizer, captions)
-        fits = consistency(batch, columns).to(seen.device)
+        chosen, columns = choose_batch(shown, size.clip_batch, generator)
+        pictures = augment_batch(to_float(pixels[chosen]), generator)
+        return pictures, tokens[rows[chosen, columns]].long(), consistency(shown, chosen, columns)
+
+    def loss(pictures: Tensor, input_ids: Tensor, fits: Tensor) -> Tensor:
+        with low_precision(device):
+            seen = embed_pictures(model, pictures)
+            read = project_texts(model, model.text_model(input_ids=input_ids).pooler_output)
         return contrastive_loss(seen, read, fits, model.logit_scale)
 
-    train(trainee, step_loss, planned_rate(1e-3, 100, budget), budget, size.clip_batch)
+    train(trainee, make_batch, loss, planned_rate(size.clip_learning_rate, 100, budget), budget)
 
 
 def train_vision(size: Size, budget: Budget) -> None:
     """Go on with the image tower and both projections, against the held text tower."""
+    wait_for(size, "clip")
     device = training_device()
     tokenizer = load_tokenizer(size)
     model = load_clip_average(size, clip_folder(size)).to(device)
     model.text_model.requires_grad_(False)
-    texts = cache_texts(size, model, tokenizer)
-    pooled, rows, names = texts["pooled"].to(device), texts["rows"], pool_subject_names(model, tokenizer)
+    texts, names = cache_texts(size, model), pool_subject_names(model, tokenizer)
+    pooled, rows = texts["pooled"], texts["rows"]
     spread_texts(model, pooled)
     trainee = Trainee(vision_folder(size), model, muon(model, NOT_MATRICES), 0.995)
-    pixels, pictures = load_pictures(size)
-    data = torch.from_numpy(pixels)
-    numbers = {subject.name: number for number, subject in enumerate(load_subjects())}
+    pixels, shown = load_pixels(size), describe_pictures(load_pictures(size))
 
-    def step_loss(step: int) -> Tensor:
+    def make_batch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         generator = step_generator("vision", step)
-        batch, columns = choose_batch(pictures, size.clip_batch, generator)
-        with low_precision(device):
-            seen = embed_pictures(model, augment_batch(data, batch, generator).to(device))
-        read = project_texts(model, pooled[rows[[picture.index for picture in batch], columns]])
-        named = project_texts(model, names)
-        wanted = torch.tensor([numbers[picture.subject] for picture in batch], device=device)
-        naming = F.cross_entropy(model.logit_scale.clamp(max=4.6).exp() * seen @ named.T, wanted)
-        return naming + contrastive_loss(
-            seen, read, consistency(batch, columns).to(device), model.logit_scale
-        )
+        chosen, columns = choose_batch(shown, size.clip_batch, generator)
+        pictures = augment_batch(to_float(pixels[chosen]), generator)
+        fits = consistency(shown, chosen, columns)
+        return pictures, pooled[rows[chosen, columns]], fits, shown.subject[chosen]
 
-    train(trainee, step_loss, planned_rate(2e-3, 50, budget), budget, size.clip_batch)
+    def loss(pictures: Tensor, states: Tensor, fits: Tensor, wanted: Tensor) -> Tensor:
+        with low_precision(device):
+            seen = embed_pictures(model, pictures)
+        read, named = project_texts(model, states), project_texts(model, names)
+        naming = F.cross_entropy(model.logit_scale.clamp(max=4.6).exp() * seen @ named.T, wanted)
+        return naming + contrastive_loss(seen, read, fits, model.logit_scale)
+
+    train(trainee, make_batch, loss, planned_rate(2e-3, 50, budget), budget)
 
 
 @torch.no_grad()
@@ -151,49 +147,69 @@ def spread_texts(model: CLIPModel, pooled: Tensor) -> None:
     model.logit_scale.fill_(math.log(START_SCALE))
 
 
-def choose_batch(
-    pictures: list[Picture], num: int, generator: torch.Generator
-) -> tuple[list[Picture], list[int]]:
-    """Pictures in pairs of near subjects in the list, and which caption of each to use.
+@dataclass(frozen=True)
+class Shown:
+    """What each picture shows, in numbers on the device that trains, (N,) each.
+
+    Attributes:
+        subject: Number of the subject in the list.
+        source: Number of the drawing set.
+        scene: Equal where subject, ground, size and place are.
+        first: The first picture of the same subject; all of a subject follow each other.
+        count: How many there are of the subject.
+    """
+
+    subject: Tensor
+    source: Tensor
+    scene: Tensor
+    first: Tensor
+    count: Tensor
+
+
+def describe_pictures(pictures: list[Picture]) -> Shown:
+    """Turn what pictures show into numbers."""
+    known = {subject.name: number for number, subject in enumerate(load_subjects())}
+    subject = torch.tensor([known[p.subject] for p in pictures])
+    first = {p.subject: p.index for p in reversed(pictures)}
+    parts = (
+        subject,
+        _numbered([p.source for p in pictures]),
+        _numbered([(p.subject, p.background, p.size, p.place) for p in pictures]),
+        torch.tensor([first[p.subject] for p in pictures]),
+        subject.bincount()[subject],
+    )
+    return Shown(*(part.to(training_device()) for part in parts))
+
+
+def _numbered(values: list[Hashable]) -> Tensor:
+    number = {value: index for index, value in enumerate(dict.fromkeys(values))}
+    return torch.tensor([number[value] for value in values])
+
+
+def choose_batch(shown: Shown, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows of pictures, and which caption of each to use.
 
     Half of the batch are any pictures; each of them is joined by another of the same subject, so
     that style and ground must be read too.
     """
-    firsts = torch.randint(0, len(pictures), (num // 2,), generator=generator).tolist()
-    steps = torch.randint(1, 24, (num // 2,), generator=generator).tolist()
-    seconds = [_same_subject(pictures, first, step) for first, step in zip(firsts, steps, strict=False)]
-    columns = torch.randint(0, NUM_CAPTIONS, (num,), generator=generator).tolist()
-    return [pictures[index] for index in firsts + seconds], columns
+    firsts = choose_evenly(len(shown.subject), num // 2, generator)
+    steps = (uniform((num // 2,), 0, 1, generator) * (shown.count[firsts] - 1)).long() + 1
+    start = shown.first[firsts]
+    seconds = start + (firsts - start + steps) % shown.count[firsts]
+    return torch.cat([firsts, seconds]), choose_evenly(NUM_CAPTIONS, num, generator)
 
 
-def _same_subject(pictures: list[Picture], index: int, step: int) -> int:
-    """Another picture of the subject, or the one before where the list of the subject ends."""
-    for candidate in (index + step, index - step):
-        if 0 <= candidate < len(pictures) and pictures[candidate].subject == pictures[index].subject:
-            return candidate
-    return index
-
-
-def consistency(batch: list[Picture], columns: list[int]) -> Tensor:
+def consistency(shown: Shown, chosen: Tensor, columns: Tensor) -> Tensor:
     """Which captions are true of which pictures: (pictures, captions) of 0 and 1.
 
     Args:
-        batch: The pictures.
+        shown: What all pictures show.
+        chosen: Rows of the pictures.
         columns: The caption used of each; numbers 2 and 3 name no style that a picture could have.
     """
-    rows = [
-        [float(_is_true_of(one, other, column)) for other, column in zip(batch, columns, strict=False)]
-        for one in batch
-    ]
-    return torch.tensor(rows)
-
-
-def _is_true_of(seen: Picture, described: Picture, column: int) -> bool:
-    if (seen.subject, seen.background) != (described.subject, described.background):
-        return False
-    if (seen.size, seen.place) != (described.size, described.place):
-        return False
-    return column >= NUM_STYLED or seen.source == described.source
+    scene, source = shown.scene[chosen], shown.source[chosen]
+    is_style_true = (columns >= NUM_STYLED) | (source.unsqueeze(1) == source)
+    return ((scene.unsqueeze(1) == scene) & is_style_true).float()
 
 
 def contrastive_loss(seen: Tensor, read: Tensor, fits: Tensor, logit_scale: Tensor) -> Tensor:
@@ -211,9 +227,8 @@ def contrastive_loss(seen: Tensor, read: Tensor, fits: Tensor, logit_scale: Tens
     return (by_row + by_column) / 2
 
 
-def augment_batch(data: Tensor, batch: list[Picture], generator: torch.Generator) -> Tensor:
+def augment_batch(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Pictures of a batch, moved a little; half of them changed strongly in colour and edges."""
-    pictures = to_float(data[[picture.index for picture in batch]])
     pictures = shift_colours(move(pictures, 0.15, 0.12, 12, generator), 0.15, generator)
     half = len(pictures) // 2
     strong = shift_colours(draw_outlines(pictures[half:], 0.5, generator), 0.8, generator)

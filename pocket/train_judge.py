@@ -9,23 +9,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .augment import blur, fade_to_gray, move, shift_colours, to_float
+from .choosing import choose_evenly
 from .config import Size, work_folder
+from .device import low_precision, prepare_torch, step_generator, training_device
 from .draw import draw_variant
 from .judge import JUDGE_FILE, STYLES, Judge
 from .muon import muon
 from .pixelate import pixelate_array
 from .sources import SOURCES
 from .subjects import find_icon, load_subjects
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    prepare_torch,
-    step_generator,
-    train,
-    training_device,
-)
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
 SIDE_PX = 64
 NUM_VARIANTS = 4
@@ -34,26 +29,32 @@ NOT_MATRICES = ("stem", "subject", "style")
 
 def train_judge(size: Size, budget: Budget) -> None:
     """Train, and write the average as the shipped judge."""
-    pixels, subjects, styles = judge_pictures(work_folder() / "judge")
+    wait_for(size, "fetch")
     prepare_torch()
     device = training_device()
+    pixels, subjects, styles = (part.to(device) for part in judge_pictures(work_folder() / "judge"))
     model = Judge(len(load_subjects())).to(device, memory_format=torch.channels_last)
     trainee = Trainee(work_folder() / "judge", model, muon(model, NOT_MATRICES), 0.998)
 
-    def step_loss(step: int) -> Tensor:
+    def make_batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
         generator = step_generator("judge", step)
-        chosen = torch.randint(0, len(pixels), (size.judge_batch,), generator=generator)
+        chosen = choose_evenly(len(pixels), size.judge_batch, generator)
         pictures = move(to_float(pixels[chosen]), 0.12, 0.12, 8, generator)
         pictures = fade_to_gray(shift_colours(pictures, 0.15, generator), 0.05, generator)
-        pictures = blur(pictures, 0.2, generator).to(device).contiguous(memory_format=torch.channels_last)
+        pictures = blur(pictures, 0.2, generator).contiguous(memory_format=torch.channels_last)
+        return pictures, subjects[chosen], styles[chosen]
+
+    def loss(pictures: Tensor, subject: Tensor, style: Tensor) -> Tensor:
         with low_precision(device):
             _, named, styled = model(pictures)
-        naming = F.cross_entropy(named.float(), subjects[chosen].to(device), label_smoothing=0.05)
-        return naming + F.cross_entropy(styled.float(), styles[chosen].to(device))
+        naming = F.cross_entropy(named.float(), subject, label_smoothing=0.05)
+        return naming + F.cross_entropy(styled.float(), style)
 
-    train(trainee, step_loss, planned_rate(2e-3, 50, budget), budget, size.judge_batch)
-    weights = {name: value.half().contiguous().cpu() for name, value in trainee.ema.state_dict().items()}
-    save_file(weights, JUDGE_FILE)
+    try:
+        train(trainee, make_batch, loss, planned_rate(2e-3, 50, budget), budget)
+    finally:
+        weights = {name: value.half().contiguous().cpu() for name, value in trainee.ema.state_dict().items()}
+        save_file(weights, JUDGE_FILE)
 
 
 def judge_pictures(folder: Path) -> tuple[Tensor, Tensor, Tensor]:

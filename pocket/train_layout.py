@@ -14,23 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from .choosing import choose_captions, picture_chances
+from .choosing import choose_captions, choose_pictures, picture_chances
 from .config import LATENT_CHANNELS, Size, work_folder
+from .device import low_precision, step_generator, training_device
 from .draw import load_pictures
 from .latent_cache import cache_latents
 from .muon import muon
-from .text_cache import cache_texts, different_captions, forget_texts, tokens_of
-from .train_clip import clip_folder, load_clip_average, load_tokenizer
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    step_generator,
-    train,
-    training_device,
-)
+from .text_cache import cache_texts, forget_texts
+from .tokens import cache_tokens
+from .train_clip import clip_folder, load_clip_average
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
+OUTER_LAYERS = ("text_model.embeddings", "to_patch")
 FIRST_PLACE, PATCHES_ACROSS = 32, 4
 LAST_PLACE = FIRST_PLACE + PATCHES_ACROSS**2
 """Captions are shorter than ``FIRST_PLACE`` tokens; a longer prompt writes over the layout."""
@@ -91,24 +88,26 @@ def load_laid_out_clip(size: Size, folder: Path) -> CLIPModel:
 
 def train_layout(size: Size, budget: Budget) -> None:
     """Train on captions and cached latents."""
-    device, tokenizer = training_device(), load_tokenizer(size)
     forget_texts(size, TEXTS)  # what another layout wrote is not what the UNet is to read
-    pictures = load_pictures(size)[1]
-    clip = load_clip_average(size, clip_folder(size))
-    latents, before = cache_latents(size)["mean"], cache_texts(size, clip, tokenizer)
-    tokens = tokens_of(tokenizer, different_captions(pictures))[:, :LAST_PLACE]
+    wait_for(size, "clip", "latents")
+    device = training_device()
+    clip = load_clip_average(size, clip_folder(size)).to(device)
+    latents, known = cache_latents(size)["mean"].to(device), cache_tokens(size)
+    tokens, rows = known["tokens"][:, :LAST_PLACE].to(device), known["rows"].to(device)
+    before = cache_texts(size, clip)["states"][:, :FIRST_PLACE].contiguous()
     tower = LayoutTower(clip.text_model, size).to(device)
-    outer = ("text_model.embeddings", "to_patch")
-    trainee = Trainee(layout_folder(size), tower, muon(tower, outer), 0.99)
-    chances = picture_chances(pictures)
+    trainee = Trainee(layout_folder(size), tower, muon(tower, OUTER_LAYERS), 0.99)
+    chances = picture_chances(load_pictures(size)).to(device)
 
-    def step_loss(step: int) -> Tensor:
+    def make_batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
         generator = step_generator("layout", step)
-        chosen = torch.multinomial(chances, size.unet_batch, replacement=True, generator=generator)
-        rows = choose_captions(before["rows"][chosen], generator)
-        with low_precision(device):
-            states, patches = tower(tokens[rows].to(device))
-        held = F.mse_loss(states.float(), before["states"][rows, :FIRST_PLACE].to(device).float())
-        return held + F.mse_loss(patches.float(), patches_of(latents[chosen].to(device).float()))
+        chosen = choose_pictures(chances, size.layout_batch, generator)
+        captions = choose_captions(rows[chosen], generator)
+        return tokens[captions].long(), before[captions], patches_of(latents[chosen].float())
 
-    train(trainee, step_loss, planned_rate(3e-3, 50, budget), budget, size.unet_batch)
+    def loss(input_ids: Tensor, held: Tensor, wanted: Tensor) -> Tensor:
+        with low_precision(device):
+            states, patches = tower(input_ids)
+        return F.mse_loss(states.float(), held.float()) + F.mse_loss(patches.float(), wanted)
+
+    train(trainee, make_batch, loss, planned_rate(3e-3, 50, budget), budget)

@@ -7,8 +7,9 @@ Latents (mean and standard deviation of the posterior) and text embeddings are c
 kept in ``WORK/SIZE/``; the VAE and the text encoder must be done before.
 """
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -16,25 +17,21 @@ from torch import Tensor, nn
 
 from veneer.launch import is_main_process, num_processes, shard, wait_for_everyone
 
-from .choosing import choose_captions, picture_chances
-from .config import LATENT_CHANNELS, Size, work_folder
+from .augment import uniform
+from .choosing import choose_captions, choose_pictures, picture_chances
+from .config import LATENT_CHANNELS, MAX_TOKENS, Size, work_folder
+from .device import low_precision, prepare_torch, step_generator, training_device
 from .draw import load_pictures
 from .latent_cache import cache_latents
 from .muon import muon
 from .sources import RecipeError
+from .stepping import compile_ahead
 from .text_cache import cache_texts
-from .train_clip import clip_folder, load_tokenizer
+from .train_clip import clip_folder
 from .train_layout import TEXTS, load_laid_out_clip
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    prepare_torch,
-    step_generator,
-    train,
-    training_device,
-)
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
 SNR_GAMMA = 5.0
 MAX_WEIGHT = 100.0
@@ -89,29 +86,41 @@ def load_unet_average(size: Size) -> UNet2DConditionModel:
 
 def train_unet(size: Size, budget: Budget) -> None:
     """Train on cached latents and text embeddings."""
-    if not is_main_process():
-        wait_for_everyone()  # the main process makes the caches, the others read them
-    latents, texts = cache_latents(size), load_texts(size)
-    if is_main_process():
-        wait_for_everyone()
     device = training_device()
     model = build_unet(size).to(device, memory_format=torch.channels_last)
     trainee = Trainee(unet_folder(size), model, muon(model, OUTER_LAYERS), size.ema_decay)
-    alphas = build_scheduler().alphas_cumprod
-    forward = torch.compile(model) if size.is_compiled else model
-    chances = picture_chances(load_pictures(size)[1])
 
-    def step_loss(step: int) -> Tensor:
+    def loss(*parts: Tensor) -> Tensor:
+        return unet_loss(model, UnetBatch(*parts))
+
+    if size.is_compiled:
+        compile_ahead(trainee, [model], loss, trial_batch(size, device).shared())
+    wait_for(size, "layout")
+    latents, texts = load_caches(size, device)
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    chances = picture_chances(load_pictures(size)).to(device)
+
+    def make_batch(step: int) -> UnetBatch:
         generator = step_generator("unet", step)
-        chosen = torch.multinomial(chances, size.unet_batch, replacement=True, generator=generator)
-        batch = unet_batch(latents, texts, alphas, chosen, generator)
-        return unet_loss(forward, batch.shared().on(device))
+        chosen = choose_pictures(chances, size.unet_batch, generator)
+        return unet_batch(latents, texts, alphas, chosen, generator).shared()
 
-    train(trainee, step_loss, planned_rate(size.unet_learning_rate, 200, budget), budget, size.unet_batch)
+    train(trainee, make_batch, loss, planned_rate(size.unet_learning_rate, 200, budget), budget)
 
 
-@dataclass(frozen=True)
-class UnetBatch:
+def load_caches(size: Size, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Latents and text embeddings on a device; of several processes the main one makes what is missing."""
+    if not is_main_process():
+        wait_for_everyone()
+    latents = {name: part.to(device) for name, part in cache_latents(size).items()}
+    clip = load_laid_out_clip(size, clip_folder(size)).to(device)
+    texts = cache_texts(size, clip, TEXTS)
+    if is_main_process():
+        wait_for_everyone()
+    return latents, texts
+
+
+class UnetBatch(NamedTuple):
     """What one step learns from.
 
     Attributes:
@@ -128,10 +137,6 @@ class UnetBatch:
     noise: Tensor
     weight: Tensor
 
-    def on(self, device: torch.device) -> "UnetBatch":
-        """The same on a device."""
-        return UnetBatch(*(part.to(device) for part in vars(self).values()))
-
     def shared(self) -> "UnetBatch":
         """This process's samples of those that all processes have drawn alike.
 
@@ -141,7 +146,17 @@ class UnetBatch:
         num = len(self.timesteps)
         if num % num_processes():
             raise RecipeError(f"{num} samples a step cannot be shared by {num_processes()} processes")
-        return UnetBatch(*(shard(part) for part in vars(self).values()))
+        return UnetBatch(*(shard(part) for part in self))
+
+
+def trial_batch(size: Size, device: torch.device) -> UnetBatch:
+    """Of the shapes of a batch, to compile by."""
+    num, shape = size.unet_batch, (size.unet_batch, LATENT_CHANNELS, size.latent_side, size.latent_side)
+    noise, states = (
+        torch.randn(shape, device=device),
+        torch.randn(num, MAX_TOKENS, size.text_width, device=device),
+    )
+    return UnetBatch(noise, torch.arange(num, device=device), states, noise, torch.ones(num, device=device))
 
 
 def unet_batch(
@@ -151,13 +166,14 @@ def unet_batch(
     chosen: Tensor,
     generator: torch.Generator,
 ) -> UnetBatch:
-    """Pictures by their rows with random noise, each with one of its captions."""
+    """Pictures by their rows with random noise, each with one of its captions; all on one device."""
     num = len(chosen)
+    normal = partial(torch.randn, generator=generator, device=generator.device)
     mean, std = latents["mean"][chosen].float(), latents["std"][chosen].float()
-    clean = mean + std * torch.randn(mean.shape, generator=generator)
-    noise = torch.randn(mean.shape, generator=generator)
-    noise = noise + NOISE_OFFSET * torch.randn(num, mean.shape[1], 1, 1, generator=generator)
-    timesteps = shifted_timesteps(torch.rand(num, generator=generator), len(alphas))
+    clean = mean + std * normal(mean.shape)
+    noise = normal(mean.shape)
+    noise = noise + NOISE_OFFSET * normal((num, mean.shape[1], 1, 1))
+    timesteps = shifted_timesteps(uniform((num,), 0, 1, generator), len(alphas))
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     weight = loss_weight(alpha.flatten() / (1 - alpha.flatten()))
@@ -198,9 +214,3 @@ def unet_loss(model: nn.Module, batch: UnetBatch) -> Tensor:
         model_pred = model(noisy, batch.timesteps, batch.encoder_hidden_states).sample
     error = (model_pred.float() - batch.noise).square().mean((1, 2, 3))
     return (error * batch.weight).mean()
-
-
-def load_texts(size: Size) -> dict[str, Tensor]:
-    """The text embeddings of the frozen text tower."""
-    clip = load_laid_out_clip(size, clip_folder(size)).to(training_device())
-    return cache_texts(size, clip, load_tokenizer(size), TEXTS)

@@ -4,6 +4,7 @@ The first trains both halves. The second holds the encoder, so that latents stay
 was trained on, and sharpens the decoder for as long as one likes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,20 +12,16 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from .augment import draw_shapes, fade_to_gray, move, shift_colours, to_float
+from .augment import draw_shapes, fade_to_gray, move, shift_colours, to_float, uniform
+from .choosing import choose_evenly
 from .config import LATENT_CHANNELS, Size, work_folder
-from .draw import load_pictures
+from .device import low_precision, prepare_torch, step_generator, training_device
 from .muon import muon
-from .training import (
-    Budget,
-    Trainee,
-    low_precision,
-    planned_rate,
-    prepare_torch,
-    step_generator,
-    train,
-    training_device,
-)
+from .pixels import load_pixels
+from .stepping import compile_ahead
+from .trainee import Trainee
+from .training import Budget, planned_rate, train
+from .waiting import wait_for
 
 KL_WEIGHT = 3e-4
 EDGE_WEIGHT = 0.5
@@ -50,18 +47,22 @@ def build_vae(size: Size) -> AutoencoderKL:
 
 def train_vae(size: Size, budget: Budget) -> None:
     """Train encoder and decoder together."""
-    model = build_vae_seeded(size)
+    model = build_vae_seeded(size).to(training_device(), memory_format=torch.channels_last)
     trainee = Trainee(vae_folder(size), model, muon(model, OUTER_LAYERS), 0.998)
-    _train(trainee, size, budget, is_encoder_held=False)
+    rate = planned_rate(size.vae_learning_rate, 100, budget)
+    _train(trainee, size, budget, rate, waits_for="draw")
 
 
 def train_decoder(size: Size, budget: Budget) -> None:
-    """Go on with the decoder alone, from the average of the first training."""
+    """Go on with the decoder alone, from the first training's average; last, to leave a GPU to the UNet."""
+    wait_for(size, "vae")
     model = load_vae_average(size, vae_folder(size))
+    model.to(training_device(), memory_format=torch.channels_last)
     for part in (model.encoder, model.quant_conv):
         part.requires_grad_(False)
     trainee = Trainee(decoder_folder(size), model, muon(model, OUTER_LAYERS), 0.995)
-    _train(trainee, size, budget, is_encoder_held=True)
+    rate = planned_rate(size.decoder_learning_rate, 100, budget)
+    _train(trainee, size, budget, rate, waits_for="unet")
 
 
 def build_vae_seeded(size: Size) -> AutoencoderKL:
@@ -88,40 +89,54 @@ def load_vae_average(size: Size, folder: Path) -> AutoencoderKL:
     return model.eval()
 
 
-def _train(trainee: Trainee, size: Size, budget: Budget, is_encoder_held: bool) -> None:
-    device = training_device()
-    pixels = torch.from_numpy(load_pictures(size)[0])
-    for module in (trainee.model, trainee.ema):
-        module.to(device, memory_format=torch.channels_last)
+def _train(
+    trainee: Trainee, size: Size, budget: Budget, rate: Callable[[int, float], float], waits_for: str
+) -> None:
+    name, model = trainee.folder.name, trainee.model
 
-    def step_loss(step: int) -> Tensor:
-        generator = step_generator("decoder" if is_encoder_held else "vae", step)
-        pictures = vae_batch(pixels, size, generator).to(device).contiguous(memory_format=torch.channels_last)
-        with low_precision(device):
-            return vae_loss(trainee.model, pictures, generator, is_encoder_held)
+    def loss(pictures: Tensor, noise: Tensor) -> Tensor:
+        with low_precision(pictures.device):
+            return vae_loss(model, pictures, noise)
 
-    train(trainee, step_loss, planned_rate(1.5e-3, 100, budget), budget, size.vae_batch)
+    if size.is_compiled:
+        generator = step_generator(name, 0)
+        shapes = draw_shapes(size.vae_batch, size.picture_px, generator)
+        trial = (shapes.contiguous(memory_format=torch.channels_last), latent_noise(size, generator))
+        compile_ahead(trainee, [model.encoder, model.decoder], loss, trial)
+    wait_for(size, waits_for)
+    pixels = load_pixels(size)
+
+    def make_batch(step: int) -> tuple[Tensor, Tensor]:
+        generator = step_generator(name, step)
+        pictures = vae_batch(pixels, size, generator).contiguous(memory_format=torch.channels_last)
+        return pictures, latent_noise(size, generator)
+
+    train(trainee, make_batch, loss, rate, budget)
+
+
+def latent_noise(size: Size, generator: torch.Generator) -> Tensor:
+    """Noise of the shape of a batch's latents, (B, C, h, w)."""
+    shape = (size.vae_batch, LATENT_CHANNELS, size.latent_side, size.latent_side)
+    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def vae_batch(pixels: Tensor, size: Size, generator: torch.Generator) -> Tensor:
     """Pictures of drawings and of random shapes, (B, 3, H, W) in [-1, 1]."""
     num_shapes = max(1, round(size.vae_batch * SHARE_SHAPES))
-    chosen = torch.randint(0, len(pixels), (size.vae_batch - num_shapes,), generator=generator)
+    chosen = choose_evenly(len(pixels), size.vae_batch - num_shapes, generator)
     pictures = torch.cat([to_float(pixels[chosen]), draw_shapes(num_shapes, size.picture_px, generator)])
-    is_moved = torch.rand((), generator=generator) < 0.5
+    is_moved = uniform((), 0, 1, generator) < 0.5
     if is_moved:
         pictures = move(pictures, zoom=0.3, shift=0.2, degrees=15, generator=generator)
         pictures = fade_to_gray(shift_colours(pictures, 0.7, generator), 0.1, generator)
     return pictures
 
 
-def vae_loss(
-    model: AutoencoderKL, pictures: Tensor, generator: torch.Generator, is_encoder_held: bool
-) -> Tensor:
-    """L1, L2 and edges of the reconstruction, and a little of the KL divergence."""
+def vae_loss(model: AutoencoderKL, pictures: Tensor, noise: Tensor) -> Tensor:
+    """L1, L2 and edges of the reconstruction, and a little KL divergence unless the encoder is held."""
+    is_encoder_held = not model.quant_conv.weight.requires_grad
     with torch.set_grad_enabled(not is_encoder_held):
         posterior = model.encode(pictures).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
         latents = posterior.mean + posterior.std * noise
     rebuilt = model.decode(latents).sample.float()
     loss = (
@@ -140,14 +155,14 @@ def edge_loss(ours: Tensor, theirs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pixels: Tensor, batch: int = 64) -> tuple[Tensor, Tensor]:
-    """(N, H, W, 3) uint8 => mean and standard deviation of the posterior, each (N, C, h, w)."""
-    device = next(vae.parameters()).device
+    """(N, H, W, 3) uint8 => mean and standard deviation of the posteriors, (N, C, h, w); on one device."""
+    device = pixels.device
     means, stds = [], []
     for part in pixels.split(batch):
         with low_precision(device):
-            posterior = vae.encode(to_float(part).to(device)).latent_dist
-        means.append(posterior.mean.float().cpu())
-        stds.append(posterior.std.float().cpu())
+            posterior = vae.encode(to_float(part)).latent_dist
+        means.append(posterior.mean.float())
+        stds.append(posterior.std.float())
     return torch.cat(means), torch.cat(stds)
 
 

@@ -1,34 +1,31 @@
 """One training loop for every part: resumable, timed, logged. Imported by ``train_*.py``.
 
 Randomness is a function of (seed, purpose, step), so a run that was killed and started again ends
-with the same weights as one never killed. Checkpoints are written under a temporary name, forced
-to disk and renamed. SIGTERM and Ctrl-C save first.
+with the same weights as one never killed, unless the clock sets its rate. SIGTERM and Ctrl-C save first.
 """
 
 import json
-import os
 import signal
 import time
-import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import FrameType
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
-from veneer.launch import is_main_process, num_processes, share_numbers, sum_in_place, wait_for_everyone
-from veneer.versions import has_bf16_instructions
+from veneer.launch import is_main_process, num_processes, share_numbers, wait_for_everyone
 
-from .config import SEED
+from .sources import StoppedError
+from .stepping import Batch, BatchLoss, choose_step
+from .telling import tell
+from .trainee import Trainee
 
 LOG_EVERY_STEPS = 20
+TELL_EVERY_SECONDS = 10.0
 SAVE_EVERY_SECONDS = 90.0
-MAX_GRAD_NORM = 1.0
+SHARE_WARMUP, SHARE_DECAY = 0.02, 0.45
+"""Parts of a budget of seconds in which the rate rises and falls."""
 
 
 @dataclass(frozen=True)
@@ -51,82 +48,31 @@ class Budget:
         return is_out_of_steps or (self.seconds is not None and seconds >= self.seconds)
 
 
-@dataclass
-class Trainee:
-    """What one training changes, and where it is kept.
+def planned_rate(peak: float, num_warmup_steps: int, budget: Budget) -> Callable[[int, float], float]:
+    """The rate by step and seconds: it rises to its peak, stays, and falls at the end.
 
-    Attributes:
-        folder: Holds ``checkpoint.pt`` and ``log.jsonl``.
-        model: Trained, in float32.
-        optimizer: Over the parameters that train; None for a start that was not trained here.
-        ema_decay: Highest decay of the moving average.
-        ema: Moving average of the model.
-        step: Steps done.
-        seconds: Seconds spent.
+    A budget of seconds sets it by the clock, from zero to zero. Otherwise steps do, and it falls only where
+    the budget says so; such a training can go on after it fell: with more steps the rate is the peak again.
     """
 
-    folder: Path
-    model: nn.Module
-    optimizer: torch.optim.Optimizer | None
-    ema_decay: float
-    ema: nn.Module = field(init=False)
-    step: int = 0
-    seconds: float = 0.0
+    def rate(step: int, seconds: float) -> float:
+        if budget.seconds is not None:
+            done = seconds / budget.seconds
+            return peak * max(0.0, min(1.0, done / SHARE_WARMUP, (1 - done) / SHARE_DECAY))
+        rising = min(1.0, (step + 1) / num_warmup_steps)
+        if budget.num_steps is None or not budget.num_decay_steps:
+            return peak * rising
+        return peak * rising * min(1.0, (budget.num_steps - step) / budget.num_decay_steps)
 
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.ema = deepcopy(self.model).requires_grad_(False).eval()
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all; of several processes the first does."""
-        if not is_main_process():
-            return
-        partial = self.folder / "checkpoint.pt.partial"
-        with partial.open("wb") as file:
-            torch.save(self._state(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self.folder / "checkpoint.pt")
-
-    def resume(self) -> None:
-        """Take up the checkpoint, if there is one."""
-        file = self.folder / "checkpoint.pt"
-        if not file.exists():
-            return
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-    @torch.no_grad()
-    def update_ema(self) -> None:
-        """Move the average towards the model; faster at the start."""
-        decay = min(self.ema_decay, (1 + self.step) / (10 + self.step))
-        pairs = [
-            (a, b)
-            for a, b in zip(self.ema.parameters(), self.model.parameters(), strict=False)
-            if b.requires_grad
-        ]
-        torch._foreach_lerp_([a for a, _ in pairs], [b.detach() for _, b in pairs], 1 - decay)
-        for ours, theirs in zip(self.ema.buffers(), self.model.buffers(), strict=False):
-            ours.copy_(theirs)
-
-    def _state(self) -> dict:
-        parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None} | {
-            "step": self.step,
-            "seconds": self.seconds,
-        }
+    return rate
 
 
 def train(
     trainee: Trainee,
-    step_loss: Callable[[int], Tensor],
-    learning_rate: Callable[[int], float],
+    make_batch: Callable[[int], Batch],
+    batch_loss: BatchLoss,
+    learning_rate: Callable[[int, float], float],
     budget: Budget,
-    batch: int,
 ) -> None:
     """Train from the last checkpoint until the budget is spent.
 
@@ -135,36 +81,35 @@ def train(
 
     Args:
         trainee: What trains; changed in place.
-        step_loss: The loss of a step, scalar; random only by the step number.
-        learning_rate: The rate of a step.
+        make_batch: The tensors that a step learns from, on the device that trains; random only by the step
+            number, of the same shapes at every step.
+        batch_loss: Loss of these tensors, scalar; draws no random numbers.
+        learning_rate: The rate of a step, by its number and by the seconds spent.
         budget: When to stop.
-        batch: Samples per step, for the log.
+
+    Raises:
+        StoppedError: If a signal asked this process to.
     """
     wait_for_everyone()  # this meets the others before the first sum
     trainee.resume()
     trainee.model.train()
-    parameters = [p for group in trainee.optimizer.param_groups for p in group["params"]]
-    clock, losses = _Clock(trainee), []
+    take_step = choose_step(trainee, batch_loss)
+    clock = _Clock(trainee)
+    log = _Log(trainee, clock, budget)
     while not _anyone(budget.is_spent(trainee.step, clock.seconds()) or clock.is_asked_to_stop):
-        for group in trainee.optimizer.param_groups:
-            group["lr"] = learning_rate(trainee.step)
-        with quick_attention():
-            loss = step_loss(trainee.step)
-            loss.backward()
-        _average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
-        trainee.optimizer.step()
-        trainee.optimizer.zero_grad(set_to_none=True)
+        rate = learning_rate(trainee.step, clock.seconds())
+        trainee.set_step_numbers(rate)
+        batch = make_batch(trainee.step)
+        loss = take_step(batch)
         trainee.step += 1
-        trainee.update_ema()
-        losses.append(loss.detach())
-        if trainee.step % LOG_EVERY_STEPS == 0 and is_main_process():
-            _log(trainee, clock, losses, batch)
-            losses = []
+        log.add(loss, rate, len(batch[0]))
         if clock.is_time_to_save():
             trainee.save()
+    log.close()
     trainee.seconds = clock.seconds()
     trainee.save()
+    if clock.is_asked_to_stop:
+        raise StoppedError(f"asked to stop at step {trainee.step:,}; saved, and the same command goes on")
 
 
 class _Clock:
@@ -191,83 +136,59 @@ class _Clock:
         return True
 
 
+class _Log:
+    """Lines of ``log.jsonl``, and now and then one for who looks on; the main process writes them."""
+
+    def __init__(self, trainee: Trainee, clock: _Clock, budget: Budget) -> None:
+        self.trainee, self.clock, self.losses, self.num_samples = trainee, clock, [], 0
+        self.told_every = min(TELL_EVERY_SECONDS, (budget.seconds or float("inf")) / 4)
+        self.began = self.told = (trainee.step, clock.seconds())
+        self.loss = float("nan")
+
+    def add(self, loss: Tensor, rate: float, num_samples: int) -> None:
+        """Take the loss of a step; every so often the mean is read, and Python waits for the device."""
+        self.losses.append(loss)
+        self.num_samples = num_samples * num_processes()
+        if self.trainee.step % LOG_EVERY_STEPS:
+            return
+        self._read_losses()
+        if not is_main_process():
+            return
+        self._write(rate)
+        if self.clock.seconds() - self.told[1] >= self.told_every:
+            self._tell(f"step {self.trainee.step:,}", self.told)
+            self.told = (self.trainee.step, self.clock.seconds())
+
+    def close(self) -> None:
+        """Say how it ended."""
+        self._read_losses()
+        steps = self.trainee.step - self.began[0]
+        if is_main_process() and steps:
+            seconds = self.clock.seconds() - self.began[1]
+            self._tell(f"{steps:,} steps of {self.num_samples} in {seconds:.1f} s", self.began)
+
+    def _read_losses(self) -> None:
+        if self.losses:
+            self.loss = torch.stack(self.losses).mean().item()
+        self.losses = []
+
+    def _write(self, rate: float) -> None:
+        line = {
+            "step": self.trainee.step,
+            "samples": self.trainee.step * self.num_samples,
+            "seconds": round(self.clock.seconds(), 1),
+            "loss": round(self.loss, 5),
+            "lr": rate,
+        }
+        with (self.trainee.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _tell(self, what: str, since: tuple[int, float]) -> None:
+        samples = (self.trainee.step - since[0]) * self.num_samples
+        pace = samples / max(1e-9, self.clock.seconds() - since[1])
+        tell(self.trainee.folder.name, f"{what}, loss {self.loss:.4f}, {pace:,.0f} samples/s")
+
+
 def _anyone(wishes: bool) -> bool:
     """Whether any process wishes it; all get the same answer."""
     return share_numbers([float(wishes)])[0] > 0
-
-
-def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    sum_in_place(gradients)
-    if num_processes() > 1:
-        torch._foreach_div_(gradients, num_processes())
-
-
-def _log(trainee: Trainee, clock: _Clock, losses: list[Tensor], batch: int) -> None:
-    line = {
-        "step": trainee.step,
-        "samples": trainee.step * batch,
-        "seconds": round(clock.seconds(), 1),
-        "loss": round(torch.stack(losses).mean().item(), 5),
-        "lr": trainee.optimizer.param_groups[0]["lr"],
-    }
-    with (trainee.folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def step_generator(purpose: str, step: int) -> torch.Generator:
-    """The random numbers of one step of one training."""
-    key = f"{SEED} {purpose} {step}".encode()
-    return torch.Generator().manual_seed(zlib.crc32(key) + (zlib.adler32(key) << 32))
-
-
-def adamw(parameters: list[nn.Parameter], weight_decay: float = 0.01) -> torch.optim.AdamW:
-    """The optimizer of every part; matrices decay, vectors do not."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.98), fused=True)
-
-
-def planned_rate(peak: float, num_warmup_steps: int, budget: Budget) -> Callable[[int], float]:
-    """A rate that rises to its peak, stays, and falls at the end where the budget says so.
-
-    A training can go on after it fell: with more steps the rate is the peak again.
-    """
-
-    def rate(step: int) -> float:
-        rising = min(1.0, (step + 1) / num_warmup_steps)
-        if budget.num_steps is None or not budget.num_decay_steps:
-            return peak * rising
-        return peak * rising * min(1.0, (budget.num_steps - step) / budget.num_decay_steps)
-
-    return rate
-
-
-def training_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def low_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 for what allows it, where the machine has it; other CPUs are a hundred times slower so."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=low_dtype(device) == torch.bfloat16)
-
-
-def low_dtype(device: torch.device) -> torch.dtype:
-    """The shortest numbers that the device is quick with."""
-    has_bf16 = device.type != "cpu" or has_bf16_instructions()
-    return torch.bfloat16 if has_bf16 else torch.float32
-
-
-def quick_attention() -> AbstractContextManager:
-    """On a CPU plain attention trains three times as fast as the flash kernel."""
-    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
-
-
-def prepare_torch() -> None:
-    """Settings of every training: denormal numbers are slow on CPUs, so they become zero."""
-    torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.manual_seed(SEED)

@@ -1,27 +1,18 @@
 """What the captioner learns: no prefix unasked, and drawings without detail, never blocks."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from pocket.augment import soften
-from pocket.train_captioner import IGNORED, PREFIXES, caption_loss, make_caption_tokenizer, prefix_length
+from pocket.train_captioner import IGNORED, PREFIXES, caption_tokens, make_caption_tokenizer, prefix_length
 
 
 @pytest.mark.parametrize("prefix", ["", *PREFIXES])
 def test_a_prefix_is_given_and_never_asked_for(prefix: str) -> None:
     tokenizer = make_caption_tokenizer()
-    seen = {}
-
-    def model(**inputs: torch.Tensor) -> SimpleNamespace:
-        seen.update(inputs)
-        return SimpleNamespace(loss=torch.zeros(()))
-
-    model.config = SimpleNamespace(text_config=SimpleNamespace(bos_token_id=5))
-    caption_loss(model, tokenizer, torch.zeros(1, 3, 8, 8), [f"{prefix} a red apple".strip()])
-    asked = [i for i in seen["labels"][0].tolist() if i != IGNORED]
-    given = seen["input_ids"][0, : prefix_length(tokenizer, f"{prefix} a red apple".strip())]
+    ids, _, labels = caption_tokens(tokenizer, [f"{prefix} a red apple".strip()])
+    asked = [i for i in labels[0].tolist() if i != IGNORED]
+    given = ids[0, : prefix_length(tokenizer, f"{prefix} a red apple".strip())]
     assert tokenizer.decode(asked, skip_special_tokens=True).replace("[DEC] ", "") == "a red apple"
     assert tokenizer.decode(given[1:]) == prefix
 

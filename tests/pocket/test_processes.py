@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import sys
@@ -14,8 +13,13 @@ from torch import Tensor, nn
 
 from pocket import training
 from pocket.__main__ import main
+from pocket.device import step_generator
+from pocket.muon import muon
+from pocket.processes import start_process
 from pocket.sources import RecipeError
+from pocket.stages import PRELOADED
 from pocket.train_unet import UnetBatch
+from pocket.trainee import Trainee
 from veneer.launch import shard, wait_for_everyone
 
 STEPS = 4
@@ -59,14 +63,15 @@ def train_child(rank: int, folder: Path) -> None:
     model = nn.Linear(4, 4)
     nn.init.constant_(model.weight, 0.1)
     nn.init.zeros_(model.bias)
-    trainee = training.Trainee(folder, model, training.adamw(list(model.parameters())), 0.9)
+    trainee = Trainee(folder, model, muon(model, ("weight",)), 0.9)
 
-    def step_loss(step: int) -> Tensor:
-        inputs = torch.randn(16, 4, generator=training.step_generator("test", step))
-        inputs = shard(inputs)
+    def make_batch(step: int) -> tuple[Tensor]:
+        return (shard(torch.randn(16, 4, generator=step_generator("test", step))),)
+
+    def loss(inputs: Tensor) -> Tensor:
         return (model(inputs) - inputs.flip(1)).square().mean()
 
-    training.train(trainee, step_loss, lambda step: 1e-2, training.Budget(STEPS), batch=16)
+    training.train(trainee, make_batch, loss, lambda step, seconds: 1e-2, training.Budget(STEPS))
 
 
 def stop_child(rank: int, folder: Path) -> None:
@@ -87,10 +92,8 @@ def in_two_processes(target, folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=in_process, args=(rank, port, target, folder)) for rank in range(2)]
-    for child in children:
-        child.start()
+    works = [(rank, port, target, folder) for rank in range(2)]
+    children = [start_process("a rank", in_process, work, PRELOADED) for work in works]
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0]
