@@ -10,8 +10,9 @@ learning rate; Veneer's recipe in as many steps; the same in a third of them. ``
 
 Each arm is kept in the work folder as soon as it is measured, so the same command goes on where it stopped,
 and parts (``--styles``, ``--seeds``) may run side by side. An arm is done again where base, judge or settings
-changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table,
-and so does a trial of other settings (``--set train.learning_rate=1e-3``).
+changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table
+unless ``--write`` asks for the document of all styles with fewer seeds or arms, and so does a trial of other
+settings (``--set train.learning_rate=1e-3``).
 """
 
 from __future__ import annotations
@@ -221,26 +222,37 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *EXTRA_ARMS])
     parser.add_argument("--subjects", type=int, default=NUM_SUBJECTS)
     parser.add_argument("--work", type=Path, default=Path("runs/ruler"))
+    parser.add_argument(
+        "--write", action="store_true", help="write the document with fewer seeds or arms too"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
     asked = parser.parse_args(arguments)
     chosen = tuple(style for style in STYLES if style.name in asked.styles)
     work = asked.work / f"{asked.steps}-steps"
     return Plan(
-        asked.steps, tuple(asked.seeds), chosen, tuple(asked.arms), work, asked.subjects, tuple(asked.changes)
+        asked.steps,
+        tuple(asked.seeds),
+        chosen,
+        tuple(asked.arms),
+        work,
+        asked.subjects,
+        tuple(asked.changes),
+        asked.write,
     )
 
 
 def is_whole(plan: Plan) -> bool:
-    """Whether a plan is the ruler itself: every style and subject, three seeds, the recipe as it is shipped.
+    """Whether a plan is the ruler itself: every style and subject, the shipped recipe, three seeds.
 
     Args:
         plan: What the bench is asked for.
 
     Returns:
-        False for a part or a trial, whose figures are not written to ``bench/results``.
+        False for a part or a trial, whose figures are not written to ``bench/results``; with ``--write`` one
+        seed is enough, and the document says how many there were.
     """
     is_every = len(plan.styles) == len(STYLES) and plan.num_subjects == NUM_SUBJECTS
-    return is_every and len(plan.seeds) >= 3 and not plan.changes
+    return is_every and (len(plan.seeds) >= 3 or plan.is_written) and not plan.changes
 
 
 def main() -> int:

@@ -60,6 +60,8 @@ def section(results: Mapping[str, Any], document: str) -> str:
         Markdown.
     """
     against_base = results["against"][BASE]
+    if ALL_STYLES in against_base:  # style by style it stands in the document
+        against_base = {ALL_STYLES: against_base[ALL_STYLES]}
     head = ["style", "arm", *COLUMNS.values(), "nearer to the style than the base", "in texture"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for style, arms in against_base.items():

@@ -46,6 +46,7 @@ class Plan:
         work: Folder of data sets, adapters and pictures.
         num_subjects: Pictures learnt from, and subjects asked for.
         changes: Settings of Veneer's recipe to try instead of its own, as ``--set`` takes them.
+        is_written: Whether the document is written with fewer than three seeds too.
     """
 
     steps: int
@@ -55,6 +56,7 @@ class Plan:
     work: Path
     num_subjects: int
     changes: tuple[str, ...] = ()
+    is_written: bool = False
 
 
 @dataclass(frozen=True)

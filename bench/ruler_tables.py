@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from bench.machine import machine_name
 from bench.ruler_arms import BASE, TRUTH, Plan, Scores, recommended, settings_of, steps_of
 from pocket.draw import contact_sheet
-from veneer.rundir import write_json, write_text
+from veneer.rundir import write_text
 from veneer.stats import Measure, paired
 from veneer.versions import hardware, versions
 
@@ -248,7 +249,8 @@ def write_results(plan: Plan, found: Found, sheet: Sequence[np.ndarray]) -> Path
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     stem = RESULTS / f"style_{machine_name()}_{date}"
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json(stem.with_suffix(".json"), _plain(plan, found))
+    numbers = json.dumps(_plain(plan, found), ensure_ascii=False, separators=(",", ":"))
+    write_text(stem.with_suffix(".json"), numbers + "\n")  # thousands of them: a line each would be megabytes
     contact_sheet(np.concatenate(sheet), len(sheet[0])).save(stem.with_suffix(".png"), optimize=True)
     rows = ", ".join(["the truth", *(TITLES[arm] for arm in (BASE, *plan.arms))])
     write_text(

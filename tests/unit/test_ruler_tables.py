@@ -85,7 +85,7 @@ def test_readme_is_made_from_the_written_results(plan, found, tmp_path, monkeypa
     assert written.with_suffix(".png").is_file()
     results = json.loads(newest_results(tmp_path / "results").read_text())
     text = section(results, "bench/results/x.md")
-    assert "| openmoji | base, best prompt |" in text
+    assert "| all styles | base, best prompt |" in text and "openmoji" not in text
     assert "Veneer against the plain loop, over all styles: style (log odds) +0.200" in text
 
 
