@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,51 @@ class MicroBatch:
             part = self._mapped(lambda tensor, a=first, b=end: tensor[a:b])  # type: ignore[misc]
             yield dataclasses.replace(part, captions=self.captions[first:end])
 
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What is equal where two batches fit into the same memory."""
+        tensors = self._tensors()
+        return self.input_noise is self.noise, *((k, v.shape, v.dtype) for k, v in tensors.items())
+
+    def copy(self) -> MicroBatch:
+        """The batch in memory of its own.
+
+        Returns:
+            A copy, to be filled again.
+        """
+        return self._mapped(torch.clone)
+
+    def fill(self, other: MicroBatch) -> None:
+        """Write another batch's tensors into this one's memory.
+
+        Args:
+            other: A batch of the same layout.
+        """
+        into = {id(tensor): (tensor, getattr(other, name)) for name, tensor in self._tensors().items()}
+        for own, tensor in into.values():
+            own.copy_(tensor, non_blocking=True)
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until a stream has done what it was asked so far, once nobody holds the batch.
+
+        Args:
+            stream: The stream that reads the batch, not that which made it.
+        """
+        for tensor in self._tensors().values():
+            tensor.record_stream(stream)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
-        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return dataclasses.replace(self, **changed)
+        """Change each tensor once: what is the same before is the same afterwards."""
+        tensors = self._tensors()
+        changed = {key: change(tensor) for key, tensor in {id(t): t for t in tensors.values()}.items()}
+        new: dict[str, Any] = {name: changed[id(tensor)] for name, tensor in tensors.items()}
+        return dataclasses.replace(self, **new)
+
+
+_Made = tuple[list[MicroBatch], torch.cuda.Event | None]
 
 
 @dataclass(frozen=True)
@@ -250,6 +292,8 @@ def checked_range(wanted: tuple[int, int] | None, num_timesteps: int) -> tuple[i
 class Prefetcher:
     """Hands out batches on the device, and prepares the next step's in a thread meanwhile.
 
+    On a GPU copies have a stream of their own, so that they run beside the computation.
+
     Args:
         source: Makes the batches.
         device: Where the UNet is.
@@ -258,8 +302,9 @@ class Prefetcher:
     def __init__(self, source: BatchSource, device: torch.device) -> None:
         self._source = source
         self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._pool = launch.side_threads(1, "batches")
-        self._ready: dict[int, Future[list[MicroBatch]]] = {}
+        self._ready: dict[int, Future[_Made]] = {}
 
     def at(self, step: int) -> list[MicroBatch]:
         """This process's micro-batches of a step.
@@ -272,14 +317,27 @@ class Prefetcher:
         """
         ready = self._ready.pop(step, None) or self._pool.submit(self._make, step)
         self._ready = {step + 1: self._pool.submit(self._make, step + 1)}
-        return ready.result()
+        batches, copied = ready.result()
+        if copied is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(copied)
+            for batch in batches:
+                batch.record_stream(current)
+        return batches
+
+    def settle(self) -> None:
+        """Wait until the thread is idle."""
+        wait(self._ready.values())
 
     def close(self) -> None:
         """Stop the thread."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _make(self, step: int) -> list[MicroBatch]:
-        return [batch.to(self._device) for batch in self._source.at(step)]
+    def _make(self, step: int) -> _Made:
+        if self._stream is None:
+            return [batch.to(self._device) for batch in self._source.at(step)], None
+        with torch.cuda.stream(self._stream):
+            return [batch.to(self._device) for batch in self._source.at(step)], self._stream.record_event()
 
 
 def _order(index: CacheIndex, split: Split, settings: TrainTable) -> DataOrder | None:
