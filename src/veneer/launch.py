@@ -77,7 +77,7 @@ def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
         mixed_precision: Precision of the frozen base in training.
 
     Returns:
-        The accelerator; it wraps nothing, and gathers gradients only where asked.
+        The accelerator; it wraps nothing, gathers gradients only where asked, and casts on the CPU alone.
 
     Raises:
         RecipeError: If the device cannot compute in this precision.
@@ -88,7 +88,9 @@ def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
     if mixed_precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError("this GPU has no bf16", where="train.mixed_precision", todo="Use fp16 or no")
     AcceleratorState._reset_state()  # one process may train twice, with another precision
-    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+    # Weights and inputs are in the low precision already; CUDA's autocast would run every norm in float32.
+    autocast: MixedPrecision = mixed_precision if device.type == "cpu" else "no"
+    return Accelerator(mixed_precision=autocast, cpu=device.type == "cpu")
 
 
 def num_processes() -> int:
@@ -179,6 +181,46 @@ def set_threads() -> None:
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as much for every process of a run
+
+
+def hand_back_memory() -> None:
+    """Let others have the accelerator's memory that nothing holds any more."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def same_bits(wanted: bool) -> Iterator[None]:
+    """Compute the same bits each time in the block; a CPU always does.
+
+    Args:
+        wanted: Whether it is asked for.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RecipeError: If a GPU has only kernels for something whose result differs from time to time.
+    """
+    if not wanted or pick_device().type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic implementation" not in str(error):
+            raise
+        message = f"this GPU cannot compute the same bits each time: {str(error).split('.')[0]}"
+        raise RecipeError(message, where="train.deterministic", todo="Set it to false") from error
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before, False
 
 
 def side_threads(count: int, name: str) -> ThreadPoolExecutor:

@@ -33,6 +33,8 @@ from veneer.training.validation import Validator
 
 STAGE = "train"
 FREE_KEYS = (
+    "cuda_graph",
+    "deterministic",
     "checkpointing_steps",
     "checkpoints_total_limit",
     "validation_steps",
@@ -93,7 +95,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     if found is not None:
         refuse_changes(run, found.state["identity"], identity)
     recipe = fit_to_machine(recipe, this_machine(), lambda one: plan_for(one, 1, 0).memory_gib, on_event)
-    with watch_signals(on_event) as interruption:
+    with launch.same_bits(recipe.train.deterministic), watch_signals(on_event) as interruption:
         trainer = build_trainer(
             run, recipe, index, identity=identity, interruption=interruption, on_event=on_event
         )
