@@ -191,38 +191,6 @@ def hand_back_memory() -> None:
         torch.cuda.empty_cache()
 
 
-@contextlib.contextmanager
-def same_bits(wanted: bool) -> Iterator[None]:
-    """Compute the same bits each time in the block; a CPU always does.
-
-    Args:
-        wanted: Whether it is asked for.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        RecipeError: If a GPU has only kernels for something whose result differs from time to time.
-    """
-    if not wanted or pick_device().type != "cuda":
-        yield
-        return
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    except RuntimeError as error:
-        if "deterministic implementation" not in str(error):
-            raise
-        message = f"this GPU cannot compute the same bits each time: {str(error).split('.')[0]}"
-        raise RecipeError(message, where="train.deterministic", todo="Set it to false") from error
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before, False
-
-
 def side_threads(count: int, name: str) -> ThreadPoolExecutor:
     """Threads that prepare something beside the main one, each of which computes alone.
 

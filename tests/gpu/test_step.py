@@ -18,8 +18,8 @@ from veneer.events import Notice, StepEvent
 from veneer.rundir import RunDir
 from veneer.stages.train import train
 from veneer.training import static_step, trainer
-from veneer.training.batches import Prefetcher
 from veneer.training.cachefile import read_index
+from veneer.training.prefetch import Prefetcher
 
 pytestmark = pytest.mark.gpu
 STEPS = 12
@@ -116,14 +116,15 @@ def test_a_bad_batch_is_skipped(ready, base, tmp_path, graphs, monkeypatch) -> N
     same_losses(played, plain, 1e-3)
 
 
-def test_too_little_memory_halves_and_goes_on(ready, base, tmp_path, graphs, monkeypatch) -> None:
+@pytest.mark.parametrize("while_recording", [False, True])
+def test_too_little_memory_halves(ready, base, tmp_path, graphs, monkeypatch, while_recording) -> None:
     """The allocator itself refuses, in the middle of a pass."""
     original = trainer.Trainer.__init__
 
     def little(self, parts) -> None:
         def loss(batch):
             value = parts.loss(batch)
-            if len(batch.timesteps) > 2:
+            if len(batch.timesteps) > 2 and torch.cuda.is_current_stream_capturing() == while_recording:
                 torch.empty(2**50, device="cuda")
             return value
 

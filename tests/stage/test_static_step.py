@@ -17,8 +17,8 @@ from veneer.events import Notice, StepEvent
 from veneer.rundir import RunDir
 from veneer.stages.train import train
 from veneer.training import checkpoints, static_step, trainer
-from veneer.training.batches import Prefetcher
 from veneer.training.cachefile import read_index
+from veneer.training.prefetch import Prefetcher
 
 CAPTION = {"prefix": "a picture"}
 SETTINGS = {

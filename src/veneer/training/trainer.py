@@ -21,7 +21,6 @@ from veneer.errors import TrainingError
 from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
 from veneer.rundir import RunDir
 from veneer.training import checkpoints
-from veneer.training.batches import Prefetcher
 from veneer.training.candidates import Ledger
 from veneer.training.checkpoints import Checkpoint
 from veneer.training.interrupt import Interruption
@@ -29,6 +28,7 @@ from veneer.training.judging import Judge
 from veneer.training.losses import Loss
 from veneer.training.network import Files, Network
 from veneer.training.optimizers import Gradients, Stepper
+from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import Preview
 from veneer.training.static_step import choose_step
 from veneer.training.step import Step, Work
