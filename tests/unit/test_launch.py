@@ -122,3 +122,13 @@ def test_free_memory_is_at_most_what_a_container_may_have(
     assert launch.free_memory() > free / 2
     limit.write_text(f"{2**25}\n")
     assert launch.free_memory() == 2**25
+
+
+@pytest.mark.parametrize(("kind", "cast"), [("cpu", "bf16"), ("cuda", "no")])
+def test_only_a_cpu_casts_by_itself(monkeypatch: pytest.MonkeyPatch, kind: str, cast: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(launch, "pick_device", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(launch, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
+    launch.accelerator("bf16")
+    assert asked == [cast]
