@@ -15,6 +15,7 @@ from tape import LookedError, Recorder, Tape
 from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.events import Notice, StepEvent
 from veneer.rundir import RunDir
+from veneer.stages import train as stage
 from veneer.stages.train import train
 from veneer.training import checkpoints, static_step, trainer
 from veneer.training.cachefile import read_index
@@ -166,6 +167,23 @@ def test_too_little_memory_halves_and_records_anew(
     same_training(played, plain)
     assert notices(events) == ["out-of-memory"]
     assert recorder.recordings == 3
+
+
+def test_a_preview_that_finds_no_memory_gets_that_of_the_recordings(
+    ready, tmp_path, base_folder, recorder, monkeypatch
+) -> None:
+    seen: list[int] = []
+
+    def preview(step: int) -> None:
+        seen.append(step)
+        if len(seen) % 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(stage, "preview_maker", lambda *parts: preview)
+    plain, played, _ = both(ready, tmp_path, recorder, quick(base_folder, train={"preview_steps": 2}))
+    same_training(played, plain)
+    assert seen == [0, 0, 2, 2, 4, 4] * 2
+    assert recorder.recordings > 3
 
 
 def test_resumed_is_uninterrupted_to_the_byte(ready, tmp_path, base_folder, recorder) -> None:
