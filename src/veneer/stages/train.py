@@ -29,6 +29,7 @@ from veneer.training.judging import Judge
 from veneer.training.losses import build_loss, build_objective
 from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.optimizers import build_stepper
+from veneer.training.pace import Pace
 from veneer.training.plan import plan_for
 from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import preview_maker, style_scorer
@@ -93,6 +94,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
     """
     launch.set_threads()
+    on_event = Pace(on_event)
     index = read_index(run.cache)
     identity = identity_of(index, recipe)
     found = _newest(run, on_event)
