@@ -132,3 +132,18 @@ def test_only_a_cpu_casts_by_itself(monkeypatch: pytest.MonkeyPatch, kind: str, 
     monkeypatch.setattr(launch, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
     launch.accelerator("bf16")
     assert asked == [cast]
+
+
+def test_measuring_makes_no_context_and_hands_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in ("reset_peak_memory_stats", "empty_cache", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: called.append(name) or 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    with launch.measure() as usage:
+        assert usage().peak_device_memory_gib == 0
+    assert called == []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with launch.measure() as usage:
+        assert usage().peak_device_memory_gib == 1
+    assert called == ["reset_peak_memory_stats", "max_memory_allocated", "empty_cache"]
