@@ -25,7 +25,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_cases import EAGER, SD15, Task, plan_tasks
+from bench.gpu_cases import SD15, Task, plan_tasks
 
 HANGING_SECONDS = 60.0
 """Seconds above three times its estimate after which a task counts as hanging."""
@@ -167,8 +167,6 @@ class Bench:
                 starts = measure_starts().items()
                 self.record["starts"] = {name: statistics.median(seconds) for name, seconds in starts}
                 self._tell(task, str(self.record["starts"]))
-            case _ if task.arm == EAGER and not has_graphs():
-                self._leave(task, "this version has no graphs")
             case "watch":
                 found = gpu_arms.train_task(task, self.work, deadline)
                 steps = len(found["turns"]) * task.case.turn
@@ -219,17 +217,6 @@ def is_broken() -> bool:
     except RuntimeError:
         return True
     return False
-
-
-def has_graphs() -> bool:
-    """Whether this version trains by CUDA graphs.
-
-    Returns:
-        True where its recipes know them.
-    """
-    from veneer.config import TrainTable
-
-    return "cuda_graph" in TrainTable.model_fields
 
 
 def _speed(task: Task, arm: dict[str, Any]) -> str:

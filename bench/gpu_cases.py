@@ -48,22 +48,19 @@ def plan_tasks(work: Path, *, is_dry: bool = False) -> list[Task]:
     Returns:
         Tasks; where time runs out the last are left.
     """
-    found = [task for batch in (4, 1, 16) for task in _three_arms(_sd15(work, 512, batch))]
-    large = _sd15(work, 1024, 2)
-    found += [_train(large), _train(replace(large, gradient_checkpointing=True))]
-    found += [_train(_sd15(work, 512, 32)), *_three_arms(_pocket(work, 8)), _train(_pocket(work, 256))]
     sd15, pocket = _sd15(work, 512, 4), _pocket(work, 8)
-    found += [Task(kind, case, "", seconds) for kind, case, seconds in _stages(sd15, pocket)]
-    found += [_train(_sd15(work, 512, batch), EAGER) for batch in (4, 1, 16)]
+    large = _sd15(work, 1024, 2)
+    found = [task for batch in (4, 1, 16) for task in _three_arms(_sd15(work, 512, batch))]
+    found += [_train(large), _train(replace(large, gradient_checkpointing=True))]
+    found += [_train(sd15, EAGER), _train(_sd15(work, 512, 1), EAGER), _train(_sd15(work, 512, 32))]
+    found += [Task("encode", sd15, "", 9), Task("generate", sd15, "", 14)]
+    found += [*_three_arms(pocket), _train(_pocket(work, 256))]
+    found.append(Task("watch", replace(sd15, turns=30), VENEER, 22))
     found += [_train(_sd15(work, 512, batch)) for batch in (8, 2)]
-    found.append(Task("watch", replace(sd15, turns=30), VENEER, 26))
-    found += [Task("start", pocket, "", 8), *_three_arms(replace(sd15, precision="no"))]
+    found += [Task("start", pocket, "", 6), Task("encode", pocket, "", 4), Task("generate", pocket, "", 6)]
+    found += [_train(_sd15(work, 512, 16), EAGER), *_three_arms(replace(sd15, precision="no"))]
     found += [_train(sd15, COMPILED, 120), _train(_sd15(work, 512, 16), COMPILED, 120)]
     return _tiny(found) if is_dry else found
-
-
-def _stages(sd15: Case, pocket: Case) -> list[tuple[str, Case, float]]:
-    return [("encode", sd15, 9), ("generate", sd15, 16), ("encode", pocket, 4), ("generate", pocket, 6)]
 
 
 def _three_arms(case: Case) -> list[Task]:
@@ -71,19 +68,22 @@ def _three_arms(case: Case) -> list[Task]:
 
 
 def _train(case: Case, arm: str = VENEER, estimate: float = 0.0) -> Task:
+    case = replace(case, options=OPTIONS.get(arm, ()))
+    if arm in {PLAIN, CACHED} and case.turns > 3:
+        case = replace(case, turns=3)
     if not estimate:
-        work = case.batch_size * (case.resolution / 512) ** 2.5 / 60
-        estimate = 6 + case.steps * (0.15 + work if arm in {PLAIN, CACHED, EAGER} else 0.03 + work)
-    return Task("train", replace(case, options=OPTIONS.get(arm, ())), arm, estimate)
+        share = case.batch_size * (case.resolution / 512) ** 2.5 / 90
+        estimate = 5 + case.steps * (0.15 + share if arm in {PLAIN, CACHED, EAGER} else 0.03 + share)
+    return Task("train", case, arm, estimate)
 
 
 def _sd15(work: Path, side: int, batch: int) -> Case:
     run, base = str(work / "runs" / f"sd15-{side}"), str(work / "random-sd15")
-    return Case(SD15, base, run, side, batch, "bf16", turn=TURN, turns=5 if batch < 16 else 4)
+    return Case(SD15, base, run, side, batch, "bf16", turn=TURN, turns=4 if batch < 16 else 3)
 
 
 def _pocket(work: Path, batch: int) -> Case:
-    return Case(POCKET, "pocket", str(work / "runs" / "pocket"), 64, batch, "bf16", turn=TURN, turns=6)
+    return Case(POCKET, "pocket", str(work / "runs" / "pocket"), 64, batch, "bf16", turn=TURN, turns=4)
 
 
 def _tiny(tasks: list[Task]) -> list[Task]:

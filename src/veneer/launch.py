@@ -186,12 +186,6 @@ def set_threads() -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as much for every process of a run
 
 
-def hand_back_memory() -> None:
-    """Let others have the accelerator's memory that nothing holds any more."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def side_threads(count: int, name: str) -> ThreadPoolExecutor:
     """Threads that prepare something beside the main one, each of which computes alone.
 

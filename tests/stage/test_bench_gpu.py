@@ -64,11 +64,13 @@ def test_the_most_telling_sizes_come_first_and_fit_the_time(tmp_path):
 def test_the_switches_of_an_arm_reach_its_recipe(tmp_path):
     case = next(task.case for task in plan_tasks(tmp_path) if task.arm == COMPILED)
     assert recipe_of(replace(case, base="pocket")).train.compile
+    eager = next(task.case for task in plan_tasks(tmp_path) if task.arm == EAGER)
+    assert not recipe_of(replace(eager, base="pocket")).train.cuda_graph
+    assert recipe_of(replace(case, base="pocket")).train.cuda_graph
     assert not recipe_of(replace(case, base="pocket", options=())).train.compile
 
 
-def test_the_document_has_a_line_for_a_size_and_a_column_for_an_arm(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_gpu, "has_graphs", lambda: True)
+def test_the_document_has_a_line_for_a_size_and_a_column_for_an_arm(bench, tmp_path):
     bench.run(tasks_of(tmp_path, VENEER, CACHED, PLAIN, EAGER))
     path = bench.write()
     text = path.read_text()

@@ -273,13 +273,9 @@ def _seconds(flop: float, layers: int, rate: float, recipe: Recipe) -> float:
         return flop / (rate * CPU_SHARE * processes)
     computing = flop / (rate * GPU_SHARE * processes)
     # A graph's launches wait for what ran before; Python's run ahead of the card where it is the slower.
-    if _is_graph(recipe):
+    if recipe.train.cuda_graph:
         return computing + layers * GRAPH_SECONDS
     return max(computing + layers * GRAPH_SECONDS, layers * EAGER_SECONDS)
-
-
-def _is_graph(recipe: Recipe) -> bool:
-    return bool(getattr(recipe.train, "cuda_graph", False))
 
 
 def _flop_per_second(recipe: Recipe) -> float:
