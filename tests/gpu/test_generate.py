@@ -74,5 +74,5 @@ def test_equal_pictures_have_equal_features_in_any_company(clip_folder: Path, pi
     together = clip.image_features(files)
     alone = np.concatenate([clip.image_features([file]) for file in files])
     on_cpu = load_embedder(str(clip_folder)).image_features(files)
-    assert np.abs(together - alone).max() < 2e-6
+    assert np.abs(together - alone).max() < 1e-5
     assert np.abs(together - on_cpu).max() < 2e-5
