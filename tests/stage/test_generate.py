@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -211,3 +212,36 @@ def test_too_little_memory_for_one_picture_is_an_error(base_folder, monkeypatch)
     monkeypatch.setattr(drawing, "_first_pass", no_memory)
     with pytest.raises(torch.OutOfMemoryError):
         list(drawing.paint(easel, [("a dog", 0), ("a dog", 1)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_is_that_of_float32_in_any_precision(base_folder, monkeypatch, dtype):
+    monkeypatch.setattr(drawing, "drawing_dtype", lambda device: dtype)
+    easel = drawing.set_up(str(base_folder), TABLE)
+    seen = []
+
+    def look(**keys):
+        seen.append(keys["latents"])
+        return original(**keys)
+
+    original = easel.pipeline
+    list(
+        drawing.paint(
+            dataclasses.replace(easel, pipeline=Looked(original, look)), [("a dog", 3), ("a dog", 7)]
+        )
+    )
+    wanted = [torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (3, 7)]
+    assert torch.equal(seen[0], torch.cat(wanted).to(dtype))
+
+
+class Looked:
+    """A pipeline whose calls are looked at."""
+
+    def __init__(self, pipeline, look):
+        self._pipeline, self._look = pipeline, look
+
+    def __getattr__(self, name):
+        return getattr(self._pipeline, name)
+
+    def __call__(self, **keys):
+        return self._look(**keys)

@@ -1,7 +1,8 @@
 """Pictures from prompts and seeds, by a base model with or without an adapter.
 
 Each picture has a generator of its own on the CPU, seeded by its seed alone: which pictures share a batch,
-and in which order they are drawn, makes no difference, and plain diffusers code draws the same picture.
+and in which order they are drawn, makes no difference, and plain diffusers code in float32 draws the same
+picture. Noise is drawn in float32 whatever the precision: torch may draw other numbers in a lower one.
 """
 
 from __future__ import annotations
@@ -270,6 +271,7 @@ def _pixels(easel: Easel, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, A
 
 def _first_pass(easel: Easel, batch: Sequence[tuple[str, int]], side_px: int) -> np.ndarray[Any, Any]:
     """Pixels (B, H, W, 3) in [0, 1]."""
+    generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in batch]
     result = easel.pipeline(
         prompt=[prompt for prompt, _ in batch],
         negative_prompt=[easel.table.negative_prompt] * len(batch),
@@ -277,10 +279,19 @@ def _first_pass(easel: Easel, batch: Sequence[tuple[str, int]], side_px: int) ->
         guidance_scale=easel.table.guidance_scale,
         height=side_px,
         width=side_px,
-        generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in batch],
+        generator=generators,
+        latents=_noise(easel.pipeline, side_px, generators),
         output_type="np",
     )
     return np.asarray(result.images)
+
+
+def _noise(pipeline: Any, side_px: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Standard normal latents (B, C, h, w), in the UNet's precision and on its device."""
+    unet, side = pipeline.unet, side_px // pipeline.vae_scale_factor
+    shape = (1, unet.config.in_channels, side, side)
+    noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+    return noise.to(unet.device, unet.dtype)
 
 
 def _refined(easel: Easel, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any]:
