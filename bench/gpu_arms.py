@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 
 from bench.gpu_cases import Task
 from bench.sd15_smoke import draw_pictures
@@ -21,13 +23,15 @@ from veneer import launch
 from veneer.config import GenerateTable
 from veneer.dataset import Dataset, Item
 from veneer.events import Event, Progress
+from veneer.models.base import encode_pixels, load_base
 from veneer.rundir import RunDir
-from veneer.stages.encode import encode
+from veneer.stages.encode import encode, vae_dtype
 
 PICTURES = 16
 ENCODED = {512: 96, 64: 512}
 """Pictures that encoding is timed on, by their side."""
 DRAWN_BATCHES = 3
+VAE_REPEATS = 5
 
 
 class OutOfTimeError(Exception):
@@ -79,6 +83,7 @@ def train_task(task: Task, work: Path, deadline: float) -> dict[str, Any]:
     prepare(task.case)
     launch.hand_back_memory()
     held, turns = _memory_gib(torch.cuda.memory_allocated), Turns(deadline)
+    AcceleratorState._reset_state()  # each arm says anew in which precision accelerate casts
     try:
         train_arm(task.arm, task.case, work / "out", turns)
     except OutOfTimeError:
@@ -99,7 +104,8 @@ def encode_task(case: Case) -> dict[str, Any]:
         case: Base and size.
 
     Returns:
-        Pictures, seconds of all, and pictures a second between the first batch and the last.
+        Pictures, seconds of all, and pictures a second between the first batch and the last: of the stage,
+        and of the VAE alone on a batch that is there.
     """
     count = ENCODED.get(case.resolution, PICTURES)
     case = replace(case, run=f"{case.run}-encode")
@@ -114,7 +120,31 @@ def encode_task(case: Case) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     (first, since), (last, until) = moments[0], moments[-1]
     rate = (last - first) / (until - since) if last > first else count / seconds
-    return {"title": case.title, "pictures": count, "seconds": seconds, "pictures_per_second": rate}
+    return {
+        "title": case.title,
+        "pictures": count,
+        "seconds": seconds,
+        "pictures_per_second": rate,
+        "vae_pictures_per_second": _vae_rate(case),
+        "batch_seconds": [round(b - a, 4) for (_, a), (_, b) in pairwise(moments)],
+    }
+
+
+@torch.inference_mode()
+def _vae_rate(case: Case) -> float:
+    device = launch.pick_device()
+    dtype = vae_dtype(load_base(case.base, parts=()), device)
+    vae = load_base(case.base, parts=("vae",), dtype=dtype, device=device).vae
+    if device.type == "cuda":
+        vae.to(memory_format=torch.channels_last)
+    count = 8 if device.type == "cuda" else 1
+    pixels = torch.zeros(count, 3, case.resolution, case.resolution, device=device)
+    for repeat in range(2 + VAE_REPEATS):
+        if repeat == 2:
+            start = time.perf_counter()
+        mean, _ = encode_pixels(vae, pixels)
+        mean.float().cpu()
+    return count * VAE_REPEATS / (time.perf_counter() - start)
 
 
 def generate_task(case: Case) -> dict[str, Any]:

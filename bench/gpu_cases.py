@@ -73,7 +73,7 @@ def _train(case: Case, arm: str = VENEER, estimate: float = 0.0) -> Task:
         case = replace(case, turns=3)
     if not estimate:
         share = case.batch_size * (case.resolution / 512) ** 2.5 / 90
-        estimate = 5 + case.steps * (0.15 + share if arm in {PLAIN, CACHED, EAGER} else 0.03 + share)
+        estimate = 9 + case.steps * ((0.2 if arm in {PLAIN, CACHED, EAGER} else 0.02) + share)
     return Task("train", case, arm, estimate)
 
 

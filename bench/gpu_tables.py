@@ -118,6 +118,8 @@ def stages(record: Mapping[str, Any]) -> str:
         for one in record[kind]:
             note = f", {one['together']} together" if "together" in one else ""
             note += f", {one['broken']} broken" if one.get("broken") else ""
+            vae = one.get("vae_pictures_per_second")
+            note += f" (the VAE alone: {vae:.3g} pictures/s)" if vae else ""
             cells = [f"{kind}: {one['title']}{note}", str(one["pictures"])]
             cells += [f"{one['pictures_per_second']:.3g}", f"{one['seconds']:.3g}"]
             lines.append("| " + " | ".join(cells) + " |")

@@ -155,6 +155,8 @@ def test_a_tiny_run_of_the_real_thing(tmp_path, base_folder):
     case = Case("tiny", str(base_folder), str(tmp_path / "run"), 32, 2, "no", turn=1, turns=3)
     bench = Bench("c", tmp_path / "work", tmp_path, seconds=200, started=time.monotonic())
     tasks = [Task("train", case, one, 1) for one in (VENEER, CACHED, PLAIN)]
+    lower = replace(case, precision="bf16", turns=2)
+    tasks += [Task("train", lower, one, 1) for one in (PLAIN, VENEER, CACHED)]
     tasks += [Task(kind, case, "", 1) for kind in ("encode", "generate")]
     tasks.append(Task("watch", replace(case, turns=6), VENEER, 1))
     bench.run(tasks)
