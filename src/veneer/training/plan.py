@@ -37,7 +37,7 @@ CHECKPOINTED_SHARE = 0.25
 """Activations kept under gradient checkpointing, as a share of all."""
 CPU_SHARE, GPU_SHARE = 0.6, 0.3
 """Share of a matrix product's speed that a step reaches; on a GPU what is left when launches are counted."""
-GRAPH_SECONDS, EAGER_SECONDS = 12e-6, 100e-6
+GRAPH_SECONDS, EAGER_SECONDS = 12e-6, 160e-6
 """Seconds of a GPU for a layer's launches, forward and backward: as one CUDA graph, and from Python."""
 RUNTIME_GIB = 0.6
 """Memory of Python and its libraries."""
@@ -131,7 +131,8 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
         forwards *= 2
     flop = counted.forward_flop * forwards * batch
     rate = _flop_per_second(recipe)
-    step = _seconds(flop, counted.layers * settings.gradient_accumulation_steps, rate, recipe)
+    again = counted.forward_flop * batch if settings.gradient_checkpointing else 0
+    step = _seconds(flop + again, counted.layers * settings.gradient_accumulation_steps, rate, recipe)
     points = len(grid(held_out, (0, 1000))) * (settings.max_train_steps // settings.validation_steps + 1)
     seconds = settings.max_train_steps * step + _seconds(points * counted.forward_flop, 0, rate, recipe)
     return Plan(
