@@ -182,7 +182,6 @@ def set_threads() -> None:
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as much for every process of a run
 
 

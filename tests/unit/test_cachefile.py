@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from veneer.training.cachefile import CacheReader, write_tensors
+from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader, write_tensors
 
 NAMES = ("text/a.safetensors", "text/b.safetensors")
 BYTES = 2 * 7 * 6 * 4
@@ -26,3 +26,13 @@ def test_all_embeddings_are_on_the_device_or_none(reader: CacheReader, room: int
     texts = [reader.text(name) for name in (*NAMES, NAMES[0])]
     assert {text.device.type for text in texts} == {place}
     assert texts[0] is texts[2]
+
+
+def test_an_index_knows_its_shapes_and_embeddings() -> None:
+    def item(split, side: int, text: str, prior: str = "") -> CachedItem:
+        return CachedItem("a", "a", "", split, (side, side), "l", text, 3, truncated=False, prior_text=prior)
+
+    items = item("train", 64, "t1", "p1"), item("held_out", 96, "t2"), item("prior", 80, "t3")
+    index = CacheIndex("b", 8, 64, "epsilon", "empty", 1, False, items)
+    assert index.shapes == {(64, 64), (80, 80)}
+    assert index.texts == {"empty", "t1", "t2", "t3", "p1"}

@@ -21,11 +21,11 @@ from veneer.training.batches import batch_source
 from veneer.training.cachefile import BUDGET_BYTES, CacheIndex, CacheReader, read_index
 from veneer.training.candidates import Candidate
 from veneer.training.compiled import compile_unet
-from veneer.training.exactness import same_bits
 from veneer.training.fitting import fit_to_machine, this_machine
 from veneer.training.idle import tell_idle_settings
 from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.judging import Judge
+from veneer.training.kernels import choosing_kernels
 from veneer.training.losses import build_loss, build_objective
 from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.optimizers import build_stepper
@@ -101,7 +101,9 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     if found is not None:
         refuse_changes(run, found.state["identity"], identity)
     recipe = fit_to_machine(recipe, this_machine(), lambda one: plan_for(one, 1, 0).memory_gib, on_event)
-    with same_bits(recipe.train.deterministic), watch_signals(on_event) as interruption:
+    is_one_shape = len(index.shapes) == 1
+    choosing = choosing_kernels(is_one_shape=is_one_shape, same_bits=recipe.train.deterministic)
+    with choosing, watch_signals(on_event) as interruption:
         trainer = build_trainer(
             run, recipe, index, identity=identity, interruption=interruption, on_event=on_event
         )

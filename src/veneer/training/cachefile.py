@@ -88,6 +88,11 @@ class CacheIndex:
     items: tuple[CachedItem, ...]
 
     @property
+    def shapes(self) -> set[tuple[int, int]]:
+        """Width and height of the pictures that are trained on, prior ones among them, in pixels."""
+        return {item.bucket for item in self.items if item.split != "held_out"}
+
+    @property
     def texts(self) -> set[str]:
         """Files of all embeddings, relative to the cache."""
         prior = {item.prior_text for item in self.items if item.prior_text}
