@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all lint docs bench bench-style bench-methods bench-data bench-kill bench-null bench-studio sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-null bench-studio sd15-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ test-all: setup
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
+# On a CUDA device, in minutes; without one nothing is tested, and that is said.
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +51,12 @@ sd15-smoke: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
 	$(BIN)/python -m bench.bench_speed
+	$(BIN)/python -m bench.speed_tables
+
+# The card at hand, in minutes; --seconds says how many.
+bench-gpu: setup
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
+	$(BIN)/python -m bench.bench_gpu
 	$(BIN)/python -m bench.speed_tables
 
 bench-style: setup

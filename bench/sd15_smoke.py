@@ -89,11 +89,14 @@ def report(result: RunResult) -> float:
         result: The finished run.
 
     Returns:
-        The highest peak, in GiB.
+        The highest peak of main memory, in GiB.
     """
-    print(f"{'stage':<10}{'seconds':>10}{'peak GiB':>10}")
+    print(f"{'stage':<10}{'seconds':>10}{'peak GiB':>10}{'on the device':>15}")
     for stage in result.stages:
-        print(f"{stage.name:<10}{stage.seconds:>10.1f}{stage.peak_memory_gib:>10.2f}")
+        print(
+            f"{stage.name:<10}{stage.seconds:>10.1f}{stage.peak_memory_gib:>10.2f}"
+            f"{stage.peak_device_memory_gib:>15.2f}"
+        )
     return max(stage.peak_memory_gib for stage in result.stages)
 
 

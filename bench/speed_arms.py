@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ class Case:
         turn: Steps of a turn.
         turns: Turns of each arm; the first two of them are warm-up.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
+        options: Further settings of Veneer's train table.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Case:
     turn: int
     turns: int
     gradient_checkpointing: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -180,19 +181,30 @@ def recipe_of(case: Case) -> Any:
                 "gradient_checkpointing": case.gradient_checkpointing,
                 "checkpointing_steps": case.steps,
                 "validation_share": 0.0,
+                **dict(case.options),
             },
         }
     )
 
 
+def train_arm(name: str, case: Case, out: Path, connection: Any) -> None:
+    """Train one arm.
+
+    Args:
+        name: `PLAIN`, `CACHED`, or any other for Veneer by the case's options.
+        case: What it trains.
+        out: Folder for what it writes.
+        connection: Told of every turn, and asked after each whether to go on.
+    """
+    if name in {PLAIN, CACHED}:
+        _train_plainly(case, out, connection, cached=name == CACHED)
+    else:
+        _train_veneer(case, out, connection)
+
+
 def _run(name: str, case: Case, out: Path, connection: Any) -> None:
     try:
-        train: dict[str, Callable[[], None]] = {
-            PLAIN: lambda: _train_plainly(case, out, connection, cached=False),
-            CACHED: lambda: _train_plainly(case, out, connection, cached=True),
-            VENEER: lambda: _train_veneer(case, out, connection),
-        }
-        train[name]()
+        train_arm(name, case, out, connection)
     except Exception as error:  # the parent tells it and goes on with the others
         connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

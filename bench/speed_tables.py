@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gpu_tables import table as gpu_table
 from bench.machine import machine_name
 from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER
 from veneer.rundir import write_json, write_text
@@ -19,13 +20,13 @@ RESULTS = Path(__file__).parent / "results"
 README = RESULTS.parent.parent / "README.md"
 BEGIN = "<!-- speed: written by python -m bench.speed_tables -->"
 END = "<!-- end of speed -->"
-GPU_SIZES = "SD 1.5 at 512 and 1024 px, batches 1, 2, 4, 8 and 16, bf16, on a GPU"
+GPU_SIZES = "SD 1.5 at 512 and 1024 px, batches 1 to 32, bf16, on a GPU (`make bench-gpu`)"
 EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the arms take
 turns within one run. *Processor* seconds are added over the threads; where they are far from seconds times
 threads, the machine was busy with something else. *Of the ceiling* is the UNet's operations by PyTorch's
 counter over the seconds of the whole step, as a share of a large matrix product's speed, timed in every
-round in the same precision. *Peak* is the highest resident memory of the arm's own process (of tensors on
-the device, on a GPU). *First step* is the time from the start of the process to the end of its first turn.
+round in the same precision. *Peak* is the highest resident memory of the arm's own process.
+*First step* is the time from the start of the process to the end of its first turn.
 The plain loop runs VAE and text encoder at every step; *cached* makes latents and embeddings once, and its
 first step has to wait for that. Veneer is the stage `train` itself, with log and checkpoints; its encoding
 is a stage before, given below."""
@@ -275,9 +276,10 @@ def section(paths: Sequence[Path]) -> str:
         machine = record["hardware"]
         device = machine["accelerator"] if record["has_gpu"] else f"{machine['processor']}, CPU"
         where = f"bench/results/{path.stem}.md"
+        rows = gpu_table(record["cases"]) if record["has_gpu"] else table(record["cases"])
         parts.append(
             f"{device}, {machine['cores']} cores, {record['date']}, load before the run "
-            f"{record['load_before']} ([{where}]({where})):\n\n{table(record['cases'])}"
+            f"{record['load_before']} ([{where}]({where})):\n\n{rows}"
         )
     if not any(record["has_gpu"] for record in records):
         parts.append(f"{GPU_SIZES}: not measured.")

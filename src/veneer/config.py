@@ -143,6 +143,10 @@ class TrainTable(Table):
     """Whether activations are recomputed in the backward pass, to save memory."""
     compile: bool = False
     """Whether the UNet is compiled before the first step: minutes once, for faster steps on a GPU."""
+    cuda_graph: bool = True
+    """Whether an NVIDIA GPU records the step as CUDA graphs and plays them: far faster at small batches."""
+    deterministic: bool = False
+    """Whether a GPU computes the same bits each time, for slower steps; a CPU always does."""
     loss_weighting: LossWeighting = "none"
     """Weight of the loss by timestep."""
     snr_gamma: float = Field(5.0, gt=0)

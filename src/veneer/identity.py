@@ -25,7 +25,7 @@ STAGE_NAMES = (
 )
 """Every stage of a run, in order."""
 
-_FREE_TRAIN_KEYS = ("checkpoints_total_limit", "preview_steps")
+_FREE_TRAIN_KEYS = ("checkpoints_total_limit", "preview_steps", "cuda_graph", "deterministic")
 
 
 @dataclass(frozen=True)

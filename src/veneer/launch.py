@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 import time
@@ -77,7 +78,7 @@ def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
         mixed_precision: Precision of the frozen base in training.
 
     Returns:
-        The accelerator; it wraps nothing, and gathers gradients only where asked.
+        The accelerator; it wraps nothing, gathers gradients only where asked, and casts on the CPU alone.
 
     Raises:
         RecipeError: If the device cannot compute in this precision.
@@ -88,7 +89,9 @@ def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
     if mixed_precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError("this GPU has no bf16", where="train.mixed_precision", todo="Use fp16 or no")
     AcceleratorState._reset_state()  # one process may train twice, with another precision
-    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+    # Weights and inputs are in the low precision already; CUDA's autocast would run every norm in float32.
+    autocast: MixedPrecision = mixed_precision if device.type == "cpu" else "no"
+    return Accelerator(mixed_precision=autocast, cpu=device.type == "cpu")
 
 
 def num_processes() -> int:
@@ -179,6 +182,7 @@ def set_threads() -> None:
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as much for every process of a run
 
 
 def side_threads(count: int, name: str) -> ThreadPoolExecutor:
@@ -248,12 +252,24 @@ def local_processes() -> int:
 def measure() -> Iterator[Callable[[], Usage]]:
     """Seconds and peak memory of a block, each block with a peak of its own (on Linux).
 
+    What the block leaves unused on an accelerator goes back to the system.
+
     Yields:
         A function that gives what was used so far.
     """
     _reset_peak()
     start = time.perf_counter()
-    yield lambda: Usage(time.perf_counter() - start, _peak_memory_gib(), _peak_device_memory_gib())
+    try:
+        yield lambda: Usage(time.perf_counter() - start, _peak_memory_gib(), _peak_device_memory_gib())
+    finally:
+        hand_back_memory()
+
+
+def hand_back_memory() -> None:
+    """Give an accelerator's memory that no tensor holds back, for other stages and other programs."""
+    if _has_context():
+        gc.collect()  # modules and their hooks refer to each other
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -279,7 +295,7 @@ def _state() -> PartialState:
 def _reset_peak() -> None:
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")
-    if torch.cuda.is_available():
+    if _has_context():  # asking would make one: half a gigabyte, in stages that need none
         torch.cuda.reset_peak_memory_stats()
 
 
@@ -297,4 +313,8 @@ def _peak_memory_gib() -> float:
 
 
 def _peak_device_memory_gib() -> float:
-    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+    return torch.cuda.max_memory_allocated() / 2**30 if _has_context() else 0.0
+
+
+def _has_context() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

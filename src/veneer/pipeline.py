@@ -60,6 +60,7 @@ class StageOutcome:
         seconds: Wall-clock seconds it took, when it was done.
         peak_memory_gib: Highest resident memory during the stage, in GiB.
         skipped: True where an earlier command had done it.
+        peak_device_memory_gib: Highest memory of tensors on the accelerator, in GiB; 0 on the CPU.
     """
 
     name: str
@@ -67,6 +68,7 @@ class StageOutcome:
     seconds: float
     peak_memory_gib: float
     skipped: bool
+    peak_device_memory_gib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,8 @@ def _stage(
     if name not in redo and is_done(folder, recipe, name):
         done = record[name]
         on_event(StageFinished(name, done["summary"], skipped=True))
-        return StageOutcome(name, done["summary"], done["seconds"], done["peak_memory_gib"], True)
+        on_device = done.get("peak_device_memory_gib", 0.0)
+        return StageOutcome(name, done["summary"], done["seconds"], done["peak_memory_gib"], True, on_device)
     if name in redo:
         forget(folder, name)
     elif name == "train" and name in record:
@@ -270,7 +273,8 @@ def _stage(
         _write_entry(folder, name, entry)
     launch.wait_for_everyone()
     on_event(StageFinished(name, summary, used.seconds))
-    return StageOutcome(name, summary, used.seconds, used.peak_memory_gib, False)
+    peak, on_device = used.peak_memory_gib, used.peak_device_memory_gib
+    return StageOutcome(name, summary, used.seconds, peak, False, on_device)
 
 
 def _refuse_new_input(folder: RunDir, recipe: Recipe, done: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from veneer.rundir import RunDir
 from veneer.stages import encode as stage
 from veneer.stages.encode import encode
 from veneer.training.cachefile import CacheReader, read_index
+from veneer.training.encodejob import EncodeJob, closing_writes, load_batches
 
 
 def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) -> None:
@@ -190,3 +193,71 @@ def test_small_pictures_are_not_enlarged_unasked_and_what_is_cut_is_told(
     larger = recipe_for(base_folder, encode={"resolution": 64, "upscale": True})
     assert dict(encode(run, larger).buckets) == {(64, 64): 12}
     assert "6 of 12 pictures are enlarged" in notices(run, larger)["enlarged"]
+
+
+def test_a_gpu_encodes_in_bf16_unless_the_vae_asks_for_more(base_folder: Path, monkeypatch) -> None:
+    base = load_base(str(base_folder), parts=())
+    settings = base.settings["vae"]
+    monkeypatch.setitem(settings, "force_upcast", False)
+    for has_bf16, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
+        assert stage.vae_dtype(base, torch.device("cuda")) == dtype
+        assert stage.vae_dtype(base, torch.device("cpu")) == torch.float32
+    monkeypatch.setitem(settings, "force_upcast", True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert stage.vae_dtype(base, torch.device("cuda")) == torch.float32
+
+
+def test_numbers_that_bf16_cannot_hold_are_made_in_float32_and_that_is_said(
+    base_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    recipe = recipe_for(base_folder)
+    wanted = encoded_run(tmp_path / "float32", recipe)
+    original, run = stage.encode_pixels, RunDir(tmp_path / "bf16")
+
+    def overflowing(vae, pixels):
+        mean, std = original(vae, pixels)
+        return (mean * float("inf"), std) if vae.dtype == torch.bfloat16 else (mean, std)
+
+    monkeypatch.setattr(stage, "vae_dtype", lambda base, device: torch.bfloat16)
+    monkeypatch.setattr(stage, "encode_pixels", overflowing)
+    write_dataset(run)
+    told: list[Event] = []
+    encode(run, recipe, told.append)
+    assert [event.code for event in told if isinstance(event, Notice)].count("vae-float32") == 1
+    for item in read_index(run.cache).items:
+        mine, theirs = (CacheReader(one.cache).tensors(item.latents) for one in (run, wanted))
+        torch.testing.assert_close(mine["mean"], theirs["mean"], rtol=0.02, atol=0.02)  # weights were rounded
+
+
+def test_beside_an_accelerator_batches_come_in_order_and_every_file_is_written(
+    tmp_path: Path, monkeypatch
+) -> None:
+    @dataclass(frozen=True)
+    class Job(EncodeJob):
+        def load(self):
+            time.sleep(0.002 * (int(self.path.name) % 3))
+            return torch.full((1, 3, *self.bucket[::-1]), int(self.path.name)), {}
+
+    jobs = [Job(Path(str(n)), (512, 512), (None,), False, False, 8, tmp_path / str(n)) for n in range(37)]
+    device = torch.device("cuda")
+    with closing_writes(device) as write:
+        batches = list(load_batches(jobs, device))
+        for batch, loaded in batches:
+            assert [int(pixels.max()) for pixels, _ in loaded] == [int(job.path.name) for job in batch]
+            for job in batch:
+                write(job.file, {"mean": torch.zeros(1)})
+    assert [len(batch) for batch, _ in batches] == [8, 8, 8, 8, 5]
+    assert all(job.file.stat().st_size > 4 for job in jobs)
+    with pytest.raises(OSError), closing_writes(device) as write:
+        (tmp_path / "file").touch()
+        write(tmp_path / "file" / "x", {})
+
+
+def test_memory_goes_back_before_the_texts(base_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(stage.launch, "hand_back_memory", lambda: order.append("back"))
+    texts = stage._encode_texts
+    monkeypatch.setattr(stage, "_encode_texts", lambda *a: (order.append("texts"), texts(*a)))
+    encoded_run(tmp_path, recipe_for(base_folder))
+    assert order == ["back", "texts"]

@@ -1,3 +1,6 @@
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -162,3 +165,83 @@ def test_no_prompt_no_seed_no_adapter(tmp_path, run, base_folder, recipe):
         generate_files(str(base_folder), ["a"], [], tmp_path)
     with pytest.raises(RunError, match="no adapter yet"):
         generate(type(run)(tmp_path / "empty"), recipe)
+
+
+def test_a_gpu_draws_by_pixels(monkeypatch):
+    pipeline = SimpleNamespace(device=torch.device("cuda"))
+    sizes = {
+        side: drawing.Easel(pipeline, 512, "x", "y", TABLE, side).batch_size for side in (64, 512, 1024, 2048)
+    }
+    assert sizes == {64: 256, 512: 4, 1024: 1, 2048: 1}
+
+
+def test_a_gpu_draws_in_a_precision_that_does_not_overflow(monkeypatch):
+    for has_bf16, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
+        assert drawing.drawing_dtype(torch.device("cuda")) == dtype
+    assert drawing.drawing_dtype(torch.device("cpu")) == torch.float32
+    assert drawing.drawing_dtype(torch.device("mps")) == torch.float16
+
+
+def test_too_little_memory_draws_fewer_at_once_and_says_so(base_folder, monkeypatch):
+    easel = drawing.set_up(str(base_folder), TABLE)
+    jobs = [("a dog", seed) for seed in range(7)]
+    wanted = [np.asarray(one.image, int) for one in drawing.paint(easel, jobs)]
+    original, sizes, events = drawing._first_pass, [], []
+
+    def small_memory(easel, batch, side_px):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(easel, batch, side_px)
+
+    monkeypatch.setattr(drawing, "_first_pass", small_memory)
+    drawn = list(drawing.paint(easel, jobs, events.append))
+    assert sizes == [7, 3, 3, 1]
+    assert [(one.prompt, one.seed) for one in drawn] == jobs
+    assert max(np.abs(np.asarray(a.image, int) - b).max() for a, b in zip(drawn, wanted, strict=True)) <= 1
+    assert [event.code for event in events] == ["smaller-batches"]
+    assert "7 pictures at once: 3 are drawn together" in events[0].message
+
+
+def test_too_little_memory_for_one_picture_is_an_error(base_folder, monkeypatch):
+    def no_memory(easel, batch, side_px):
+        raise torch.OutOfMemoryError("out of memory")
+
+    easel = drawing.set_up(str(base_folder), TABLE)
+    monkeypatch.setattr(drawing, "_first_pass", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(drawing.paint(easel, [("a dog", 0), ("a dog", 1)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_is_that_of_float32_in_any_precision(base_folder, monkeypatch, dtype):
+    monkeypatch.setattr(drawing, "drawing_dtype", lambda device: dtype)
+    easel = drawing.set_up(str(base_folder), TABLE)
+    seen = []
+
+    def look(**keys):
+        seen.append(keys["latents"])
+        return original(**keys)
+
+    original = easel.pipeline
+    list(
+        drawing.paint(
+            dataclasses.replace(easel, pipeline=Looked(original, look)), [("a dog", 3), ("a dog", 7)]
+        )
+    )
+    wanted = [torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (3, 7)]
+    assert torch.equal(seen[0], torch.cat(wanted).to(dtype))
+
+
+class Looked:
+    """A pipeline whose calls are looked at."""
+
+    def __init__(self, pipeline, look):
+        self._pipeline, self._look = pipeline, look
+
+    def __getattr__(self, name):
+        return getattr(self._pipeline, name)
+
+    def __call__(self, **keys):
+        return self._look(**keys)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from proofrun import make_run, proof_recipe
+from tape import Recorder
 from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
 from veneer.captions import work as captionwork
 from veneer.config import CaptionTable, Recipe
@@ -23,6 +24,7 @@ from veneer.stages.caption import caption
 from veneer.stages.collect import collect
 from veneer.stages.encode import encode
 from veneer.stages.generate import generate
+from veneer.training import static_step
 from veneer.training.cachefile import read_index
 
 
@@ -62,6 +64,12 @@ def caption_child(root: str, table: CaptionTable) -> None:
     caption(RunDir(Path(root)).dataset, table)
 
 
+def played_child(root: str, recipe: Recipe) -> None:
+    """Train by recordings."""
+    static_step.recorder_for = lambda device: Recorder()
+    train_child(root, recipe)
+
+
 def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -79,16 +87,19 @@ def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None
     assert [child.exitcode for child in children] == [0, 0]
 
 
-@pytest.mark.parametrize("batch", [(2, 1), (1, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("batch", "child"),
+    [((2, 1), train_child), ((1, 2), train_child), ((3, 1), train_child), ((3, 1), played_child)],
+)
 def test_two_processes_train_what_one_trains(
-    base_folder: Path, tmp_path: Path, batch: tuple[int, int]
+    base_folder: Path, tmp_path: Path, batch: tuple[int, int], child
 ) -> None:
     train = {"train_batch_size": batch[0], "gradient_accumulation_steps": batch[1], "max_train_steps": 5}
     recipe = recipe_for(base_folder, encode={"buckets": True}, train=train)
     one = encoded_run(tmp_path / "one", recipe)
     two = copy_run(one, tmp_path / "two")
     train_quietly(one, recipe)
-    in_two_processes(train_child, two, recipe)
+    in_two_processes(child, two, recipe)
     for key in ("loss", "grad_norm", "grad_norm_clipped"):
         expected = [line[key] for line in log_lines(one)]
         assert [line[key] for line in log_lines(two)] == pytest.approx(expected, rel=1e-5)

@@ -52,3 +52,18 @@ def test_a_working_compiler_compiles_and_leaves_no_gradient(unet, monkeypatch):
     assert unet.weight.grad is None
     unet(torch.ones(2, 4))
     assert len(calls) == 2
+
+
+def test_judging_and_drawing_are_not_compiled(unet, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda call, **options: lambda *i: (calls.append(i), call(*i))[1])
+    assert run(unet, lambda event: pytest.fail(str(event)))
+    calls.clear()
+    wanted = unet(torch.ones(2, 4))
+    assert len(calls) == 1
+    with torch.no_grad():
+        assert torch.equal(unet(torch.ones(2, 4)), wanted)
+    assert torch.equal(unet.eval()(torch.ones(2, 4)), wanted)
+    assert len(calls) == 1
+    unet.train()(torch.ones(2, 4))
+    assert len(calls) == 2

@@ -75,3 +75,30 @@ def test_offline_says_what_to_do():
 def test_another_kind_of_model_is_refused(blip_folder):
     with pytest.raises(VeneerError, match="blip model measures no likeness"):
         embedder.load_embedder(str(blip_folder))
+
+
+def test_features_are_whole_float32_and_the_switches_stay(clip_folder, picture_folder, monkeypatch):
+    import torch
+
+    clip = embedder.load_embedder(str(clip_folder))
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    seen = []
+    for name in ("get_image_features", "get_text_features"):
+        original = getattr(clip.model, name)
+
+        def look(original=original, **inputs):
+            seen.append([switch.allow_tf32 for switch in switches])
+            return original(**inputs)
+
+        monkeypatch.setattr(clip.model, name, look)
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        clip.image_features(sorted(picture_folder.iterdir()))
+        clip.text_features(["a city"])
+        assert [switch.allow_tf32 for switch in switches] == [True, True]
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value
+    assert seen == [[False, False]] * 2

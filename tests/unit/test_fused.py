@@ -115,7 +115,12 @@ def test_masked_ranks_stay_with_peft():
     assert use_fused_layers(unet, CPU, torch.float32) == 0
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float16), ("cuda", torch.float32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_has_it_in_every_precision(dtype):
+    assert use_fused_layers(adapted(rank=4), torch.device("cuda"), dtype) == 32
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float16), ("mps", torch.float32)])
 def test_other_devices_and_precisions_stay_with_peft(device, dtype):
     unet = adapted(rank=4)
     assert use_fused_layers(unet, torch.device(device), dtype) == 0

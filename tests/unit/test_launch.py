@@ -122,3 +122,28 @@ def test_free_memory_is_at_most_what_a_container_may_have(
     assert launch.free_memory() > free / 2
     limit.write_text(f"{2**25}\n")
     assert launch.free_memory() == 2**25
+
+
+@pytest.mark.parametrize(("kind", "cast"), [("cpu", "bf16"), ("cuda", "no")])
+def test_only_a_cpu_casts_by_itself(monkeypatch: pytest.MonkeyPatch, kind: str, cast: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(launch, "pick_device", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(launch, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
+    launch.accelerator("bf16")
+    assert asked == [cast]
+
+
+def test_measuring_makes_no_context_and_hands_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in ("reset_peak_memory_stats", "empty_cache", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: called.append(name) or 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    with launch.measure() as usage:
+        assert usage().peak_device_memory_gib == 0
+    assert called == []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with launch.measure() as usage:
+        assert usage().peak_device_memory_gib == 1
+    assert called == ["reset_peak_memory_stats", "max_memory_allocated", "empty_cache"]

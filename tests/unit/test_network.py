@@ -12,9 +12,9 @@ from veneer.lora.fused import FusedLinear
 from veneer.models import convolution
 from veneer.models.attention import BlockAttnProcessor
 from veneer.models.convolution import ProductConv2d
-from veneer.training.batches import Prefetcher
 from veneer.training.encodejob import load_batches
 from veneer.training.network import KEPT_SHARE, build_network
+from veneer.training.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
 

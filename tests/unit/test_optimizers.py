@@ -101,3 +101,44 @@ def test_small_gradients_are_left_alone() -> None:
     own[0].grad.fill_(0.01)
     before, after = gradients.clip(1.0)
     assert float(before) == float(after) == pytest.approx(0.01 * math.sqrt(3))
+
+
+def test_a_stepper_held_still_has_its_rate_on_the_device_and_is_saved_as_any_other() -> None:
+    own = parameters()
+    settings = TrainTable(learning_rate=1e-3, lr_scheduler="linear", max_train_steps=10, loraplus_ratio=2)
+    plain = build_stepper(own, settings, torch.device("cpu"), ignore)
+    saved = plain.state()
+    still = plain.held_still()
+    assert still is not None
+    assert (plain.skips_on_device, still.skips_on_device) == (False, True)
+    places = [group["lr"].data_ptr() for group in still.optimizer.param_groups]
+    assert still.set_rate(3, 0.5) == pytest.approx(0.4e-3)
+    assert [float(g["lr"]) for g in still.optimizer.param_groups] == pytest.approx([0.4e-3, 0.8e-3])
+    groups = still.state()["param_groups"]
+    assert [type(group["lr"]) for group in groups] == [float, float]
+    assert [g | {"lr": 0} for g in groups] == [g | {"lr": 0} for g in saved["param_groups"]]
+    still.load(saved)
+    still.set_rate(1, 1.0)
+    assert [group["lr"].data_ptr() for group in still.optimizer.param_groups] == places
+    assert [float(g["lr"]) for g in still.optimizer.param_groups] == pytest.approx([1e-3, 2e-3])
+    assert all(group["capturable"] for group in still.optimizer.param_groups)
+
+
+def test_other_optimizers_cannot_be_held_still() -> None:
+    settings = TrainTable(optimizer="adafactor")
+    stepper = build_stepper(parameters(), settings, torch.device("cpu"), ignore)
+    assert stepper.held_still() is None
+    assert build_stepper(parameters(), TrainTable(), torch.device("mps"), ignore).held_still() is None
+
+
+def test_a_step_held_still_skips_what_is_marked_and_nothing_else() -> None:
+    own = parameters()
+    stepper = build_stepper(own, TrainTable(), torch.device("cpu"), ignore).held_still()
+    assert stepper is not None
+    for marked, moves in ((1.0, False), (0.0, True)):
+        before = {name: parameter.detach().clone() for name, parameter in own.items()}
+        for parameter in own.values():
+            parameter.grad = torch.full((3,), math.nan if marked else 1.0)
+        stepper.optimizer.found_inf = torch.tensor(marked)
+        stepper.optimizer.step()
+        assert all(torch.equal(before[name], own[name]) != moves for name in own)

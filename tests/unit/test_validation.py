@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
-from veneer.training.validation import MAX_POINTS, STRATA, grid
+import pytest
+import torch
+
+from veneer.training.cachefile import CachedItem, CacheIndex
+from veneer.training.validation import BATCH, MAX_POINTS, STRATA, Validator, grid
 
 
 def test_every_picture_is_asked_at_the_middle_of_every_stratum() -> None:
@@ -26,3 +31,15 @@ def test_many_pictures_share_the_strata_in_balance() -> None:
 
 def test_the_grid_keeps_to_the_trained_timesteps() -> None:
     assert all(500 <= p.timestep < 600 for p in grid(3, (500, 600)))
+
+
+@pytest.mark.parametrize(
+    ("device", "side_px", "size"),
+    [("cpu", 64, BATCH), ("cuda", 64, 64), ("cuda", 512, 32), ("cuda", 1024, 8), ("cuda", 2048, BATCH)],
+)
+def test_an_accelerator_judges_as_many_as_fill_it(device: str, side_px: int, size: int) -> None:
+    item = CachedItem("a.png", "a", "", "held_out", (side_px, side_px), "a", "t", 3, truncated=False)
+    index = CacheIndex("b", 8, 512, "epsilon", "empty", 1, False, (item,) * 32)
+    accelerator = SimpleNamespace(device=torch.device(device))
+    validator = Validator(None, None, index, None, seed=0, timestep_range=(0, 1000), accelerator=accelerator)
+    assert Counter(len(points) for points in validator._batches()) == {size: 256 // size}

@@ -1,4 +1,4 @@
-"""A frozen linear layer and its LoRA as one function, for training in float32 or bfloat16 on a CPU.
+"""A frozen linear layer and its LoRA as one function, for training.
 
 peft adds a LoRA in five steps, each of which reads or writes a whole map of features: two products, a factor,
 a sum, and the same again in the backward pass. Here products add to the layer's own result where it lies, the
@@ -20,6 +20,12 @@ from torch import Tensor, nn
 
 from veneer.lora.adapter import ADAPTER
 
+QUICK = {
+    "cpu": (torch.float32, torch.bfloat16),
+    "cuda": (torch.float32, torch.bfloat16, torch.float16),
+}
+"""Precisions in which the function is the faster, by device."""
+
 
 def use_fused_layers(module: Any, device: torch.device, dtype: torch.dtype) -> int:
     """Give a network's plain LoRA layers the fastest exact computation for training on this device.
@@ -32,7 +38,7 @@ def use_fused_layers(module: Any, device: torch.device, dtype: torch.dtype) -> i
     Returns:
         Layers that were changed; 0 where peft's own stay, as they do for dropout, DoRA and masked ranks.
     """
-    if device.type != "cpu" or dtype not in {torch.float32, torch.bfloat16}:
+    if dtype not in QUICK.get(device.type, ()):
         return 0
     layers = [layer for layer in module.modules() if _is_plain(layer)]
     for layer in layers:

@@ -1,7 +1,8 @@
 """Pictures from prompts and seeds, by a base model with or without an adapter.
 
 Each picture has a generator of its own on the CPU, seeded by its seed alone: which pictures share a batch,
-and in which order they are drawn, makes no difference, and plain diffusers code draws the same picture.
+and in which order they are drawn, makes no difference, and plain diffusers code in float32 draws the same
+picture. Noise is drawn in float32 whatever the precision: torch may draw other numbers in a lower one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from veneer.config import GenerateTable
 from veneer.errors import AdapterError, BaseModelError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.launch import pick_device
+from veneer.launch import hand_back_memory, is_out_of_memory, pick_device
 from veneer.models.base import assemble, load_base
 from veneer.models.embedding import read_embedding, wear_embedding
 from veneer.seeds import torch_generator
@@ -32,8 +33,9 @@ LOADED = (f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight")
 REFINE_STRENGTH = 0.55
 """Share of the denoising that the second pass repeats on the enlarged picture."""
 BATCH_PIXELS = 8 * 64 * 64
-"""Pixels drawn together on a CPU; a GPU takes `GPU_BATCH` pictures."""
-GPU_BATCH = 4
+"""Pixels drawn together on a CPU."""
+GPU_PIXELS = 4 * 512 * 512
+"""Pixels drawn together on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Easel:
     def batch_size(self) -> int:
         """Pictures that are drawn together."""
         if self.pipeline.device.type != "cpu":
-            return GPU_BATCH
+            return max(1, GPU_PIXELS // self.side_px**2)
         return max(1, min(16, BATCH_PIXELS // self.side_px**2))
 
 
@@ -124,7 +126,7 @@ def draw(
     if embedding is not None:
         wear_embedding(easel.pipeline, read_embedding(embedding), str(embedding))
     jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
-    drawn = list(paint(easel, jobs))
+    drawn = list(paint(easel, jobs, on_event))
     broken = [one for one in drawn if one.is_broken]
     if broken:
         what = f"{len(broken)} of {len(drawn)} pictures came out as no finite numbers"
@@ -158,11 +160,30 @@ def set_up(
         BaseModelError: If the base cannot be loaded.
     """
     device = pick_device()
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = drawing_dtype(device)
     loaded = load_base(base, vae=vae, revision=revision, dtype=dtype, device=device, on_event=on_event)
+    if device.type == "cuda":  # the order of its quickest convolutions
+        for part in (loaded.unet, loaded.vae):
+            part.to(memory_format=torch.channels_last)
     pipeline = assemble(loaded, table.scheduler)
     side = table.resolution or side_px or loaded.native_px
     return Easel(pipeline, loaded.native_px, loaded.source, loaded.fingerprint, table, side)
+
+
+def drawing_dtype(device: torch.device) -> torch.dtype:
+    """Precision that pictures are drawn in.
+
+    Args:
+        device: Where they are drawn.
+
+    Returns:
+        float32 on the CPU; bfloat16, which no number is too large for, where a GPU has it; else float16.
+    """
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16
 
 
 def wear(easel: Easel, lora: Path, scale: float = 1.0, on_event: OnEvent = ignore) -> None:
@@ -208,27 +229,49 @@ def take_off(easel: Easel) -> None:
     easel.pipeline.unload_lora_weights()
 
 
-def paint(easel: Easel, jobs: Iterable[tuple[str, int]]) -> Iterator[Drawn]:
-    """Draw pictures one batch after another.
+def paint(easel: Easel, jobs: Iterable[tuple[str, int]], on_event: OnEvent = ignore) -> Iterator[Drawn]:
+    """Draw pictures one batch after another; where memory gives out, in batches of half the size.
 
     Args:
         easel: The easel.
         jobs: Prompts, each with its seed.
+        on_event: Told of smaller batches.
 
     Yields:
         The pictures, in the same order.
+
+    Raises:
+        RuntimeError: If memory does not suffice for one picture.
     """
-    todo = list(jobs)
-    for start in range(0, len(todo), easel.batch_size):
-        batch = todo[start : start + easel.batch_size]
-        pixels = _refined(easel, batch) if easel.has_two_passes else _first_pass(easel, batch, easel.side_px)
-        for (prompt, seed), one in zip(batch, pixels, strict=True):
+    todo, size = list(jobs), easel.batch_size
+    while todo:
+        size = min(size, len(todo))
+        pixels = _pixels(easel, todo[:size])
+        if pixels is None:
+            too_many, size = size, size // 2
+            hand_back_memory()
+            message = f"not enough memory for {too_many} pictures at once: {size} are drawn together now"
+            on_event(Notice(STAGE, "smaller-batches", message))
+            continue
+        for (prompt, seed), one in zip(todo[:size], pixels, strict=True):
             is_broken = not bool(np.isfinite(one).all())
             yield Drawn(prompt, seed, _picture(np.zeros_like(one) if is_broken else one), is_broken)
+        del todo[:size]
+
+
+def _pixels(easel: Easel, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any] | None:
+    """Pixels (B, H, W, 3) in [0, 1]; None where memory does not suffice, and would for fewer pictures."""
+    try:
+        return _refined(easel, batch) if easel.has_two_passes else _first_pass(easel, batch, easel.side_px)
+    except RuntimeError as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+        return None  # the error goes first, and what the failed pass holds with it
 
 
 def _first_pass(easel: Easel, batch: Sequence[tuple[str, int]], side_px: int) -> np.ndarray[Any, Any]:
     """Pixels (B, H, W, 3) in [0, 1]."""
+    generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in batch]
     result = easel.pipeline(
         prompt=[prompt for prompt, _ in batch],
         negative_prompt=[easel.table.negative_prompt] * len(batch),
@@ -236,10 +279,19 @@ def _first_pass(easel: Easel, batch: Sequence[tuple[str, int]], side_px: int) ->
         guidance_scale=easel.table.guidance_scale,
         height=side_px,
         width=side_px,
-        generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in batch],
+        generator=generators,
+        latents=_noise(easel.pipeline, side_px, generators),
         output_type="np",
     )
     return np.asarray(result.images)
+
+
+def _noise(pipeline: Any, side_px: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Standard normal latents (B, C, h, w), in the UNet's precision and on its device."""
+    unet, side = pipeline.unet, side_px // pipeline.vae_scale_factor
+    shape = (1, unet.config.in_channels, side, side)
+    noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+    return noise.to(unet.device, unet.dtype)
 
 
 def _refined(easel: Easel, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any]:

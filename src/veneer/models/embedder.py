@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,15 @@ class Embedder:
             Features, shape (N, D), each row of length 1.
         """
         rows = []
-        for batch in _batches(pictures):
-            opened = [_open(picture) for picture in batch]
-            pixel_values = self.processor(opened, return_tensors="pt")["pixel_values"].to(self.device)
-            if self.tokenizer is None:
-                features = self.model(pixel_values=pixel_values).pooler_output
-            else:
-                features = self.model.get_image_features(pixel_values=pixel_values).pooler_output
-            rows.append(_unit_rows(features))
+        with _whole_float32():
+            for batch in _batches(pictures):
+                opened = [_open(picture) for picture in batch]
+                pixel_values = self.processor(opened, return_tensors="pt")["pixel_values"].to(self.device)
+                if self.tokenizer is None:
+                    features = self.model(pixel_values=pixel_values).pooler_output
+                else:
+                    features = self.model.get_image_features(pixel_values=pixel_values).pooler_output
+                rows.append(_unit_rows(features))
         return np.concatenate(rows)
 
     @torch.no_grad()
@@ -76,15 +78,16 @@ class Embedder:
         if self.tokenizer is None:
             return None
         rows = []
-        for batch in _batches(texts):
-            tokens = self.tokenizer(
-                list(batch),
-                padding="max_length",
-                max_length=self.model.config.text_config.max_position_embeddings,
-                truncation=True,
-                return_tensors="pt",
-            ).to(self.device)
-            rows.append(_unit_rows(self.model.get_text_features(**tokens).pooler_output))
+        with _whole_float32():
+            for batch in _batches(texts):
+                tokens = self.tokenizer(
+                    list(batch),
+                    padding="max_length",
+                    max_length=self.model.config.text_config.max_position_embeddings,
+                    truncation=True,
+                    return_tensors="pt",
+                ).to(self.device)
+                rows.append(_unit_rows(self.model.get_text_features(**tokens).pooler_output))
         return np.concatenate(rows)
 
 
@@ -201,6 +204,18 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
         raise _missing(name, error) from error
     model.requires_grad_(False)
     return Embedder(name, model.eval().to(device), processor, tokenizer, torch.device(device))
+
+
+@contextlib.contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Products on a GPU in float32 and not TF32, so that equal pictures have equal features in any batch."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def _missing(name: str, error: Exception) -> VeneerError:

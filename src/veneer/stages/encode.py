@@ -23,7 +23,14 @@ from veneer.rundir import RunDir
 from veneer.training.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
 from veneer.training.cachefile import CachedItem, CacheIndex, content_key, is_whole, write_tensors
 from veneer.training.checkpoints import disk_full_is_told
-from veneer.training.encodejob import EncodeJob, load_batches, make_job, size_multiple, views_at_once
+from veneer.training.encodejob import (
+    EncodeJob,
+    closing_writes,
+    load_batches,
+    make_job,
+    size_multiple,
+    views_at_once,
+)
 from veneer.training.split import Picture, read_pictures
 
 STAGE = "encode"
@@ -91,7 +98,8 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
     index = _index(items, run.cache, recipe, base)
     launch.wait_for_everyone()  # all have looked for what is there before one adds to it
     with disk_full_is_told(run.cache):
-        _encode_pictures(launch.shard(todo), recipe, on_event)
+        _encode_pictures(launch.shard(todo), recipe, vae_dtype(base, launch.pick_device()), on_event)
+        launch.hand_back_memory()
         _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
         launch.wait_for_everyone()
         if launch.is_main_process():
@@ -101,11 +109,12 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
     return _result(index, len(todo), reshaped, base, on_event)
 
 
-def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore) -> Base:
+def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dtype = torch.float32) -> Base:
     return load_base(
         recipe.base.model,
         vae=recipe.base.vae,
         revision=recipe.base.revision,
+        dtype=dtype,
         device=launch.pick_device(),
         parts=(part,),
         on_event=on_event,
@@ -200,13 +209,33 @@ def _index(items: Sequence[CachedItem], cache: Path, recipe: Recipe, base: Base)
     )
 
 
-def _encode_pictures(jobs: Sequence[EncodeJob], recipe: Recipe, on_event: OnEvent) -> None:
+def vae_dtype(base: Base, device: torch.device) -> torch.dtype:
+    """Precision that pictures are encoded in.
+
+    Args:
+        base: The base.
+        device: Where they are encoded.
+
+    Returns:
+        bfloat16 on a GPU that has it, unless the VAE's settings ask for more; float32 elsewhere.
+    """
+    if device.type != "cuda" or base.settings["vae"].get("force_upcast", False):
+        return torch.float32
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _encode_pictures(
+    jobs: Sequence[EncodeJob], recipe: Recipe, dtype: torch.dtype, on_event: OnEvent
+) -> None:
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
     if not jobs:
         return
-    vae = _load(recipe, "vae").vae
+    vae = _load(recipe, "vae", dtype=dtype).vae
+    if vae.device.type == "cuda":  # the order of its quickest convolutions
+        vae.to(memory_format=torch.channels_last)
     done = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), closing_writes(vae.device) as write:
         for batch, loaded in load_batches(jobs, vae.device):
             pixels = torch.cat([values for values, _ in loaded])
             parts = torch.split(pixels, views_at_once(batch[0], vae.device))
@@ -214,17 +243,29 @@ def _encode_pictures(jobs: Sequence[EncodeJob], recipe: Recipe, on_event: OnEven
             mean, std = (torch.cat([one[i] for one in encoded]).float().cpu() for i in (0, 1))
             for number, (job, (_, extra)) in enumerate(zip(batch, loaded, strict=True)):
                 views = slice(number * job.num_views, (number + 1) * job.num_views)
-                write_tensors(job.file, {"mean": mean[views], "std": std[views], **extra})
+                write(job.file, {"mean": mean[views], "std": std[views], **extra})
             done += len(batch)
             on_event(Progress(STAGE, done))
 
 
 def _encode_part(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, in float32 where the VAE's lower precision gives no finite numbers."""
+    mean, std = _encode_within_memory(vae, pixels, on_event)
+    if vae.dtype == torch.float32 or bool(torch.isfinite(mean).all() & torch.isfinite(std).all()):
+        return mean, std
+    vae.float()
+    message = "the VAE gives no finite numbers in bfloat16: from here on pictures are encoded in float32"
+    on_event(Notice(STAGE, "vae-float32", message))
+    return _encode_within_memory(vae, pixels, on_event)
+
+
+def _encode_within_memory(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[Tensor, Tensor]:
     try:
         return encode_pixels(vae, pixels)
     except RuntimeError as error:
         if vae.use_tiling or not launch.is_out_of_memory(error):
             raise
+    launch.hand_back_memory()
     vae.enable_slicing()
     vae.enable_tiling()
     message = "not enough memory for a whole picture: from here on pictures are encoded in overlapping tiles"

@@ -264,7 +264,7 @@ def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int,
     missing = series.missing()
     done, num_broken = series.offset + len(series.jobs) - len(missing), 0
     on_event(Progress(STAGE, done))
-    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in missing])
+    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in missing], on_event)
     for job, one in zip(missing, drawn, strict=True):
         _save(series, job, one)
         num_broken += one.is_broken

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from veneer import launch
 from veneer.config import Recipe
 from veneer.errors import RunError
@@ -15,24 +17,29 @@ from veneer.events import OnEvent, Progress, StageStarted, ignore
 from veneer.recipe import differences, fingerprint
 from veneer.rundir import RunDir
 from veneer.training import checkpoints
-from veneer.training.batches import Prefetcher, batch_source
-from veneer.training.cachefile import CacheIndex, CacheReader, read_index
+from veneer.training.batches import batch_source
+from veneer.training.cachefile import BUDGET_BYTES, CacheIndex, CacheReader, read_index
 from veneer.training.candidates import Candidate
 from veneer.training.compiled import compile_unet
 from veneer.training.fitting import fit_to_machine, this_machine
 from veneer.training.idle import tell_idle_settings
 from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.judging import Judge
+from veneer.training.kernels import choosing_kernels
 from veneer.training.losses import build_loss, build_objective
-from veneer.training.network import build_network
+from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.optimizers import build_stepper
+from veneer.training.pace import Pace
 from veneer.training.plan import plan_for
+from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import preview_maker, style_scorer
 from veneer.training.trainer import Parts, Trainer
 from veneer.training.validation import Validator
 
 STAGE = "train"
 FREE_KEYS = (
+    "cuda_graph",
+    "deterministic",
     "checkpointing_steps",
     "checkpoints_total_limit",
     "validation_steps",
@@ -87,13 +94,16 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
     """
     launch.set_threads()
+    on_event = Pace(on_event)
     index = read_index(run.cache)
     identity = identity_of(index, recipe)
     found = _newest(run, on_event)
     if found is not None:
         refuse_changes(run, found.state["identity"], identity)
     recipe = fit_to_machine(recipe, this_machine(), lambda one: plan_for(one, 1, 0).memory_gib, on_event)
-    with watch_signals(on_event) as interruption:
+    is_one_shape = len(index.shapes) == 1
+    choosing = choosing_kernels(is_one_shape=is_one_shape, same_bits=recipe.train.deterministic)
+    with choosing, watch_signals(on_event) as interruption:
         trainer = build_trainer(
             run, recipe, index, identity=identity, interruption=interruption, on_event=on_event
         )
@@ -138,6 +148,9 @@ def build_trainer(
     network = build_network(recipe, accelerator.device, on_event)
     objective = build_objective(network, index.prediction_type, settings)
     reader = CacheReader(run.cache)
+    if accelerator.device.type == "cuda":  # most of what a batch takes, and the same again and again
+        free = torch.cuda.mem_get_info(accelerator.device)[0]
+        reader.keep_texts_on(accelerator.device, index.texts, min(free // KEPT_SHARE, BUDGET_BYTES))
     source = batch_source(reader, index, recipe, network.num_timesteps)
     stepper = build_stepper(network.parameters, settings, accelerator.device, on_event)
     validator = Validator(

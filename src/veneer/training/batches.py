@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +80,48 @@ class MicroBatch:
             part = self._mapped(lambda tensor, a=first, b=end: tensor[a:b])  # type: ignore[misc]
             yield dataclasses.replace(part, captions=self.captions[first:end])
 
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What is equal where two batches fit into the same memory."""
+        tensors = self._tensors()
+        return self.input_noise is self.noise, *((k, v.shape, v.dtype) for k, v in tensors.items())
+
+    def copy(self) -> MicroBatch:
+        """The batch in memory of its own.
+
+        Returns:
+            A copy, to be filled again.
+        """
+        return self._mapped(torch.clone)
+
+    def fill(self, other: MicroBatch) -> None:
+        """Write another batch's tensors into this one's memory.
+
+        Args:
+            other: A batch of the same layout.
+        """
+        into = {id(tensor): (tensor, getattr(other, name)) for name, tensor in self._tensors().items()}
+        for own, tensor in into.values():
+            own.copy_(tensor, non_blocking=True)
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until a stream has done what it was asked so far, once nobody holds the batch.
+
+        Args:
+            stream: The stream that reads the batch, not that which made it.
+        """
+        for tensor in self._tensors().values():
+            tensor.record_stream(stream)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
-        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return dataclasses.replace(self, **changed)
+        """Change each tensor once: what is the same before is the same afterwards."""
+        tensors = self._tensors()
+        changed = {key: change(tensor) for key, tensor in {id(t): t for t in tensors.values()}.items()}
+        new: dict[str, Any] = {name: changed[id(tensor)] for name, tensor in tensors.items()}
+        return dataclasses.replace(self, **new)
 
 
 @dataclass(frozen=True)
@@ -145,10 +183,10 @@ class BatchSource:
     ) -> MicroBatch:
         seed = self.settings.seed
         views = [self._view(step, position, item) for position, item in zip(positions, items, strict=True)]
-        mean, std, masks = (torch.stack(tensors) for tensors in zip(*views, strict=True))
+        mean, std = (torch.stack([view[k] for view in views]) for k in ("mean", "std"))
         shape = mean.shape[1:]
         noise = self._noise(step, positions, shape)
-        dropped = [draws.uniform(seed, "caption", step, p) < self.settings.caption_dropout for p in positions]
+        dropped = [self._happens("caption", self.settings.caption_dropout, step, p) for p in positions]
         texts = [self.index.empty_caption if d else i.text for d, i in zip(dropped, items, strict=True)]
         return MicroBatch(
             latents=mean + std * draws.normal(seed, "latents", step, positions, shape),
@@ -157,21 +195,24 @@ class BatchSource:
             timesteps=self._timesteps(step, positions),
             encoder_hidden_states=torch.stack([self.reader.text(name) for name in texts]),
             weights=torch.full((len(items),), weight),
-            masks=masks if self.settings.masked_loss else None,
+            masks=torch.stack([_mask(view) for view in views]) if self.settings.masked_loss else None,
             prior_hidden_states=self._prior_texts(items),
             captions=tuple("" if d else i.caption for d, i in zip(dropped, items, strict=True)),
             dropout_seed=derive(seed, "dropout", step, positions[0]),
         )
 
-    def _view(self, step: int, position: int, item: CachedItem) -> tuple[Tensor, Tensor, Tensor]:
+    def _view(self, step: int, position: int, item: CachedItem) -> dict[str, Tensor]:
+        """One crop of a picture, perhaps mirrored."""
+        crops, sides = self.index.crops, 2 if self.index.mirrored else 1
+        crop = int(draws.uniform(self.settings.seed, "crop", step, position) * crops) if crops > 1 else 0
+        mirrored = sides == 2 and self._happens("flip", self.flip, step, position)
+        view = crop * sides + mirrored
         tensors = self.reader.tensors(item.latents)
-        sides = 2 if self.index.mirrored else 1
-        crop = int(draws.uniform(self.settings.seed, "crop", step, position) * self.index.crops)
-        mirrored = draws.uniform(self.settings.seed, "flip", step, position) < self.flip
-        view = crop * sides + (mirrored and sides == 2)
-        mean = tensors["mean"][view]
-        mask = tensors["masks"][view] if "masks" in tensors else torch.ones_like(mean[:1])
-        return mean, tensors["std"][view], mask
+        return {name: tensors[name][view] for name in ("mean", "std", "masks") if name in tensors}
+
+    def _happens(self, purpose: str, share: float, step: int, position: int) -> bool:
+        """Whether what happens to a share of the pictures happens to this one."""
+        return share > 0 and draws.uniform(self.settings.seed, purpose, step, position) < share
 
     def _noise(self, step: int, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
         seed, offset = self.settings.seed, self.settings.noise_offset
@@ -247,41 +288,6 @@ def checked_range(wanted: tuple[int, int] | None, num_timesteps: int) -> tuple[i
     return first, end
 
 
-class Prefetcher:
-    """Hands out batches on the device, and prepares the next step's in a thread meanwhile.
-
-    Args:
-        source: Makes the batches.
-        device: Where the UNet is.
-    """
-
-    def __init__(self, source: BatchSource, device: torch.device) -> None:
-        self._source = source
-        self._device = device
-        self._pool = launch.side_threads(1, "batches")
-        self._ready: dict[int, Future[list[MicroBatch]]] = {}
-
-    def at(self, step: int) -> list[MicroBatch]:
-        """This process's micro-batches of a step.
-
-        Args:
-            step: Optimizer step, from 1; any order is right, counting up is fast.
-
-        Returns:
-            Micro-batches on the device.
-        """
-        ready = self._ready.pop(step, None) or self._pool.submit(self._make, step)
-        self._ready = {step + 1: self._pool.submit(self._make, step + 1)}
-        return ready.result()
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._pool.shutdown(cancel_futures=True)
-
-    def _make(self, step: int) -> list[MicroBatch]:
-        return [batch.to(self._device) for batch in self._source.at(step)]
-
-
 def _order(index: CacheIndex, split: Split, settings: TrainTable) -> DataOrder | None:
     buckets: dict[tuple[int, int], list[int]] = {}
     for number, item in enumerate(index.split(split)):
@@ -292,9 +298,13 @@ def _order(index: CacheIndex, split: Split, settings: TrainTable) -> DataOrder |
     return DataOrder(members, settings.train_batch_size, derive(settings.seed, f"order-{split}"))
 
 
+def _mask(view: dict[str, Tensor]) -> Tensor:
+    return view["masks"] if "masks" in view else torch.ones_like(view["mean"][:1])
+
+
 def _is_mine(position: int) -> bool:
     return position % launch.num_processes() == launch.rank()
 
 
 def _pinned(tensor: Tensor) -> Tensor:
-    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+    return tensor.pin_memory() if tensor.device.type == "cpu" and torch.cuda.is_available() else tensor

@@ -15,13 +15,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from veneer.errors import RunError
@@ -85,6 +86,17 @@ class CacheIndex:
     crops: int
     mirrored: bool
     items: tuple[CachedItem, ...]
+
+    @property
+    def shapes(self) -> set[tuple[int, int]]:
+        """Width and height of the pictures that are trained on, prior ones among them, in pixels."""
+        return {item.bucket for item in self.items if item.split != "held_out"}
+
+    @property
+    def texts(self) -> set[str]:
+        """Files of all embeddings, relative to the cache."""
+        prior = {item.prior_text for item in self.items if item.prior_text}
+        return {self.empty_caption} | {item.text for item in self.items} | prior
 
     def split(self, split: Split) -> tuple[CachedItem, ...]:
         """Pictures of one part.
@@ -182,6 +194,25 @@ class CacheReader:
         self._cache = cache
         self._left = budget_bytes
         self._kept: dict[str, dict[str, Tensor]] = {}
+        self._device = torch.device("cpu")
+        self._on_device: dict[str, Tensor] = {}
+
+    def keep_texts_on(self, device: torch.device, names: Collection[str], budget_bytes: int) -> bool:
+        """Give embeddings out on a device from now on: all of them, or none where they take too much.
+
+        Args:
+            device: Where batches are wanted.
+            names: The files of all embeddings, relative to the cache; of equal size.
+            budget_bytes: Most bytes that they may take.
+
+        Returns:
+            Whether they are.
+        """
+        one = self.tensors(next(iter(names)))["encoder_hidden_states"]
+        if len(names) * one.nbytes > budget_bytes:
+            return False
+        self._device = device
+        return True
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Tensors of one file.
@@ -220,4 +251,8 @@ class CacheReader:
         Returns:
             Shape (L, D).
         """
-        return self.tensors(name)["encoder_hidden_states"]
+        if self._device.type == "cpu":
+            return self.tensors(name)["encoder_hidden_states"]
+        if name not in self._on_device:
+            self._on_device[name] = self.tensors(name)["encoder_hidden_states"].to(self._device)
+        return self._on_device[name]

@@ -17,7 +17,7 @@ from veneer.training.losses import Loss
 
 STAGE = "train"
 MAX_GRAPHS = 64
-"""Graphs kept: one for each bucket, with and without the adapter, in training and in judging."""
+"""Graphs kept: one for each bucket and size of micro-batch."""
 
 
 def compile_unet(
@@ -38,6 +38,7 @@ def compile_unet(
     torch._dynamo.config.recompile_limit = MAX_GRAPHS
     try:
         unet.compile(dynamic=False)
+        unet._compiled_call_impl = _in_training(unet, unet._compiled_call_impl)
         with autocast():
             value: Tensor = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]
@@ -50,3 +51,16 @@ def compile_unet(
     finally:
         unet.zero_grad(set_to_none=True)
     return True
+
+
+def _in_training(unet: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled call where gradients are wanted, and the plain one for judging and drawing.
+
+    Those come in many more sizes, each of which would be compiled, and seldom.
+    """
+
+    def call(*inputs: Any, **named: Any) -> Any:
+        is_training = unet.training and torch.is_grad_enabled()
+        return (compiled if is_training else unet._call_impl)(*inputs, **named)
+
+    return call

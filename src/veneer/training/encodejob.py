@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,17 +16,22 @@ from torch import Tensor
 from veneer import launch
 from veneer.config import Recipe
 from veneer.data.picture import load_picture
+from veneer.data.worker import cores
 from veneer.models.base import Base
 from veneer.training.buckets import Crop, bucket_for, crop_for
-from veneer.training.cachefile import content_key
+from veneer.training.cachefile import content_key, write_tensors
 from veneer.training.pixels import mask_path, mask_values, open_mask, pixel_values
 from veneer.training.split import Picture
 
-DECODE_THREADS = 2
+CPU_THREADS, MOST_THREADS = 2, 16
+"""Threads that decode pictures on a CPU, which has its own work, and at most beside an accelerator."""
+AHEAD = 3
+"""Batches that are decoded ahead of their use on an accelerator; on a CPU one is."""
 CPU_PIXELS = 512 * 512
 """Pixels that go through the VAE together on a CPU; an accelerator takes 8 times as many."""
 
 Loaded = tuple[Tensor, dict[str, Tensor]]
+Write = Callable[[Path, Mapping[str, Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> Encod
 def load_batches(
     jobs: Sequence[EncodeJob], device: torch.device
 ) -> Iterator[tuple[list[EncodeJob], list[Loaded]]]:
-    """Decode pictures in threads, one batch ahead of their use.
+    """Decode pictures in threads, ahead of their use.
 
     On a CPU a batch is one picture: its last bits then do not depend on which others were encoded before.
 
@@ -127,12 +134,49 @@ def load_batches(
         Jobs of one shape, and what they loaded.
     """
     batches = _batches(sorted(jobs, key=_shape), device)
-    with launch.side_threads(DECODE_THREADS, "decode") as pool:
-        waiting = [[pool.submit(job.load) for job in batch] for batch in batches[:1]]
+    ahead = 1 if device.type == "cpu" else AHEAD
+    with launch.side_threads(side_thread_count(device), "decode") as pool:
+        waiting = [[pool.submit(job.load) for job in batch] for batch in batches[:ahead]]
         for number, batch in enumerate(batches):
-            if number + 1 < len(batches):
-                waiting.append([pool.submit(job.load) for job in batches[number + 1]])
+            waiting += [[pool.submit(job.load) for job in one] for one in batches[number + ahead :][:1]]
             yield batch, [future.result() for future in waiting.pop(0)]
+
+
+def side_thread_count(device: torch.device) -> int:
+    """Threads that decode pictures.
+
+    Args:
+        device: Where the VAE is.
+
+    Returns:
+        2 beside a CPU's own work; beside an accelerator this process's share of the cores.
+    """
+    if device.type == "cpu":
+        return CPU_THREADS
+    return max(CPU_THREADS, min(MOST_THREADS, cores() // launch.local_processes()))
+
+
+@contextlib.contextmanager
+def closing_writes(device: torch.device) -> Iterator[Write]:
+    """Write cache files beside an accelerator's work; on a CPU at once.
+
+    Args:
+        device: Where the VAE is.
+
+    Yields:
+        A function as `write_tensors`; at the end of the block all files are written.
+
+    Raises:
+        OSError: If one could not be written.
+    """
+    if device.type == "cpu":
+        yield write_tensors
+        return
+    futures: list[Future[None]] = []
+    with launch.side_threads(side_thread_count(device), "write") as pool:
+        yield lambda path, tensors: futures.append(pool.submit(write_tensors, path, tensors))
+        for future in futures:
+            future.result()
 
 
 def views_at_once(job: EncodeJob, device: torch.device) -> int:

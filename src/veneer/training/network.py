@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from veneer import launch
 from veneer.config import MixedPrecision, Recipe
@@ -108,6 +110,8 @@ class Network:
         if self.ranks is not None:
             self.ranks.set(timesteps)
         noisy_latents, hidden_states = noisy_latents.to(self.dtype), hidden_states.to(self.dtype)
+        if noisy_latents.is_cuda:
+            noisy_latents = noisy_latents.contiguous(memory_format=torch.channels_last)
         prediction: Tensor = self.unet(noisy_latents, timesteps, hidden_states, return_dict=False)[0]
         return prediction
 
@@ -200,6 +204,8 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         parts=("unet", "scheduler", *text_parts),
         on_event=on_event,
     )
+    if device.type == "cuda":
+        base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
     room = 0 if settings.gradient_checkpointing else launch.free_memory() // KEPT_SHARE
     use_fast_attention(base.unet, device, dtype, room)
     use_fast_convolutions(base.unet, device, dtype)
@@ -210,10 +216,14 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         todo = "Name layers, or a word to learn with lora.embedding_token"
         raise RecipeError("nothing is trained", where="lora.target_modules", todo=todo)
     if settings.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
+        # Nothing is drawn but dropout; and to keep a generator's state is nothing that can be recorded.
+        base.unet.enable_gradient_checkpointing(
+            partial(checkpoint, use_reentrant=False, preserve_rng_state=bool(lora.dropout))
+        )
     alphas_cumprod = base.scheduler.alphas_cumprod.float()
     ranks = RankMask(base.unet, len(alphas_cumprod)) if lora.timestep_rank else None
-    use_fused_layers(base.unet, device, dtype)
+    if not (settings.compile and device.type == "cuda"):  # the compiler fuses by itself
+        use_fused_layers(base.unet, device, dtype)
     network = Network(base.unet, text, parameters, alphas_cumprod, dtype, ranks)
     network.train()
     return network

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ RESTARTS = 3
 """Cycles of `cosine_with_restarts`."""
 SMALLEST_8BIT = 4096
 """Numbers from which bitsandbytes keeps a weight's moments in 8 bits."""
+FUSED_ON = {"cpu", "cuda"}
+"""Devices with an AdamW of one kernel."""
 PIP_LINE = "Install it: pip install 'veneer[optimizers]'"
 
 
@@ -37,11 +39,13 @@ class Stepper:
         schedule: Factor on the peak rates, by step from 0.
         skips_on_device: Whether the optimizer itself skips a step that a device flag marks, with no wait for
             it.
+        is_recordable: Whether its step can do without looking at any value.
     """
 
     optimizer: Any
     schedule: Schedule
     skips_on_device: bool
+    is_recordable: bool = False
 
     def set_rate(self, step: int, cut: float) -> float:
         """Set the learning rates of a step.
@@ -55,8 +59,54 @@ class Stepper:
         """
         factor = self.schedule(step - 1) * cut
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        return float(self.optimizer.param_groups[0]["lr"])
+            rate = group["initial_lr"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return float(self.optimizer.param_groups[0]["initial_lr"] * factor)
+
+    def held_still(self) -> Stepper | None:
+        """Keep the rates on the device, so that a step is the same work each time, whatever they are.
+
+        Returns:
+            The same optimizer, which now skips on the device; None where it cannot do without the host.
+        """
+        if not self.is_recordable:
+            return None
+        for group in self.optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
+            group["capturable"] = True
+        self.optimizer._warned_capturable_if_run_uncaptured = True  # warming up is no mistake
+        return replace(self, skips_on_device=True)
+
+    def state(self) -> dict[str, Any]:
+        """Read out the optimizer, the same whether it is held still or not.
+
+        Returns:
+            Its state dict, with rates as plain numbers.
+        """
+        state: dict[str, Any] = self.optimizer.state_dict()
+        groups = state["param_groups"]
+        plain = [group | {"lr": float(group["lr"])} for group in groups]
+        for group in plain:
+            if "capturable" in group:
+                group["capturable"] = False
+        return state | {"param_groups": plain}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put back what `state` read out; what is held still remains so.
+
+        Args:
+            state: The state dict.
+        """
+        held = [
+            {k: group[k] for k in ("lr", "capturable") if k in group} for group in self.optimizer.param_groups
+        ]
+        self.optimizer.load_state_dict(state)
+        for group, own in zip(self.optimizer.param_groups, held, strict=True):
+            if isinstance(own["lr"], Tensor):
+                group.update(own)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -102,7 +152,8 @@ def build_stepper(
     _tell_small(parameters.values(), settings, on_event)
     if hasattr(optimizer, "train"):
         optimizer.train()
-    return Stepper(optimizer, schedule_of(settings), settings.optimizer == "adamw" and device.type == "cuda")
+    is_fused = settings.optimizer == "adamw" and device.type in FUSED_ON
+    return Stepper(optimizer, schedule_of(settings), is_fused and device.type == "cuda", is_fused)
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTable) -> list[dict[str, Any]]:
@@ -166,9 +217,7 @@ def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch
     rate, decay = settings.learning_rate, settings.adam_weight_decay
     match settings.optimizer:
         case "adamw":
-            return torch.optim.AdamW(
-                groups, lr=rate, weight_decay=decay, fused=device.type in {"cpu", "cuda"}
-            )
+            return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=device.type in FUSED_ON)
         case "adamw8bit":
             with _told("bitsandbytes"):
                 from bitsandbytes.optim import AdamW8bit
@@ -232,6 +281,11 @@ class Gradients:
             parameters, torch.split(self._gradients, [p.numel() for p in parameters]), strict=True
         ):
             parameter.grad = part.view_as(parameter)
+
+    @property
+    def everything(self) -> Tensor:
+        """All of it, shape (n + 2,)."""
+        return self._all
 
     @property
     def loss(self) -> Tensor:

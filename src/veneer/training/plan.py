@@ -1,7 +1,8 @@
 """What a training will take, told before anything loads: ``veneer train RUN --plan``.
 
 The UNet is built without memory (torch's meta device) and run once, so that operations and activations are
-counted and not guessed; time is then the operations over what this machine does in a matrix product.
+counted and not guessed; time is then the operations over what this machine does in a matrix product, and on
+a GPU the launches of its kernels beside it.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ BACKWARD_SHARE = 1.13
 """Operations of the backward pass over those of the forward: weights of the base get no gradient."""
 CHECKPOINTED_SHARE = 0.25
 """Activations kept under gradient checkpointing, as a share of all."""
-MACHINE_SHARE = 0.6
-"""Share of a matrix product's speed that a whole step reaches."""
+CPU_SHARE, GPU_SHARE = 0.6, 0.3
+"""Share of a matrix product's speed that a step reaches; on a GPU what is left when launches are counted."""
+GRAPH_SECONDS, EAGER_SECONDS = 12e-6, 160e-6
+"""Seconds of a GPU for a layer's launches, forward and backward: as one CUDA graph, and from Python."""
 RUNTIME_GIB = 0.6
 """Memory of Python and its libraries."""
 STATES = {"adamw": 2, "adamw8bit": 0.5, "prodigy": 4, "schedulefree": 2, "adafactor": 0.1, "lion": 1}
@@ -84,6 +87,7 @@ class _Counted:
     forward_flop: int
     activation_bytes: int
     attention_weights: int
+    layers: int
 
 
 def plan(run: RunDir, recipe: Recipe) -> Plan:
@@ -126,9 +130,11 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
     if settings.prior_loss_weight:
         forwards *= 2
     flop = counted.forward_flop * forwards * batch
-    rate = _flop_per_second(recipe) * MACHINE_SHARE * launch.num_processes()
+    rate = _flop_per_second(recipe)
+    again = counted.forward_flop * batch if settings.gradient_checkpointing else 0
+    step = _seconds(flop + again, counted.layers * settings.gradient_accumulation_steps, rate, recipe)
     points = len(grid(held_out, (0, 1000))) * (settings.max_train_steps // settings.validation_steps + 1)
-    seconds = settings.max_train_steps * flop / rate + points * counted.forward_flop / rate
+    seconds = settings.max_train_steps * step + _seconds(points * counted.forward_flop, 0, rate, recipe)
     return Plan(
         steps=settings.max_train_steps,
         pictures=pictures,
@@ -141,7 +147,7 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
         disk_gib=round(saved * _copies(recipe) * 4 * counted.trained / GIB, 6),
         tflop_per_step=round(flop / 1e12, 6),
         memory_gib=round(_memory(counted, recipe), 1),
-        seconds_per_step=round(flop / rate, 4),
+        seconds_per_step=round(step, 4),
         hours=round(seconds / 3600, 2),
     )
 
@@ -173,9 +179,12 @@ def _memory(counted: _Counted, recipe: Recipe) -> float:
     width = base_dtype(settings.mixed_precision).itemsize
     share = -(-settings.train_batch_size // launch.num_processes())
     activations = counted.activation_bytes * width / 4 * share
+    device = launch.pick_device().type
+    if device == "cuda":  # its kernels keep no attention weights, and those of the meta device do
+        activations -= width * counted.attention_weights * share
     if settings.gradient_checkpointing:
         activations *= CHECKPOINTED_SHARE
-    elif launch.pick_device().type == "cpu" and settings.mixed_precision == "bf16":
+    elif device == "cpu" and settings.mixed_precision == "bf16":
         activations += min(width * counted.attention_weights * share, launch.free_memory() // KEPT_SHARE)
     adapter = 4 * counted.trained * (_copies(recipe) + 1)
     return (counted.frozen * width + activations + adapter) / GIB + RUNTIME_GIB
@@ -195,7 +204,8 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
         with saving as saved, counting as weights, flops as flop:
             unet(latents, torch.zeros(1, dtype=torch.int64), hidden_states)
     trained = sum(parameter.numel() for parameter in trainable(unet).values())
-    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), sum(weights))
+    layers = _count_layers(unet)
+    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), sum(weights), layers)
     if not needs_gradient:
         return counted
     text = _count_text_encoder(base, recipe)
@@ -220,7 +230,13 @@ def _count_text_encoder(base: Base, recipe: Recipe) -> _Counted:
     )
     if lora.embedding_token:
         trained += lora.embedding_vectors * config.hidden_size
-    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), 0)
+    layers = _count_layers(text_encoder)
+    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), 0, layers)
+
+
+def _count_layers(module: nn.Module) -> int:
+    """Modules that hold no others: each is a few kernels."""
+    return sum(next(one.children(), None) is None for one in module.modules())
 
 
 @contextlib.contextmanager
@@ -241,10 +257,35 @@ def _saved_bytes(module: nn.Module) -> Iterator[dict[int, int]]:
         yield saved
 
 
+def _seconds(flop: float, layers: int, rate: float, recipe: Recipe) -> float:
+    """Seconds of work.
+
+    Args:
+        flop: Its operations.
+        layers: Layers that are launched for it.
+        rate: Operations a second of this machine in a matrix product.
+        recipe: The resolved recipe.
+
+    Returns:
+        Seconds on all processes together.
+    """
+    processes = launch.num_processes()
+    if launch.pick_device().type != "cuda":
+        return flop / (rate * CPU_SHARE * processes)
+    computing = flop / (rate * GPU_SHARE * processes)
+    # A graph's launches wait for what ran before; Python's run ahead of the card where it is the slower.
+    if recipe.train.cuda_graph:
+        return computing + layers * GRAPH_SECONDS
+    return max(computing + layers * GRAPH_SECONDS, layers * EAGER_SECONDS)
+
+
 def _flop_per_second(recipe: Recipe) -> float:
+    """Of random numbers: a processor is quicker with ones, by less switching and more clock."""
     device = launch.pick_device()
     side = 8192 if device.type == "cuda" else 1024
-    matrix = torch.ones(side, side, dtype=base_dtype(recipe.train.mixed_precision), device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    matrix = torch.randn(side, side, device=device, generator=generator)
+    matrix = matrix.to(base_dtype(recipe.train.mixed_precision))
     times = []
     for _ in range(3):
         start = time.perf_counter()

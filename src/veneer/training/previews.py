@@ -19,6 +19,7 @@ from veneer.models.base import assemble, load_base
 from veneer.models.drawing import Drawn, Easel, paint
 from veneer.models.embedder import choose_embedders
 from veneer.rundir import RunDir, write_bytes
+from veneer.training.kernels import trying
 from veneer.training.network import Network
 
 Preview = Callable[[int], None]
@@ -105,7 +106,7 @@ def _draw(
     easel: Easel, network: Network, accelerator: Accelerator, jobs: Sequence[tuple[str, int]]
 ) -> list[Drawn]:
     network.train(False)
-    with accelerator.autocast():
+    with accelerator.autocast(), trying(False):
         drawn = list(paint(easel, jobs))
     network.train()
     return drawn

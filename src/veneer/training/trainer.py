@@ -7,7 +7,7 @@ The loop knows nothing of prediction types, optimizers or trackers: those were c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from veneer.errors import TrainingError
 from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
 from veneer.rundir import RunDir
 from veneer.training import checkpoints
-from veneer.training.batches import Prefetcher
 from veneer.training.candidates import Ledger
 from veneer.training.checkpoints import Checkpoint
 from veneer.training.interrupt import Interruption
@@ -29,7 +28,10 @@ from veneer.training.judging import Judge
 from veneer.training.losses import Loss
 from veneer.training.network import Files, Network
 from veneer.training.optimizers import Gradients, Stepper
+from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import Preview
+from veneer.training.static_step import choose_step
+from veneer.training.step import Step, Work
 from veneer.training.trainlog import Record, TrainLog
 from veneer.training.trainstate import MovingState
 
@@ -88,13 +90,14 @@ class Trainer:
         self._p = parts
         self._settings = parts.recipe.train
         parameters = list(parts.network.parameters.values())
-        self._weights: list[Tensor] = [parameter.data for parameter in parameters]
+        weights: list[Tensor] = [parameter.data for parameter in parameters]
         self._gradients = Gradients(parameters)
         self._scaler = torch.amp.GradScaler(
             parts.accelerator.device.type, enabled=self._settings.mixed_precision == "fp16"
         )
-        self._ema = [weight.clone() for weight in self._weights] if self._settings.ema_decay else []
+        self._ema = [weight.clone() for weight in weights] if self._settings.ema_decay else []
         self._moving = MovingState(parts.network, parts.stepper, self._scaler, self._ema)
+        self._step = self._choose_step(weights)
         batch = self._settings.train_batch_size * self._settings.gradient_accumulation_steps
         self._log = TrainLog(parts.run.log_jsonl, batch, writes=launch.is_main_process())
         on_cpu = parts.accelerator.device.type == "cpu"
@@ -148,10 +151,28 @@ class Trainer:
         Args:
             checkpoint: A verified checkpoint of this recipe.
         """
-        self._moving.put_back(checkpoint.tensors, checkpoint.state)
+        self._put_back(checkpoint.tensors, checkpoint.state)
         self.step = checkpoint.step
         self.health = Health(**checkpoint.state["health"])
         self._judge.resume(checkpoint.state["ledger"])
+
+    def _choose_step(self, weights: list[Tensor]) -> Step:
+        work = Work(
+            loss=self._p.loss,
+            autocast=self._p.accelerator.autocast,
+            gradients=self._gradients,
+            stepper=self._p.stepper,
+            scaler=self._scaler,
+            weights=weights,
+            ema=self._ema,
+            ema_decay=self._settings.ema_decay,
+            max_grad_norm=self._settings.max_grad_norm,
+        )
+        return choose_step(work, self._p.recipe, self._p.batches.settle, self._p.on_event)
+
+    def _put_back(self, files: Mapping[str, Mapping[str, Tensor]], state: checkpoints.State) -> None:
+        self._moving.put_back(files, state)
+        self._step.forget()
 
     def _is_due(self, every: int | None) -> bool:
         if every is None:
@@ -169,31 +190,20 @@ class Trainer:
     def _train_step(self) -> None:
         rate = self._p.stepper.set_rate(self.step, self.health.cut)
         self._accumulate()
-        self._gradients.flag.add_(float(self._p.interruption.is_asked))
-        self._gradients.sum_over_processes()
-        self._scaler.unscale_(self._p.stepper.optimizer)
-        before, after = self._gradients.clip(self._settings.max_grad_norm)
-        self._apply(before)
-        if self._ema:
-            torch._foreach_lerp_(self._ema, self._weights, 1 - self._settings.ema_decay)
-        values = torch.stack([self._gradients.loss, before, after, self._gradients.flag])
+        values = self._step.finish(is_asked=self._p.interruption.is_asked)
         self._log.add(Record(self.step, rate, values))
 
     def _accumulate(self) -> None:
         while True:
             try:
-                self._gradients.zero()
-                for batch in self._p.batches.at(self.step):
-                    for part in batch.split(self.health.parts):
-                        with self._p.accelerator.autocast():
-                            loss = self._p.loss(part)
-                        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                        self._gradients.loss.add_(loss.detach())
+                self._step.accumulate(self._p.batches.at(self.step), self.health.parts)
                 return
             except RuntimeError as error:
                 if not launch.is_out_of_memory(error):
                     raise
                 self._halve(error)
+            self._step.forget()
+            launch.hand_back_memory()  # only now is the failed pass forgotten with its error
 
     def _halve(self, error: RuntimeError) -> None:
         share = -(-self._settings.train_batch_size // launch.num_processes())
@@ -204,22 +214,8 @@ class Trainer:
                 todo="Set train.gradient_checkpointing = true, or a lower encode.resolution",
             ) from error
         self.health.parts *= 2
-        if self._p.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
         parts = f"micro-batches are cut into {self.health.parts} parts, with the same effective batch"
         self._tell("out-of-memory", f"not enough memory at step {self.step}: {parts}")
-
-    def _apply(self, norm: Tensor) -> None:
-        optimizer = self._p.stepper.optimizer
-        is_good = torch.isfinite(norm + self._gradients.loss)
-        if self._scaler.is_enabled():
-            self._scaler.step(optimizer)
-            self._scaler.update()
-        elif self._p.stepper.skips_on_device:
-            optimizer.found_inf = (~is_good).float()
-            optimizer.step()
-        elif bool(is_good):
-            optimizer.step()
 
     def _went_back(self) -> bool:
         events, is_asked = self._log.read()
@@ -253,7 +249,7 @@ class Trainer:
         checkpoint = checkpoints.load_newest(self._p.run.checkpoints, self._p.on_event)
         returns, parts, events = self.health.returns + 1, self.health.parts, self.ledger.events
         if checkpoint is None:
-            self._moving.put_back(*self._start)
+            self._put_back(*self._start)
             self.step = 0
             self._judge.start_over()
         else:
@@ -274,8 +270,19 @@ class Trainer:
 
     def _preview(self) -> None:
         with self._p.stepper.evaluating():
-            self._p.preview(self.step)
+            self._with_room(lambda: self._p.preview(self.step))
         self._log.skip_time()
+
+    def _with_room(self, work: Callable[[], None]) -> None:
+        """Do something; where memory does not suffice, once more without what the steps keep of it."""
+        try:
+            return work()
+        except RuntimeError as error:
+            if not launch.is_out_of_memory(error):
+                raise
+        self._step.forget()
+        launch.hand_back_memory()
+        return work()
 
     def _save(self) -> None:
         path = self._p.run.checkpoint(self.step)

@@ -38,7 +38,7 @@ class MovingState:
         tensors: dict[str, Tensor] = {}
         with self.stepper.evaluating():
             files = self.network.state()
-            optimizer = pack(self.stepper.optimizer.state_dict(), tensors)
+            optimizer = pack(self.stepper.state(), tensors)
         files["optimizer"] = tensors
         if self.ema:
             files["ema"] = dict(zip(self.network.parameters, (t.clone() for t in self.ema), strict=True))
@@ -52,10 +52,9 @@ class MovingState:
             state: The rest.
         """
         self.network.load(files)
-        optimizer = self.stepper.optimizer
-        optimizer.load_state_dict(unpack(state["optimizer"], files["optimizer"]))
-        if hasattr(optimizer, "train"):
-            optimizer.train()
+        self.stepper.load(unpack(state["optimizer"], files["optimizer"]))
+        if hasattr(self.stepper.optimizer, "train"):
+            self.stepper.optimizer.train()
         self.scaler.load_state_dict(state["scaler"])
         for own, name in zip(self.ema, self.network.parameters, strict=False):
             own.copy_(files["ema"][name])

@@ -19,11 +19,15 @@ from veneer.training import draws
 from veneer.training.batches import MicroBatch
 from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader
 from veneer.training.diffusion import Objective, add_noise
+from veneer.training.kernels import trying
 from veneer.training.network import Network
 
 STRATA = 8
 MAX_POINTS = 256
 BATCH = 4
+PLACES_ON_DEVICE = 32 * 64**2
+"""Latent pixels that an accelerator judges at once: 32 pictures of 512 px."""
+MAX_BATCH_ON_DEVICE = 64
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Validator:
         self._accelerator = accelerator
         self._on_event = on_event
         self._is_cut = False
+        self._vae_factor = index.vae_factor
         self.items = index.split("held_out")
         self._points = grid(len(self.items), timestep_range)
 
@@ -125,9 +130,11 @@ class Validator:
             return None
         self._network.train(False)
         sums = torch.zeros(4, max(len(self.items), STRATA), dtype=torch.float64)
-        for points in self._batches():
-            losses = self._losses(points).double().cpu()
-            for point, loss in zip(points, losses, strict=True):
+        batches = self._batches()
+        with trying(False):  # each shape comes a few times
+            judged = [self._losses(points) for points in batches]  # nothing is read before all is asked for
+        for points, losses in zip(batches, judged, strict=True):
+            for point, loss in zip(points, losses.double().cpu(), strict=True):
                 sums[:, point.picture] += torch.tensor([loss, 1, 0, 0])
                 sums[:, point.stratum] += torch.tensor([0, 0, loss, 1])
         self._network.train()
@@ -140,8 +147,17 @@ class Validator:
         by_bucket: dict[tuple[int, int], list[Point]] = {}
         for point in self._points:
             by_bucket.setdefault(self.items[point.picture].bucket, []).append(point)
-        batches = [p[i : i + BATCH] for p in by_bucket.values() for i in range(0, len(p), BATCH)]
+        batches = []
+        for bucket, points in by_bucket.items():
+            size = self._batch_size(bucket)
+            batches += [points[i : i + size] for i in range(0, len(points), size)]
         return list(launch.shard(batches))
+
+    def _batch_size(self, bucket: tuple[int, int]) -> int:
+        if self._accelerator.device.type == "cpu":
+            return BATCH
+        places = bucket[0] * bucket[1] // self._vae_factor**2
+        return max(BATCH, min(MAX_BATCH_ON_DEVICE, PLACES_ON_DEVICE // places))
 
     def _losses(self, points: Sequence[Point]) -> Tensor:
         """Losses of some points; in halves where memory does not suffice for all of them at once."""
