@@ -33,6 +33,7 @@ from transformers import (
 from veneer.models.families import read_json
 from veneer.models.parts import SD1
 from veneer.models.vocabulary import find_vocabulary
+from veneer.rundir import staged_folder
 from veneer.seeds import torch_generator
 
 DTYPES = {
@@ -51,19 +52,20 @@ def build_random_sd15(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     """Build the base.
 
     Args:
-        folder: Where it goes.
+        folder: Where it goes; what is there already is replaced.
         dtype: Precision of the files: "float32" (4.3 GB), "float16" or "bfloat16" (2.1 GB).
         seed: Seed of the weights.
 
     Returns:
         The folder.
     """
-    shutil.copytree(SD1, folder, dirs_exist_ok=True)
-    find_vocabulary(folder / "model.safetensors", folder / "tokenizer")
-    for name, module in structure().items():
-        stem = "model" if name == "text_encoder" else "diffusion_pytorch_model"
-        prefix = "text_model." if name == "text_encoder" else ""
-        write_random(folder / name / f"{stem}.safetensors", module, dtype, seed, prefix)
+    with staged_folder(folder) as half:
+        shutil.copytree(SD1, half, dirs_exist_ok=True)
+        find_vocabulary(half / "model.safetensors", half / "tokenizer")
+        for name, module in structure().items():
+            stem = "model" if name == "text_encoder" else "diffusion_pytorch_model"
+            prefix = "text_model." if name == "text_encoder" else ""
+            write_random(half / name / f"{stem}.safetensors", module, dtype, seed, prefix)
     return folder
 
 
@@ -71,7 +73,7 @@ def build_random_blip(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     """Build a captioner of the structure of BLIP base, with random weights and a made-up vocabulary.
 
     Args:
-        folder: Where it goes.
+        folder: Where it goes; what is there already is replaced.
         dtype: Precision of the file.
         seed: Seed of the weights.
 
@@ -81,13 +83,14 @@ def build_random_blip(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     config = BlipConfig()
     with torch.device("meta"):
         module = BlipForConditionalGeneration(config)
-    write_random(folder / "model.safetensors", module, dtype, seed)
-    config.save_pretrained(folder)
     special = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", SEP_TOKEN: "[SEP]", 103: "[MASK]", DEC_TOKEN: "[DEC]"}
     vocab = {special.get(number, f"word{number}"): number for number in range(config.text_config.vocab_size)}
     tokenizer = BertTokenizer(vocab=vocab, bos_token="[DEC]")
     images = BlipImageProcessorPil(size={"height": 384, "width": 384})
-    BlipProcessor(images, tokenizer).save_pretrained(folder)
+    with staged_folder(folder) as half:
+        write_random(half / "model.safetensors", module, dtype, seed)
+        config.save_pretrained(half)
+        BlipProcessor(images, tokenizer).save_pretrained(half)
     return folder
 
 

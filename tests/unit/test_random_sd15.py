@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 import tiny
-from bench.random_sd15 import structure, write_random
+from bench import random_sd15
+from bench.random_sd15 import build_random_sd15, structure, write_random
 from veneer.config import LoraTable
 from veneer.lora.adapter import attach
 
@@ -51,3 +53,30 @@ def test_signals_neither_die_nor_grow(tmp_path: Path) -> None:
     with torch.no_grad():
         output = unet(torch.randn(1, 4, 16, 16), 100, torch.randn(1, 77, 16), return_dict=False)[0]
     assert 0.01 < float(output.std()) < 100
+
+
+def test_a_base_that_was_not_built_to_its_end_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random_sd15, "find_vocabulary", lambda checkpoint, folder: None)
+    monkeypatch.setattr(random_sd15, "structure", lambda: {"unet": tiny.tiny_unet(), "vae": tiny.tiny_vae()})
+    base, written = tmp_path / "base", []
+
+    def fail_at_the_second(path: Path, *rest: object) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError("the disk is full")
+        write_random(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(random_sd15, "write_random", fail_at_the_second)
+    with pytest.raises(OSError, match="the disk is full"):
+        build_random_sd15(base)
+    assert not (base / "model_index.json").exists()  # what the benchmarks take for a base
+    assert build_random_sd15(base) == base
+    files = [
+        "model_index.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]
+    assert all((base / name).is_file() for name in files)
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]

@@ -28,6 +28,50 @@ def test_only_the_page_may_call_its_functions(page):
     assert page.get_api_info()["named_endpoints"] == {}
 
 
+def test_no_handler_writes_into_a_field_at_once(page):
+    """What it gives may come late: `veneer.web.late` puts it where nothing newer was typed."""
+    from veneer.web.late import is_field
+
+    writing = [fn for fn in page.fns.values() if fn.fn and any(map(is_field, fn.outputs))]
+    assert len(writing) > 20
+    for fn in writing:
+        if fn.fn.__name__ == "marked":
+            continue  # it cannot give a field a value: the next test
+        fields = [part.elem_id for part in fn.outputs[:-1] if is_field(part)]
+        puts = [
+            one for one in page.fns.values() if one.trigger_after == fn._id and "late.settle" in str(one.js)
+        ]
+        assert "late.ask" in str(fn.js), f"{fn} writes to {fields} at once"
+        assert [[part.elem_id for part in put.outputs] for put in puts] == [fields]
+        assert all(fields), "the browser knows fields by their names"
+
+
+def test_a_handlers_values_go_apart_and_the_rest_at_once():
+    from veneer.web import late
+
+    with gr.Blocks() as blocks:
+        field, text = gr.Dropdown(elem_id="field"), gr.HTML()
+        known = set(blocks.fns)
+        late.bind(field.input, lambda: (gr.update(choices=["a"], value="a"), "told"), None, [field, text])
+    (answered,) = [fn.fn for key, fn in blocks.fns.items() if key not in known and fn.fn]
+    update, told, answer = answered(7)
+    assert (update, told) == ({"__type__": "update", "choices": ["a"]}, "told")
+    values = [{"at": 0, "id": "field", "value": "a"}]
+    assert answer == {"asked": 7, "unless": [], "count": 1, "values": values}
+
+
+def test_a_handler_that_marks_cannot_give_a_field_a_value():
+    from veneer.web import late
+
+    with gr.Blocks() as blocks:
+        field = gr.Textbox(elem_id="field")
+        late.mark(field.blur, lambda text: gr.update(info="a mark") if text else "a value", [field], [field])
+    (fn,) = blocks.fns.values()
+    assert fn.fn("typed") == gr.update(info="a mark")
+    with pytest.raises(AssertionError):
+        fn.fn("")
+
+
 def test_the_page_is_small(page):
     """A browser reads all of it before it shows anything: 3.7 MB once, 0.3 MB now."""
     from fastapi import FastAPI

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from veneer.web import compare_tab, dataset_tab, dataset_view, markup, recipe_tab, runs_tab, train_tab
+from veneer.web import compare_tab, dataset_tab, dataset_view, late, markup, recipe_tab, runs_tab, train_tab
 from veneer.web.engine import gr
 from veneer.web.jobs import JobBook
 from veneer.web.server import answer, check_access, listen
@@ -54,7 +54,7 @@ def serve(
                 bound,
                 password=password,
                 files=[place.runs, place.recipes],
-                looks={"theme": theme(), "css": stylesheet()},
+                looks={"theme": theme(), "css": stylesheet(), "head": late.script()},
                 on_ready=on_ready,
             )
         finally:
@@ -89,14 +89,16 @@ def build(studio: Studio) -> Any:
         recipe_tab.wire(studio, recipe, recipe_page.select)
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])
-        runs_page.select(
+        late.mark(
+            runs_page.select,
             lambda: (runs_tab.overview(studio), *runs_tab.lists(studio)),
             None,
             [table, *run_lists],
             show_progress="hidden",
         )
         tabs.select(_clock, None, [train.clock], show_progress="hidden")
-        demo.click(
+        late.bind(
+            demo.click,
             lambda: (*train_tab.try_demo(studio), gr.Tabs(selected="train"), gr.Timer(active=True)),
             None,
             [train.shown, train.message, tabs, train.clock],

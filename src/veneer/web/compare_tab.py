@@ -11,7 +11,7 @@ from typing import Any
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
 from veneer.rundir import RunDir
-from veneer.web import dashboard, markup, trial
+from veneer.web import dashboard, late, markup, trial
 from veneer.web.background import Outcome, watched
 from veneer.web.engine import gr
 from veneer.web.lists import offered
@@ -22,6 +22,8 @@ from veneer.web.verdict_view import report_frame, verdict_html
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
 MAX_CELLS = 144
+LINE = "compare"
+"""Questions about the run shown are answered as they were asked: what is shown last is the run chosen."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,12 @@ def build(studio: Studio) -> CompareTab:
     message = gr.HTML(elem_id="compare-message")
     tab = CompareTab(run, verdict, pair, beside, asked[0], rows, (files[0], files[1], files[2]), message)
     pair.input(
-        guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside], show_progress="hidden"
-    )
-    draw.click(partial(_draw, studio), [run, *asked], [pair, beside, drawn])
+        guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
+        show_progress="hidden", trigger_mode="always_last", concurrency_id=LINE,
+    )  # fmt: skip
+    mine = gr.State("")
+    done = draw.click(partial(_draw, studio), [run, *asked], [mine, drawn])
+    late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=LINE)
     across.click(partial(_grid, studio), [run, *asked, rows], [table])
     show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
     return tab
@@ -131,17 +136,22 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
         return offered(names, run), *_shown(studio, shown, pair, keep=is_same), ""
 
     for moment in moments:
-        moment(
+        late.bind(
+            moment,
             guarded(fill, (gr.skip(), *fails)),
             [tab.run, tab.pair, tab.prompts],
             [tab.run, *tab.outputs, tab.message],
             show_progress="hidden",
+            line=LINE,
         )
-    tab.run.input(
+    late.bind(
+        tab.run.input,
         guarded(lambda n: (*_shown(studio, n), ""), fails),
         [tab.run],
         [*tab.outputs, tab.message],
         show_progress="hidden",
+        trigger_mode="always_last",
+        line=LINE,
     )
 
 
@@ -157,12 +167,15 @@ def _shown(
     steps = trial.checkpoints(folder)
     return (
         verdict_html(dashboard.metrics(folder.metrics_json)),
-        gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
+        late.about(
+            gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
+            run,
+        ),
         slider(first)
         if first
         else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
         gr.skip() if keep else _own(folder),
-        gr.update(choices=steps) if keep else gr.update(choices=steps, value=steps[-4:]),
+        gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
         *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.report / "index.html")],
     )
 
@@ -205,7 +218,9 @@ def _file(path: Path) -> Any:
     return gr.update(value=str(path) if path.is_file() else None, interactive=path.is_file())
 
 
-def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, Any, str]]:
+def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, str]]:
+    """Draw; the first output is the run once its pictures are there."""
+
     def work(on_event: OnEvent) -> list[str]:
         folder = studio.workspace.run(run or "")
         lora, embedding = trial.learnt(folder)
@@ -219,13 +234,19 @@ def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[An
 
     outcome = Outcome()
     for told in watched(work, outcome):
-        yield gr.skip(), gr.skip(), told
+        yield "", told
     if outcome.error is not None:
-        yield gr.skip(), gr.skip(), outcome.message("")
+        yield "", outcome.message("")
         return
-    pairs = _pairs(studio, run or "")
-    choices = gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=pairs[0].key)
-    yield choices, slider(pairs[0]), outcome.message("Drawn: see above.") + markup.command(outcome.result)
+    yield run, outcome.message("Drawn: see above.") + markup.command(outcome.result)
+
+
+def _newest(studio: Studio, run: str | None, drawn: str) -> tuple[Any, Any]:
+    """What was drawn, unless another run is looked at by now."""
+    if not drawn or run != drawn:
+        return gr.skip(), gr.skip()
+    pairs = _pairs(studio, run)
+    return gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=pairs[0].key), slider(pairs[0])
 
 
 def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from veneer.web import captions, dataset_work, gallery, uploads
+from veneer.web import captions, dataset_work, gallery, late, uploads
 from veneer.web.dataset_view import Views, build_cards, render
 from veneer.web.engine import gr
 from veneer.web.messages import guarded
 from veneer.web.studio import Studio
 
 CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-base", "none")
+LINE = "dataset"
+"""Questions about what is shown are answered as they were asked: shown last is what was chosen last."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +126,27 @@ def wire(studio: Studio, tab: DatasetTab, page: Any, opened: Any) -> None:
         opened: Event of the tab being opened: data sets made meanwhile are then offered.
     """
 
-    def fill() -> list[Any]:
+    def fill() -> Any:
         names = studio.workspace.dataset_names()
-        first = names[0] if names else None
-        return [gr.update(choices=names, value=first), *render(studio, first, gallery.ALL, 1), ""]
+        return late.lasting(gr.update(choices=names, value=names[0] if names else None))
 
-    out = [tab.chosen, *tab.views.outputs, tab.message]
-    page.load(guarded(fill, (gr.skip(),) * (len(out) - 1)), None, out, show_progress="hidden")
-    opened(
-        lambda: gr.update(choices=studio.workspace.dataset_names()),
-        None,
-        [tab.chosen],
-        show_progress="hidden",
-    )
+    def offer() -> Any:
+        return gr.update(choices=studio.workspace.dataset_names())
+
+    _shown_anew(studio, tab, late.bind(page.load, fill, None, [tab.chosen], show_progress="hidden"))
+    late.mark(opened, offer, None, [tab.chosen], show_progress="hidden")
+
+
+def _shown_anew(studio: Studio, tab: DatasetTab, done: Any) -> None:
+    """Show what is chosen by then, once something else is done: that may have taken minutes."""
+    late.bind(
+        done.then, dataset_work.redrawer(studio), _place(tab), tab.views.outputs,
+        line=LINE, show_progress="hidden", preprocess=False,
+    )  # fmt: skip
+
+
+def _place(tab: DatasetTab) -> list[Any]:
+    return [tab.chosen, tab.views.show, tab.views.page]
 
 
 def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
@@ -161,18 +171,19 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
         with gr.Row():
             missing = gr.Button("Describe what has no caption", variant="primary", elem_id="dataset-caption")
             everything = gr.Button("Describe all again (a person's words stay)", elem_id="dataset-recaption")
-    place = [tab.chosen, tab.views.show, tab.views.page]
-    out = [*tab.views.outputs, tab.message]
-    replace.click(dataset_work.editor(studio, captions.replace_text), [*place, find, put], out)
-    before.click(dataset_work.editor(studio, captions.put_before), [*place, prefix], out)
-    asked = [*place, model, lead, trigger]
-    missing.click(dataset_work.describer(studio, overwrite=False), asked, out)
-    everything.click(dataset_work.describer(studio, overwrite=True), asked, out)
-    again.click(
-        dataset_work.describer(studio, overwrite=False, chosen_only=True),
-        [*asked, tab.views.cards.names, *tab.views.cards.ticks],
-        out,
-    )
+    out, cards = [*tab.views.outputs, tab.message], tab.views.cards
+    for button, change, words in (
+        (replace, captions.replace_text, [find, put]),
+        (before, captions.put_before, [prefix]),
+    ):
+        edit = dataset_work.editor(studio, change)
+        late.bind(button.click, edit, [*_place(tab), *words], out, line=LINE)
+    how = [model, lead, trigger]
+    for button, overwrite in ((missing, False), (everything, True)):
+        describe = dataset_work.describer(studio, overwrite=overwrite)
+        _shown_anew(studio, tab, button.click(describe, [tab.chosen, *how], [tab.message]))
+    describe = dataset_work.describer(studio, overwrite=False, chosen_only=True)
+    _shown_anew(studio, tab, again.click(describe, [cards.shown, *how, *cards.ticks], [tab.message]))
 
 
 def _check_tools(studio: Studio, tab: DatasetTab) -> None:
@@ -184,19 +195,18 @@ def _check_tools(studio: Studio, tab: DatasetTab) -> None:
             look = gr.Button("Check", variant="primary", elem_id="dataset-check")
             apply = gr.Button("Check, and reject copies and broken ones", elem_id="dataset-apply")
             restore = gr.Button("Restore all that were rejected", elem_id="dataset-restore-all")
-    out = [*tab.views.outputs, tab.message]
-    asked = [tab.chosen, resolution]
-    look.click(dataset_work.checker(studio), asked, out)
-    apply.click(dataset_work.checker(studio, apply=True), asked, out)
-    restore.click(dataset_work.checker(studio, restore=True), asked, out)
+    asked, out = [tab.chosen, resolution], [tab.views.show, tab.views.page, tab.message]
+    for button, what in ((look, {}), (apply, {"apply": True}), (restore, {"restore": True})):
+        check = dataset_work.checker(studio, **what)
+        _shown_anew(studio, tab, late.bind(button.click, check, asked, out, unless=[tab.chosen]))
 
 
 def _wire_gathering(studio: Studio, tab: DatasetTab, parts: Gathering) -> None:
-    gather, out = dataset_work.collector(studio), [tab.chosen, *tab.views.outputs, tab.message]
-    asked = [tab.chosen, parts.files, parts.source, parts.addresses, parts.limit]
-    emptied = [parts.files, parts.source, parts.addresses]
-    parts.collect.click(gather, asked, [*out, *emptied])
-    parts.folder.upload(gather, [tab.chosen, parts.folder], [*out, *emptied])
+    gather, emptied = dataset_work.collector(studio), [parts.files, parts.source, parts.addresses]
+    out = [*_place(tab), *emptied, tab.message]
+    asked = [tab.chosen, *emptied, parts.limit]
+    for moment, given in ((parts.collect.click, asked), (parts.folder.upload, [tab.chosen, parts.folder])):
+        _shown_anew(studio, tab, late.bind(moment, gather, given, out, unless=[tab.chosen]))
 
 
 def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
@@ -206,30 +216,32 @@ def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
     def turned(step: int) -> Callable[..., Any]:
         return guarded(lambda n, s, p: (*render(studio, n, s, int(p or 1) + step), ""), fails)
 
-    place, out = [tab.chosen, views.show, views.page], [*views.outputs, tab.message]
-    back.click(turned(-1), place, out, show_progress="hidden")
-    on.click(turned(1), place, out, show_progress="hidden")
-    views.page.submit(turned(0), place, out, show_progress="hidden")
+    place, out = _place(tab), [*views.outputs, tab.message]
+    how: dict[str, Any] = {"show_progress": "hidden", "line": LINE}
+    late.bind(back.click, turned(-1), place, out, **how)
+    late.bind(on.click, turned(1), place, out, **how)
+    late.bind(views.page.submit, turned(0), place, out, **how)
+    how["trigger_mode"] = "always_last"
     fresh = guarded(lambda n, s: (*render(studio, n, s, 1), ""), fails)
-    views.show.input(fresh, place[:2], out, show_progress="hidden")
-    tab.chosen.input(
-        guarded(lambda n: (*render(studio, n, gallery.ALL, 1), ""), fails),
-        [tab.chosen],
-        out,
-        show_progress="hidden",
-    )
+    late.bind(views.show.input, fresh, place[:2], out, **how)
+    first = guarded(lambda n: (*render(studio, n, gallery.ALL, 1), ""), fails)
+    late.bind(tab.chosen.input, first, [tab.chosen], out, **how)
 
 
 def _wire_cards(studio: Studio, tab: DatasetTab, reject: Any, restore: Any) -> None:
     cards = tab.views.cards
     for number, text in enumerate(cards.texts):
-        text.blur(
+        late.bind(
+            text.blur,
             dataset_work.saver(studio, number),
-            [tab.chosen, cards.names, text],
-            [tab.message],
+            [cards.shown, text],
+            [text, tab.message],
+            ask=late.unsaved(text),
+            line="captions",
+            trigger_mode="multiple",
             show_progress="hidden",
         )
-    place = [tab.chosen, tab.views.show, tab.views.page, cards.names, *cards.ticks]
+    place = [tab.views.show, tab.views.page, cards.shown, *cards.ticks]
     out = [*tab.views.outputs, tab.message]
-    reject.click(dataset_work.mover(studio, restore=False), place, out)
-    restore.click(dataset_work.mover(studio, restore=True), place, out)
+    late.bind(reject.click, dataset_work.mover(studio, restore=False), place, out, line=LINE)
+    late.bind(restore.click, dataset_work.mover(studio, restore=True), place, out, line=LINE)

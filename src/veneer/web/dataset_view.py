@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from veneer.errors import VeneerError
-from veneer.web import gallery, markup
+from veneer.web import gallery, late, markup
 from veneer.web.engine import gr
 from veneer.web.studio import Studio
 
@@ -22,7 +23,7 @@ class Cards:
         pictures: The pictures.
         texts: Their captions.
         ticks: Whether each is chosen.
-        names: State: their file names.
+        shown: Hidden in the page: name of the data set, and file names of the pictures.
         empty: What is said where there is no picture.
     """
 
@@ -30,7 +31,7 @@ class Cards:
     pictures: list[Any]
     texts: list[Any]
     ticks: list[Any]
-    names: Any
+    shown: Any
     empty: Any
 
 
@@ -64,7 +65,7 @@ class Views:
         """Parts in the order in which `render` gives their updates."""
         cards = self.cards
         return [
-            self.facts, self.show, self.page, self.back, self.on, *self.tools, cards.names, cards.empty,
+            self.facts, self.show, self.page, self.back, self.on, *self.tools, cards.shown, cards.empty,
             *cards.boxes, *cards.pictures, *cards.texts, *cards.ticks,
         ]  # fmt: skip
 
@@ -75,7 +76,8 @@ def build_cards() -> Cards:
     Returns:
         Its parts.
     """
-    cards = Cards([], [], [], [], gr.State([]), gr.HTML(elem_id="dataset-empty"))
+    shown = gr.JSON(["", []], visible=False, elem_id="dataset-shown")
+    cards = Cards([], [], [], [], shown, gr.HTML(elem_id="dataset-empty"))
     with gr.Row(elem_id="dataset-cards"):
         for number in range(gallery.PAGE):
             with gr.Column(min_width=200, visible=False, elem_classes="v-card") as box:
@@ -112,7 +114,15 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
             "Drop some above, or write a search or web addresses beside it, then press “Add pictures”.",
         )
         show_all = gr.update(choices=[gallery.ALL], value=gallery.ALL)
-        return ["", show_all, 1, *[gr.update(visible=False)] * 4, [], text, *_hidden(0)]
+        return [
+            "",
+            show_all,
+            1,
+            *[gr.update(visible=False)] * 4,
+            ["", []],
+            text,
+            *itertools.chain(*_hidden(gallery.PAGE)),
+        ]
     pictures = gallery.read_gallery(folder)
     filters = pictures.filters()
     show = show if show in {value for _, value in filters} else gallery.ALL
@@ -121,7 +131,7 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     page = min(max(1, page), pages)
     cards = shown[(page - 1) * gallery.PAGE : page * gallery.PAGE]
     cache = studio.workspace.thumbnails
-    updates = _card_updates(cards, cache, rejected=show == gallery.REJECTED)
+    updates = _card_updates(name or "", cards, cache, rejected=show == gallery.REJECTED)
     gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
     empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
     return [
@@ -131,7 +141,7 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
         gr.update(visible=pages > 1, interactive=page > 1),
         gr.update(visible=pages > 1, interactive=page < pages),
         *[gr.update(visible=True)] * 2,
-        [card.name for card in cards],
+        [name, [card.name for card in cards]],
         empty,
         *updates,
     ]
@@ -152,18 +162,22 @@ def _first_cards(studio: Studio) -> Iterator[gallery.Card]:
             yield from gallery.read_gallery(studio.workspace.dataset(name)).cards[: gallery.PAGE]
 
 
-def _card_updates(cards: list[gallery.Card], cache: Any, *, rejected: bool) -> list[Any]:
+def _card_updates(dataset: str, cards: list[gallery.Card], cache: Any, *, rejected: bool) -> list[Any]:
+    """Boxes, pictures, captions and ticks; captions and ticks are about their pictures."""
     rest = gallery.PAGE - len(cards)
-    texts = [gr.update(value=card.caption, interactive=not rejected) for card in cards]
-    ticks = [gr.update(value=False, interactive=not rejected or card.can_return) for card in cards]
-    return [
-        *([gr.update(visible=True)] * len(cards) + [gr.update(visible=False)] * rest),
-        *([gallery.card_html(card, cache) for card in cards] + [""] * rest),
-        *(texts + [""] * rest),
-        *(ticks + [False] * rest),
-    ]
+    boxes, pictures, texts, ticks = [], [], [], []
+    for card in cards:
+        of = f"{dataset}/{card.name}"
+        can_tick = not rejected or card.can_return
+        boxes.append(gr.update(visible=True))
+        pictures.append(gallery.card_html(card, cache))
+        texts.append(late.lasting(late.about(gr.update(value=card.caption, interactive=not rejected), of)))
+        ticks.append(late.about(gr.update(value=False, interactive=can_tick), of))
+    parts = zip((boxes, pictures, texts, ticks), _hidden(rest), strict=True)
+    return [update for shown, hidden in parts for update in (*shown, *hidden)]
 
 
-def _hidden(shown: int) -> list[Any]:
-    rest = gallery.PAGE - shown
-    return [*[gr.update(visible=False)] * rest, *[""] * rest, *[""] * rest, *[False] * rest]
+def _hidden(count: int) -> list[list[Any]]:
+    """The same of cards without a picture."""
+    nothing = [gr.update(visible=False), "", *(late.about(gr.update(value=no), "") for no in ("", False))]
+    return [[update] * count for update in nothing]

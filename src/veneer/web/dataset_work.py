@@ -10,7 +10,7 @@ from veneer.config import CaptionTable, CollectTable
 from veneer.dataset import Dataset
 from veneer.errors import VeneerError
 from veneer.events import OnEvent
-from veneer.web import captions, gallery, markup, uploads
+from veneer.web import captions, gallery, late, markup, uploads
 from veneer.web.background import Outcome, watched
 from veneer.web.dataset_view import Views, render
 from veneer.web.engine import gr
@@ -29,20 +29,39 @@ def saver(studio: Studio, number: int) -> Callable[..., Any]:
         number: Which picture of the page.
 
     Returns:
-        A handler of the data set, the page's names and the text.
+        A handler of the pictures shown and the text, None where nobody changed it. Its outputs are the text,
+        where it is saved, and a message.
     """
 
-    def save(dataset: str | None, names: list[str], text: str) -> Any:
-        if not dataset or number >= len(names):
-            return gr.skip()
+    def save(shown: tuple[str, list[str]], text: str | None) -> Iterator[tuple[Any, Any]]:
+        dataset, names = shown
+        if text is None or number >= len(names):
+            yield gr.skip(), gr.skip()
+            return
+        if studio.hands.locked():
+            yield gr.skip(), markup.news(f"The caption of {names[number]} is saved as soon as this is done.")
         try:
-            with studio.at_work():
+            with studio.at_work(patient=True):
                 changed = captions.set_caption(studio.workspace.dataset(dataset), names[number], text)
         except Exception as error:
-            return describe(error)
-        return markup.news(f"The caption of {names[number]} is saved.", "good") if changed else gr.skip()
+            yield gr.skip(), describe(error)
+            return
+        told = markup.news(f"The caption of {names[number]} is saved.", "good") if changed else gr.skip()
+        yield late.saved(" ".join(text.split())), told
 
     return save
+
+
+def redrawer(studio: Studio) -> Callable[..., list[Any]]:
+    """Show a data set as it is now.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        A handler of the data set, filter and page.
+    """
+    return lambda name, show, page: _redrawn(studio, name, show, int(page or 1))
 
 
 def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
@@ -53,7 +72,8 @@ def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
 
     Returns:
         A handler of the data set's name, the files, and maybe a source, addresses and the most pictures to
-        have in the end. Its last three outputs empty the fields once what they held is collected.
+        have in the end. Its outputs are the data set, filter and page to look at, the files, source and
+        addresses, empty once they are collected, and a message.
     """
 
     def gather(
@@ -85,13 +105,13 @@ def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
 
         outcome = Outcome()
         for told in watched(work, outcome):
-            yield [gr.skip(), *[gr.skip()] * len(Views.COUNTED), told, *[gr.skip()] * 3]
+            yield [*[gr.skip()] * 6, told]
         words = ["collect", *(["FOLDER"] if files else []), *named, "--out", f"datasets/{wish}"]
         said = _said(outcome, words)
         names = studio.workspace.dataset_names()
-        chosen = gr.update(choices=names, value=wish) if wish in names else gr.skip()
+        place = [gr.update(choices=names, value=wish), gallery.ALL, 1] if wish in names else [gr.skip()] * 3
         emptied = [gr.skip()] * 3 if outcome.error else [None, "", ""]
-        yield [chosen, *_redrawn(studio, wish, gallery.ALL, 1), said, *emptied]
+        yield [*place, *emptied, said]
 
     return gather
 
@@ -118,9 +138,7 @@ def editor(studio: Studio, change: Callable[..., int]) -> Callable[..., Any]:
     return guarded(edit, (gr.skip(),) * len(Views.COUNTED))
 
 
-def describer(
-    studio: Studio, *, overwrite: bool, chosen_only: bool = False
-) -> Callable[..., Iterator[list[Any]]]:
+def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> Callable[..., Iterator[str]]:
     """Have pictures described by a model.
 
     Args:
@@ -129,11 +147,12 @@ def describer(
         chosen_only: Whether only the chosen pictures are, whoever wrote their captions.
 
     Returns:
-        A handler of data set, filter, page, captioner, prefix, trigger; where chosen also names and ticks.
+        A handler of data set, captioner, prefix, trigger; where chosen of the pictures shown and the ticks
+        instead of the data set. Its output is a message.
     """
 
-    def describe_pictures(*values: Any) -> Iterator[list[Any]]:
-        name, show, page, model, prefix, trigger, *chosen = values
+    def describe_pictures(place: Any, model: str, prefix: str, trigger: str, *ticks: bool) -> Iterator[str]:
+        name, names = place if chosen_only else (place, [])
         table = CaptionTable(model=model or "none", prefix=prefix, trigger=trigger)
 
         def work(on_event: OnEvent) -> Any:
@@ -142,7 +161,7 @@ def describer(
             folder = _folder(studio, name)
             with studio.at_work():
                 if chosen_only:
-                    return captions.describe_again(folder, _ticked(*chosen), table, on_event)
+                    return captions.describe_again(folder, _ticked(names, *ticks), table, on_event)
                 return caption(folder, table, on_event, overwrite=overwrite)
 
         options = [
@@ -159,7 +178,7 @@ def describer(
             *options,
             *(["--overwrite"] if overwrite else []),
         ]
-        yield from _told(studio, name, (show, page), work, words)
+        yield from _told(work, words)
 
     return describe_pictures
 
@@ -175,7 +194,8 @@ def checker(
         restore: Whether everything is brought back instead.
 
     Returns:
-        A handler of the data set and the training resolution.
+        A handler of the data set and the training resolution. Its outputs are the filter and page to look at,
+        and a message.
     """
 
     def look(name: str | None, resolution: float) -> Iterator[list[Any]]:
@@ -192,14 +212,10 @@ def checker(
                 )
 
         option = ["--apply"] * apply + ["--restore"] * restore
-        show = gallery.ALL if apply or restore else gallery.FLAGGED
-        yield from _told(
-            studio,
-            name,
-            (show, 1),
-            work,
-            ["check", f"datasets/{name}", "--resolution", f"{resolution:g}", *option],
-        )
+        words = ["check", f"datasets/{name}", "--resolution", f"{resolution:g}", *option]
+        for told in _told(work, words):
+            yield [gr.skip(), gr.skip(), told]
+        yield [gallery.ALL if apply or restore else gallery.FLAGGED, 1, gr.skip()]
 
     return look
 
@@ -212,13 +228,14 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
         restore: Whether they are brought back.
 
     Returns:
-        A handler of the data set, filter, page, the page's names and ticks.
+        A handler of the filter, page, the pictures shown and their ticks.
     """
 
-    def move(name: str | None, show: str, page: float, names: list[str], *ticks: bool) -> Any:
+    def move(show: str, page: float, shown: tuple[str, list[str]], *ticks: bool) -> Any:
         from veneer.data.findings import Finding
         from veneer.data.rejection import bring_back, move_away
 
+        name, names = shown
         chosen = _ticked(names, *ticks)
         dataset = Dataset(_folder(studio, name))
         with studio.at_work():
@@ -234,18 +251,10 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
     return guarded(move, (gr.skip(),) * len(Views.COUNTED))
 
 
-def _told(
-    studio: Studio,
-    name: str | None,
-    place: tuple[str, float],
-    work: Callable[[OnEvent], Any],
-    words: list[str],
-) -> Iterator[list[Any]]:
+def _told(work: Callable[[OnEvent], Any], words: list[str]) -> Iterator[str]:
     outcome = Outcome()
-    for told in watched(work, outcome):
-        yield [*[gr.skip()] * len(Views.COUNTED), told]
-    said = _said(outcome, words)
-    yield [*_redrawn(studio, name, place[0], int(place[1] or 1)), said]
+    yield from watched(work, outcome)
+    yield _said(outcome, words)
 
 
 def _said(outcome: Outcome, words: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.recipe import bundled_names, load_recipe, recipe_text, to_toml
-from veneer.web import markup
+from veneer.web import late, markup
 from veneer.web.engine import gr
 from veneer.web.fields import UPFRONT, Field, fields, read_form, values_of
 from veneer.web.messages import guarded
@@ -19,6 +20,8 @@ from veneer.web.plan_view import plan_html
 from veneer.web.studio import DEMO, Studio
 
 MAX_TOML_BYTES = 200_000
+LINE = "recipe"
+"""Questions about the form are answered as they were asked: what is told of it last is told of it now."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,14 @@ def build(studio: Studio) -> RecipeTab:
     tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
     _wire_form(tab, studio)
     out, kept = [*tab.parts, toml, message], _kept(tab)
-    save.click(guarded(lambda n, *v: _save(studio, tab, n, v), kept), [name, *tab.parts], out).then(
-        lambda: gr.update(choices=studio.workspace.recipe_names()), None, [start], show_progress="hidden"
-    )
-    plan.click(guarded(lambda s, *v: _plan(studio, tab, s, v), kept), [start, *tab.parts], out)
-    load.upload(guarded(lambda file: _load_file(tab, file), kept), [load], out)
+    saving = guarded(lambda n, *v: _save(studio, tab, n, v), kept)
+    done = late.mark(save.click, saving, [name, *tab.parts], out, line=LINE)
+    offer = partial(lists, studio)
+    late.mark(done.then, offer, None, [tab.start, tab.pictures], show_progress="hidden")
+    planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
+    late.mark(plan.click, planning, [start, *tab.parts], out, line=LINE)
+    loading = guarded(lambda file: _load_file(tab, file), kept[1:])
+    _look(tab, late.bind(load.upload, loading, [load], [*tab.parts, message], line=LINE).then)
     return tab
 
 
@@ -134,7 +140,7 @@ def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
         tab: Its parts.
         opened: Event of the tab being opened.
     """
-    opened(lambda: lists(studio), None, [tab.start, tab.pictures], show_progress="hidden")
+    late.mark(opened, partial(lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
 
 
 def lists(studio: Studio) -> list[Any]:
@@ -153,20 +159,25 @@ def lists(studio: Studio) -> list[Any]:
 
 
 def _wire_form(tab: RecipeTab, studio: Studio) -> None:
-    out = [tab.about, *tab.parts, tab.toml, tab.message]
-    fails = (gr.skip(),) * (len(out) - 1)
-    tab.start.input(
-        guarded(lambda name: _loaded(studio, tab, name), fails), [tab.start], out, show_progress="hidden"
-    )
+    out = [tab.about, *tab.parts, tab.message]
+    load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
     sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
-    tab.pictures.input(lambda name: f"datasets/{name}", [tab.pictures], [sources], show_progress="hidden")
+    how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": LINE}
+    _look(tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
+    put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
+    _look(tab, put.then)
     left = [
         part.blur if field.kind not in {"flag", "choice"} else part.input
         for field, part in zip(tab.asked, tab.parts, strict=True)
     ]
-    gr.on(
-        left, _looker(tab), list(tab.parts), [*tab.parts, tab.toml],
-        show_progress="hidden", trigger_mode="always_last",
+    _look(tab, partial(gr.on, left))
+
+
+def _look(tab: RecipeTab, moment: Callable[..., Any]) -> None:
+    """Have the whole form looked at: marks, and the recipe as TOML."""
+    late.mark(
+        moment, _looker(tab), tab.parts, [*tab.parts, tab.toml],
+        show_progress="hidden", trigger_mode="always_last", line=LINE,
     )  # fmt: skip
 
 
@@ -192,7 +203,7 @@ def _loaded(studio: Studio, tab: RecipeTab, name: str) -> list[Any]:
     path = _path(studio, studio.workspace.recipe(name))
     recipe = load_recipe(path)
     about = _about(recipe_text(path)) if name in bundled_names() else ""
-    return [about, *_shown(tab, recipe), to_toml(recipe), ""]
+    return [about, *values_of(recipe, tab.asked), ""]
 
 
 def _about(text: str) -> str:
@@ -202,14 +213,6 @@ def _about(text: str) -> str:
     named = [line.partition(":")[::2] for line in head[len(list(takewhile(bool, head))) :] if ":" in line]
     pairs = [(name, value.strip()) for name, value in named if name != "Command"]
     return markup.news(prose) + markup.facts(pairs) if prose else ""
-
-
-def _shown(tab: RecipeTab, recipe: Recipe) -> list[Any]:
-    values = values_of(recipe, tab.asked)
-    return [
-        gr.update(value=value, info=field.sentence, elem_classes=[])
-        for field, value in zip(tab.asked, values, strict=True)
-    ]
 
 
 def _load_file(tab: RecipeTab, file: str) -> list[Any]:
@@ -223,7 +226,7 @@ def _load_file(tab: RecipeTab, file: str) -> list[Any]:
         own = [text.replace(file, Path(file).name) for text in (error.what, error.where, error.todo)]
         raise RecipeError(own[0], where=own[1], todo=own[2]) from error
     told = markup.news(f"{Path(file).name} is loaded; save it under a name to run it.", "good")
-    return [*_shown(tab, recipe), to_toml(recipe), told]
+    return [*values_of(recipe, tab.asked), told]
 
 
 def _read(tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, list[Any], str]:

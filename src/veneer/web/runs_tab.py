@@ -8,7 +8,7 @@ from typing import Any
 
 from veneer.errors import VeneerError
 from veneer.recipe import differences
-from veneer.web import dashboard, markup
+from veneer.web import dashboard, late, markup
 from veneer.web.disk import disk_use
 from veneer.web.engine import gr
 from veneer.web.messages import guarded
@@ -44,9 +44,10 @@ def build(studio: Studio) -> tuple[Any, list[Any]]:
     for side in (one, other):
         side.change(guarded(lambda a, b: compare(studio, a, b), None), [one, other], [difference])
     ask.click(guarded(lambda n: _ask(studio, n), (gr.skip(),)), [doomed], [sure, message])
-    no.click(lambda: (gr.update(visible=False), "", ""), None, [sure, typed, message])
+    late.bind(no.click, lambda: (gr.update(visible=False), "", ""), None, [sure, typed, message])
     lists = [one, other, doomed]
-    yes.click(
+    late.bind(
+        yes.click,
         guarded(lambda n, t: _delete(studio, n, t), (gr.skip(),) * 6),
         [doomed, typed],
         [table, *lists, sure, typed, message],

@@ -31,8 +31,11 @@ class Studio:
     hands: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self, *, patient: bool = False) -> Iterator[None]:
         """Change data sets one at a time.
+
+        Args:
+            patient: Whether to wait until the studio is done with what it does.
 
         Yields:
             Nothing.
@@ -40,7 +43,7 @@ class Studio:
         Raises:
             VeneerError: If the studio is changing one already.
         """
-        if not self.hands.acquire(timeout=1.0):
+        if not self.hands.acquire(timeout=-1 if patient else 1.0):
             raise VeneerError("the studio is still at work on a data set", todo="Wait until that is done")
         try:
             yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veneer.web import dashboard, markup
+from veneer.web import dashboard, late, markup
 from veneer.web.engine import gr
 from veneer.web.lists import offered
 from veneer.web.messages import describe, guarded
@@ -65,7 +65,8 @@ def build(studio: Studio) -> TrainTab:
     views = [status, charts, previews, log]
     seen = gr.State({})
 
-    start.click(guarded(lambda r, n: _start(studio, r, n), (gr.skip(),)), [recipe, name], [shown, message])
+    starting = guarded(lambda r, n: _start(studio, r, n), (gr.skip(),))
+    late.bind(start.click, starting, [recipe, name], [shown, message])
     stop.click(guarded(lambda n: _stop(studio, n), None), [shown], [message])
     resume.click(guarded(lambda n: _resume(studio, n), None), [shown], [message])
     refresh = {"fn": lambda n, s: _refresh(studio, n, s), "inputs": [shown, seen], "outputs": [*views, seen]}
@@ -85,7 +86,8 @@ def wire(studio: Studio, tab: TrainTab, moments: list[Any]) -> None:
         moments: Events that fill it.
     """
     for moment in moments:
-        moment(
+        late.bind(
+            moment,
             lambda recipe, shown: choices(studio, recipe, shown),
             [tab.recipe, tab.shown],
             [tab.recipe, tab.shown],
