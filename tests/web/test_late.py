@@ -281,12 +281,18 @@ def test_sources_typed_while_others_are_collected_stay(page, studio):
 
 def test_a_data_set_chosen_while_another_is_checked_is_the_one_that_is_shown(page, studio):
     unfold(page, "Look for bad pictures")
-    with held(page):
+    with held(page) as waiting:
         with asked(page):
             page.locator("#dataset-check").click()
-        pick(page, "dataset-name", "many")
-    says(page, "dataset-message", "veneer check datasets/few")
-    eventually(lambda: value(page, "caption-0").startswith("many"))
+        check = waiting.pop()
+        with asked(page):
+            pick(page, "dataset-name", "many")
+        waiting.pop(0).continue_()
+        eventually(lambda: value(page, "caption-0").startswith("many"))
+        waiting.append(check)
+    says(page, "dataset-message", "veneer check datasets/few", SLOW)
+    page.locator("#dataset-on").click()
+    eventually(lambda: value(page, "caption-0") == captions(studio, "many")[12])
     assert value(page, "dataset-name") == "many"
     assert value(page, "dataset-show").startswith("all")
 

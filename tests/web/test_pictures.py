@@ -60,6 +60,23 @@ def test_rejected_pictures_come_back_one_by_one(folder):
     assert [card.name for card in gallery.read_gallery(folder).shown("rejected")] == [names[0]]
 
 
+def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(folder, tmp_path):
+    pytest.importorskip("gradio")
+    from veneer.web.dataset_work import saver
+
+    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
+    (tmp_path / "datasets").mkdir()
+    folder = folder.rename(tmp_path / "datasets" / "set")
+    saving = saver(studio, 0)(("set", ["images/000000.png"]), " by   hand ")
+    with studio.at_work():
+        assert "as soon as this is done" in next(saving)[1]
+        assert Dataset(folder).items()[0].caption == ""
+    text, told = next(saving)
+    assert (text["value"], text["saved"]) == ("by hand", True)
+    assert "is saved" in told
+    assert Dataset(folder).items()[0].caption == "by hand"
+
+
 def test_thumbnails_are_made_once_and_anew_where_the_picture_changed(folder, tmp_path):
     picture = folder / "images/000001.png"
     first = thumbnail(picture, tmp_path / "cache")
