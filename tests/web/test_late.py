@@ -211,6 +211,11 @@ def test_a_caption_typed_while_the_page_is_turned_is_saved_under_its_own_picture
     eventually(lambda: value(page, "caption-2") == "many 14")
     eventually(lambda: captions(studio, "many")[1:3] == ["left", "still in it"])
     assert captions(studio, "many")[13:15] == ["many 13", "many 14"]
+    with asked(page):  # answered after the captions' saving, which tells of pictures that are gone
+        write(page, "caption-3", "the last")
+    eventually(lambda: "the last" in captions(studio, "many"))
+    says(page, "dataset-message", "000015.png is saved")
+    assert [value(page, f"caption-{number}") for number in (1, 2)] == ["many 13", "many 14"]
 
 
 def test_a_caption_typed_while_all_captions_change_stays(page, studio):

@@ -147,6 +147,19 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     ]
 
 
+def subject(dataset: str, name: str) -> str:
+    """What the fields below a picture are about.
+
+    Args:
+        dataset: Name of the data set.
+        name: File name of the picture.
+
+    Returns:
+        A text of its own for each picture.
+    """
+    return f"{dataset}/{name}"
+
+
 def look_ahead(studio: Studio) -> None:
     """Make the thumbnails that the page will show first, while the page itself is being put together.
 
@@ -167,7 +180,7 @@ def _card_updates(dataset: str, cards: list[gallery.Card], cache: Any, *, reject
     rest = gallery.PAGE - len(cards)
     boxes, pictures, texts, ticks = [], [], [], []
     for card in cards:
-        of = f"{dataset}/{card.name}"
+        of = subject(dataset, card.name)
         can_tick = not rejected or card.can_return
         boxes.append(gr.update(visible=True))
         pictures.append(gallery.card_html(card, cache))

@@ -12,7 +12,7 @@ from veneer.errors import VeneerError
 from veneer.events import OnEvent
 from veneer.web import captions, gallery, late, markup, uploads
 from veneer.web.background import Outcome, watched
-from veneer.web.dataset_view import Views, render
+from veneer.web.dataset_view import Views, render, subject
 from veneer.web.engine import gr
 from veneer.web.messages import describe, guarded
 from veneer.web.studio import Studio
@@ -47,7 +47,7 @@ def saver(studio: Studio, number: int) -> Callable[..., Any]:
             yield gr.skip(), describe(error)
             return
         told = markup.news(f"The caption of {names[number]} is saved.", "good") if changed else gr.skip()
-        yield late.saved(" ".join(text.split())), told
+        yield late.saved(" ".join(text.split()), subject(dataset, names[number])), told
 
     return save
 

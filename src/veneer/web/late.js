@@ -30,7 +30,7 @@ window.late = (() => {
       field.blur();
       await new Promise((done) => setTimeout(done));
     }
-    for (const { id } of goes) changed[id] = 0;
+    for (const { id } of goes) changed[id] = settled[id] = 0;
   }
 
   function hasPlace({ id, saved, lasting }, asked) {
@@ -47,7 +47,8 @@ window.late = (() => {
     unsaved: (id, text) => (since(id, kept[id]) ? text : null),
     /* One update for each of a handler's fields. */
     settle: async ({ asked, unless, count: number, values }) => {
-      const found = unless.some((id) => since(id, asked)) ? [] : values;
+      const stands = ({ id, of, saved }) => !saved || of === subject[id];
+      const found = unless.some((id) => since(id, asked)) ? [] : values.filter(stands);
       await leaveWhatGoes(found);
       const updates = Array.from({ length: number }, () => ({ __type__: 'update' }));
       for (const one of found) if (hasPlace(one, asked)) updates[one.at].value = one.value;

@@ -126,16 +126,17 @@ def lasting(update: dict[str, Any]) -> dict[str, Any]:
     return {**update, "lasting": True}
 
 
-def saved(value: Any) -> dict[str, Any]:
-    """Say that what a person typed into a field is kept.
+def saved(value: Any, subject: str) -> dict[str, Any]:
+    """Say that what a person typed into a field is kept; nothing changes where its subject is gone by now.
 
     Args:
         value: As it was kept.
+        subject: What it is about.
 
     Returns:
         The field's update.
     """
-    return {**gr.update(value=value), "saved": True}
+    return {**about(gr.update(value=value), subject), "saved": True}
 
 
 def unsaved(field: Any) -> str:
