@@ -1,4 +1,4 @@
-"""What each view of style sees: true drawings of a style against true drawings of the same things in other sets.
+"""What each view of style sees: true drawings of a style against the same things truly drawn in other sets.
 
     python -m bench.bench_views [--subjects 24]
 
