@@ -108,16 +108,24 @@ def test_two_passes_give_the_size_asked_for(base_folder):
     assert not np.array_equal(np.asarray(once), np.asarray(twice))
 
 
-def test_adapter_for_another_base_is_refused(tmp_path, base_folder):
+def test_adapter_for_another_base_is_refused(tmp_path, base_folder, capfd):
     path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
     state = load_file(path)
     wider = {name: torch.zeros(*(2 * n for n in weight.shape)) for name, weight in state.items()}
     save_file(wider, tmp_path / "wider.safetensors")
     strange = {name.replace("down_blocks", "other_blocks"): weight for name, weight in state.items()}
     save_file(strange, tmp_path / "strange.safetensors")
-    for name in ("wider", "strange"):
-        with pytest.raises(AdapterError, match="does not fit this base"):
+    known = {"veneer.base": str(base_folder), "veneer.base_fingerprint": "older"}
+    save_file(load_file(tmp_path / "wider.safetensors"), tmp_path / "older.safetensors", known)
+    misfits = {
+        "wider": "does not fit this base",
+        "strange": "does not fit this base",
+        "older": "other weights of",
+    }
+    for name, words in misfits.items():
+        with pytest.raises(AdapterError, match=words):
             drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
+    assert "size mismatch" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ picture. Noise is drawn in float32 whatever the precision: torch may draw other 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -201,23 +202,31 @@ def wear(easel: Easel, lora: Path, scale: float = 1.0, on_event: OnEvent = ignor
     wanted = _count_matrices(lora)
     take_off(easel)
     verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()  # it warns of every LoRA that leaves the text encoder alone
+    diffusers_logging.set_verbosity(logging.CRITICAL)  # it warns of each part that a LoRA leaves alone
     try:
         easel.pipeline.load_lora_weights(str(lora), adapter_name=ADAPTER)
     except (ValueError, RuntimeError, KeyError) as error:
-        take_off(easel)
-        reason = " ".join(str(error).split())[:200]
-        what = f"the adapter does not fit this base: {reason}"
-        raise AdapterError(what, where=str(lora), todo="Name the base that it was trained on") from error
+        raise _misfit(easel, lora, " ".join(str(error).split())[:200]) from error
     finally:
         diffusers_logging.set_verbosity(verbosity)
     loaded = sum(_count_loaded(part) for part in (easel.pipeline.unet, easel.pipeline.text_encoder))
     if loaded != wanted:
-        take_off(easel)
-        what = f"the adapter does not fit this base: {loaded} of {wanted} matrices found their layer"
-        raise AdapterError(what, where=str(lora), todo="Name the base that it was trained on")
+        raise _misfit(easel, lora, f"{loaded} of {wanted} matrices found their layer")
     easel.pipeline.set_adapters([ADAPTER], [scale])
-    _tell_of_other_weights(easel, lora, on_event)
+    if _was_trained_on_other_weights(easel, lora):
+        what = f"{lora.name} was trained on other weights of {easel.source} than these, and may not fit them"
+        on_event(Notice(STAGE, "other-weights", what))
+
+
+def _misfit(easel: Easel, lora: Path, reason: str) -> AdapterError:
+    """Take an adapter off that does not fit, and say why."""
+    take_off(easel)
+    if _was_trained_on_other_weights(easel, lora):
+        what = f"the adapter was trained on other weights of {easel.source}, whose layers have other sizes"
+        todo = "Train it again on these weights, or go back to the version of Veneer that it came from"
+        return AdapterError(what, where=str(lora), todo=todo)
+    todo = "Name the base that it was trained on"
+    return AdapterError(f"the adapter does not fit this base: {reason}", where=str(lora), todo=todo)
 
 
 def take_off(easel: Easel) -> None:
@@ -334,15 +343,13 @@ def _count_matrices(lora: Path) -> int:
     return num_matrices
 
 
-def _tell_of_other_weights(easel: Easel, lora: Path, on_event: OnEvent) -> None:
-    """An adapter fits weights of the same shapes; of those it was trained on it knows, if Veneer made it."""
+def _was_trained_on_other_weights(easel: Easel, lora: Path) -> bool:
+    """Whether it is of an older or newer version of this base; a file that Veneer made knows."""
     with safe_open(lora, "pt") as file:
         known = file.metadata() or {}
     source, trained_on = known.get("veneer.base"), known.get("veneer.base_fingerprint", "")
     own, learnt = (name.partition("+")[0] for name in (easel.fingerprint, trained_on))  # "+": another VAE
-    if source == easel.source and learnt and own and own != learnt:
-        message = f"{lora.name} was trained on other weights of {source} than these, and may not fit them"
-        on_event(Notice(STAGE, "other-weights", message))
+    return source == easel.source and bool(learnt and own) and own != learnt
 
 
 def _count_loaded(module: Any) -> int:
