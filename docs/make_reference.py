@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the recipe's model, the commands' help and the public names.
+"""Write docs/reference/ from the recipe's model, the parser's commands and the public names.
 
 python docs/make_reference.py          (tests/unit/test_docs.py fails where the pages are out of date)
 """
@@ -6,11 +6,14 @@ python docs/make_reference.py          (tests/unit/test_docs.py fails where the 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
 import veneer
-from veneer.cli import VERBS
+from veneer.cli import build_app
 from veneer.config import Recipe
 
 FOLDER = Path(__file__).parent / "reference"
@@ -40,22 +43,16 @@ def commands_page() -> str:
     """Page of the commands.
 
     Returns:
-        Markdown: for each verb its docstring, arguments and options.
+        Markdown: a section for each command, those of groups too, that says what its ``--help`` says.
     """
-    lines = ["# Commands", "", "Made from the commands themselves by `docs/make_reference.py`.", ""]
+    lines = ["# Commands", "", "Made from the parser itself by `docs/make_reference.py`.", ""]
+    lines += ["Every command takes `--help`, which says the same as its section here.", ""]
     lines += [
         "Exit status: 0 done; 1 the user's problem; 2 usage; 3 our bug (path of a log); 4 done, but the"
     ]
     lines += ["verdict is `worse`; 130 interrupted, and resumable.", ""]
-    for verb in VERBS:
-        lines += [f"## veneer {verb.__name__}", "", inspect.cleandoc(verb.__doc__ or ""), ""]
-        lines += ["| argument or option | meaning |", "|---|---|"]
-        signature = inspect.signature(verb, eval_str=True)
-        for parameter in signature.parameters.values():
-            info = parameter.annotation.__metadata__[0]
-            names = info.param_decls if getattr(info, "param_decls", None) else (_flag(info, parameter.name),)
-            lines.append(f"| `{' '.join(names)}` | {_cell(info.help or '')} |")
-        lines.append("")
+    for context in _contexts(typer.main.get_command(build_app()), "veneer"):
+        lines += _command_section(context)
     return "\n".join(lines)
 
 
@@ -96,9 +93,22 @@ def _is_plain(default: Any) -> bool:
     return isinstance(default, kinds)
 
 
-def _flag(info: Any, name: str) -> str:
-    is_option = type(info).__name__ == "OptionInfo"
-    return f"--{name.replace('_', '-')}" if is_option else info.metavar or name.upper()
+def _contexts(command: Any, name: str, parent: typer.Context | None = None) -> Iterator[typer.Context]:
+    context = typer.Context(command, info_name=name, parent=parent)
+    yield context
+    for inner_name, inner in getattr(command, "commands", {}).items():
+        yield from _contexts(inner, inner_name, context)
+
+
+def _command_section(context: typer.Context) -> list[str]:
+    command = context.command
+    lines = [f"## {context.command_path}", "", command.help or "", ""]
+    if command.params:
+        lines += ["| argument or option | meaning |", "|---|---|"]
+        rows = [parameter.get_help_record(context) for parameter in command.params]
+        lines += [f"| `{_cell(name)}` | {_cell(meaning)} |" for name, meaning in filter(None, rows)]
+        lines.append("")
+    return lines
 
 
 def _type(field: Any) -> str:

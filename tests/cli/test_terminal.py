@@ -11,27 +11,14 @@ import types
 from pathlib import Path
 
 import pytest
-import typer
 
+from commands import commands
 from terminals import Screen, around_this_process, frames, in_terminal
-from veneer.cli import build_app, exit_status
+from veneer.cli import exit_status
 from veneer.identity import STAGE_NAMES
 
 WIDTHS = (20, 40, 80, 200)
-
-
-def verbs():
-    """Every verb of the parser, those of groups too: its words, and the parser's part for it."""
-    found, waiting = {}, [((), typer.main.get_command(build_app()))]
-    while waiting:
-        words, command = waiting.pop()
-        if words:
-            found[words] = command
-        waiting += [((*words, name), part) for name, part in getattr(command, "commands", {}).items()]
-    return found
-
-
-VERBS = verbs()
+VERBS = {words: command for words, command in commands().items() if words}
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,44 @@ from pathlib import Path
 
 import pytest
 
+from commands import commands
+
 ROOT = Path(__file__).parents[2]
 MAKE = runpy.run_path(str(ROOT / "docs/make_reference.py"))
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+COMMANDS = commands()
+FLAG = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def sections() -> dict[str, str]:
+    """Sections of the page of commands by their headings."""
+    text = (ROOT / "docs/reference/commands.md").read_text("utf-8")
+    return {heading: body for heading, _, body in (part.partition("\n") for part in text.split("\n## ")[1:])}
+
+
+def flags_of(words: tuple[str, ...]) -> set[str]:
+    """Options that the parser knows for a command, in every spelling, but for ``--help``."""
+    names = {name for part in COMMANDS[words].params for name in (*part.opts, *part.secondary_opts)}
+    return {name for name in names if name.startswith("-")}
+
+
+def command_lines(text: str) -> list[str]:
+    """What follows ``veneer`` in the code of a page: a command in each, on one line, without its comment."""
+    text = text.replace("\\\n", " ")
+    code = [line for block in FENCED.findall(text) for line in block.splitlines()]
+    code += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
+    return [line for part in code for line in re.findall(r"(?<![\w/.-])veneer ([a-z].*?)(?:\s#|$)", part)]
+
+
+def unknown_to_the_parser(text: str) -> list[str]:
+    """Command lines of a page with a verb or a flag that does not exist."""
+    unknown = []
+    for line in command_lines(text):
+        words = next((words for n in (2, 1) if (words := tuple(line.split()[:n])) in COMMANDS), None)
+        if words is None or not set(FLAG.findall(line)) <= {*flags_of(words), "--help"}:
+            unknown.append(line)
+    return unknown
 
 
 @pytest.mark.parametrize("name", ["recipe.md", "commands.md", "python.md"])
@@ -16,8 +52,40 @@ def test_the_reference_is_up_to_date(name):
     assert written == MAKE["pages"]()[name], "run: python docs/make_reference.py"
 
 
+def test_every_command_has_its_section_and_no_other_is_there():
+    assert set(sections()) == {" ".join(("veneer", *words)) for words in COMMANDS}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(("veneer", *words)))
+def test_a_section_names_the_options_of_its_command_and_no_other(words):
+    section, command = sections()[" ".join(("veneer", *words))], COMMANDS[words]
+    rows = re.findall(r"^\| `(.+)` \| (.+) \|$", section, re.MULTILINE)
+    assert set(FLAG.findall(" ".join(name for name, _ in rows))) == flags_of(words)
+    assert set(FLAG.findall(section)) <= flags_of(words)
+    assert len(rows) == len(command.params)
+    assert all(part.help for part in (command, *command.params))
+
+
+def test_command_lines_of_the_pages_parse_as_far_as_their_flags_go():
+    pages = {str(page.relative_to(ROOT)): unknown_to_the_parser(page.read_text("utf-8")) for page in PAGES}
+    assert {page: lines for page, lines in pages.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\nveneer run a.toml --settings b=1  # once\n```",
+        "```\ntorchrun -m veneer run a.toml \\\n    --as-json\n```",
+        "`veneer recipes\ncopy a --out b`",
+        "`veneer paint`",
+    ],
+)
+def test_a_wrong_command_line_is_found(text):
+    assert unknown_to_the_parser(text)
+
+
 def test_links_between_pages_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
 
