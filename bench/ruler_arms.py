@@ -30,6 +30,11 @@ EXTRA_ARMS = ("plain-report",)
 """Arms on request: the plain loop at the report's own learning rate and batch."""
 PLAIN_LEARNING_RATE = 2e-3
 """The best of 1e-3, 2e-3 and 4e-3 for the plain loop on openmoji: its settings shall not be what beats it."""
+NOT_SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("collect", "caption", "generate", "compare"), True),
+    "train": {"cuda_graph", "deterministic"},
+}
+"""Of a recipe, what its training does not depend on beyond rounding."""
 NUM_INFERENCE_STEPS = 14
 VALIDATIONS = 4
 
@@ -135,7 +140,7 @@ def settings_of(arm: str, plan: Plan, seed: int) -> dict[str, Any]:
     if arm.startswith("plain"):
         plain = _plain_settings(arm, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
         return {key: value for key, value in asdict(plain).items() if key not in {"base", "data", "out"}}
-    return recipe.model_dump(mode="json", exclude={"collect", "caption", "generate", "compare"})
+    return recipe.model_dump(mode="json", exclude=NOT_SETTINGS)
 
 
 def train_arm(arm: str, plan: Plan, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:

@@ -71,6 +71,12 @@ def test_settings_of_the_plain_loop_hold_no_path(plan):
     assert not any("/" in str(value) for value in settings.values())
 
 
+def test_how_a_step_is_played_trains_no_arm_anew(plan):
+    settings = settings_of("veneer", plan, 0)
+    assert "learning_rate" in settings["train"] and "generate" not in settings
+    assert not {"cuda_graph", "deterministic"} & set(settings["train"])
+
+
 def test_document_names_every_arm_and_the_command(plan, found):
     text = document(plan, found)
     assert text.count("Veneer, a third of the steps") >= 6
