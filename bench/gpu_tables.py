@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu_cases import COMPILED, EAGER, GPU_ARMS, POCKET
-from bench.machine import machine_name
+from bench.machine import about, machine_name
 from bench.speed_arms import CACHED, PLAIN, VENEER
 from veneer.rundir import write_json, write_text
 
@@ -50,14 +50,7 @@ def document(record: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    machine = record["hardware"]
-    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    about = (
-        f"{record['date']}; {machine['accelerator']}; {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB; {machine['system']}. {packages}. {record['minutes']} minutes. "
-        f"Command: `{record['command']}`."
-    )
-    parts = ["# Speed and memory of training on a GPU", about, EXPLANATION, table(record["cases"])]
+    parts = ["# Speed and memory of training on a GPU", about(record), EXPLANATION, table(record["cases"])]
     parts += ["## Aims", aims(record)]
     parts += ["## Other stages, and the start", stages(record)]
     untold = [f"- {title}: {why}" for title, why in record["not_measured"].items()]

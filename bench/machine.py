@@ -58,6 +58,26 @@ def heading(title: str, record: Mapping[str, Any], package: str = "torch") -> li
     return [f"# {title}", "", f"{about} Command: `{record['command']}`.", ""]
 
 
+def about(record: Mapping[str, Any]) -> str:
+    """One paragraph on a run of a speed bench: date, hardware, versions, load and command.
+
+    Args:
+        record: What was measured, with its `setting`, ``load_before`` and ``minutes``.
+
+    Returns:
+        Markdown.
+    """
+    machine = record["hardware"]
+    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    threads = f", {record['threads']} threads" if "threads" in record else ""
+    return (
+        f"{record['date']}; {machine['processor']}, {machine['cores']} cores{threads}, "
+        f"{machine['memory_gib']} GiB; accelerator: {machine['accelerator']}; {machine['system']}. "
+        f"{packages}. Load average before the run {record['load_before']}; {record['minutes']} minutes. "
+        f"Command: `{record['command']}`."
+    )
+
+
 def write_results(kind: str, record: Mapping[str, Any], text: str, folder: Path = RESULTS) -> Path:
     """Write both files.
 

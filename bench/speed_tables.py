@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu_tables import table as gpu_table
-from bench.machine import machine_name
+from bench.machine import about, machine_name
 from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER
 from veneer.rundir import write_json, write_text
 from veneer.versions import hardware, versions
@@ -60,15 +60,7 @@ def document(record: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    machine = record["hardware"]
-    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    about = (
-        f"{record['date']}; {machine['processor']}, {machine['cores']} cores, {record['threads']} threads, "
-        f"{machine['memory_gib']} GiB; accelerator: {machine['accelerator']}; {machine['system']}. "
-        f"{packages}. Load average before the run {record['load_before']}; {record['minutes']} minutes. "
-        f"Command: `{record['command']}`."
-    )
-    parts = ["# Speed and memory of training", about, EXPLANATION, table(record["cases"])]
+    parts = ["# Speed and memory of training", about(record), EXPLANATION, table(record["cases"])]
     if not record["has_gpu"]:
         parts.append(f"{GPU_SIZES}: not measured.")
     parts += ["## Targets", targets(record["cases"])]
