@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pocket import train_captioner
 from pocket.augment import soften
 from pocket.train_captioner import IGNORED, PREFIXES, caption_tokens, make_caption_tokenizer, prefix_length
 
@@ -26,3 +27,12 @@ def test_softened_pictures_have_slopes_and_no_blocks() -> None:
     assert soft.std() < 0.2 * pictures.std()
     assert (steps > 1e-6).float().mean() > 0.99  # a block has equal neighbours
     assert torch.equal(soften(pictures, 0.0, (16, 16), generator), pictures)
+
+
+def test_the_captioner_is_shown_drawings_without_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least a third of them, and some with no more detail than 16 blocks across leave."""
+    asked = []
+    monkeypatch.setattr(train_captioner, "soften", lambda pictures, *how: asked.append(how[:2]) or pictures)
+    train_captioner.augment_for_captioner(torch.zeros(2, 3, 32, 32), torch.Generator().manual_seed(0))
+    [(share, sides)] = asked
+    assert share >= 1 / 3 and sides[0] <= 16
