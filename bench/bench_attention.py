@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.kernels import Kernel, begin, cells, measure_in_turns, opening, precisions, ratio
 from bench.machine import setting, write_results
-from veneer.models.attention import Shelf, block_attention
+from veneer.kernels.attention import AttentionBuffer, block_attention
 
 SHAPES = {
     "SD 1.5, 512 px, level 1, self": (8, 4096, 4096, 40),
@@ -50,7 +50,7 @@ def torchs(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> Te
         return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
 
 
-def blocks(shelf: Shelf, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def blocks(shelf: AttentionBuffer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Veneer's attention, with the scale that torch takes by itself.
 
     Args:
@@ -69,8 +69,8 @@ VENEER = "Veneer"
 KERNELS: dict[str, Kernel] = {
     "torch flash": partial(torchs, SDPBackend.FLASH_ATTENTION),
     "torch math": partial(torchs, SDPBackend.MATH),
-    "Veneer, weights computed again": partial(blocks, Shelf()),
-    VENEER: partial(blocks, Shelf(2**40)),
+    "Veneer, weights computed again": partial(blocks, AttentionBuffer()),
+    VENEER: partial(blocks, AttentionBuffer(2**40)),
 }
 
 

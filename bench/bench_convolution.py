@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from bench.kernels import Kernel, begin, cells, measure_in_turns, opening, precisions, ratio
 from bench.machine import setting, write_results
-from veneer.models.convolution import GAINS, convolve, is_gain, is_large
+from veneer.kernels.convolution import GAINS, convolve, is_gain, is_large
 
 SHAPES = {
     "SD 1.5, 512 px, 64 x 64": (1, 320, 320, 64, 1),

@@ -62,7 +62,7 @@ caption(root / "run" / "dataset", CaptionTable(model="pocket"), dry_run=True)
     "encode, planning": """
 from veneer.stages.caption import caption
 from veneer.config import CaptionTable, Recipe
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.training.split import read_pictures
 caption(root / "run" / "dataset", CaptionTable(model="none", prefix="picture"))
 start = time.perf_counter()

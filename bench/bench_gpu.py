@@ -5,8 +5,8 @@
 The most telling sizes come first. When the seconds are used up the rest is named as not measured, and results
 are written after every task: what a cut-off run has measured it keeps. A task that breaks the device or hangs
 is left, and the others go on in a new process. The document is ``bench/results/speed_DEVICE_DATE.{json,md}``,
-of which `bench.speed_tables` puts the table into README.md. `bench.gpu_cases` has the sizes, `bench.gpu_arms`
-how they are measured. On a CPU, `--dry` tries the script at tiny sizes.
+of which `bench.speed_tables` puts the table into README.md. `bench.gpu_cases` has the sizes,
+`bench.gpu_systems` how they are measured. On a CPU, `--dry` tries the script at tiny sizes.
 """
 
 from __future__ import annotations
@@ -151,30 +151,30 @@ class Bench:
         self._tell(task, why)
 
     def _do(self, task: Task) -> None:
-        from bench import gpu_arms
+        from bench import gpu_systems
         from bench.bench_speed import measure_starts
         from bench.speed_ceiling import matrix_rate
 
         deadline = self.started + self.seconds + GRACE_SECONDS
         match task.kind:
             case "encode":
-                self.record["encoded"].append(gpu_arms.encode_task(task.case))
+                self.record["encoded"].append(gpu_systems.encode_task(task.case))
                 self._tell(task, f"{self.record['encoded'][-1]['pictures_per_second']:.3g} pictures/s")
             case "generate":
-                self.record["drawn"].append(gpu_arms.generate_task(task.case))
+                self.record["drawn"].append(gpu_systems.generate_task(task.case))
                 self._tell(task, f"{self.record['drawn'][-1]['pictures_per_second']:.3g} pictures/s")
             case "start":
                 starts = measure_starts().items()
                 self.record["starts"] = {name: statistics.median(seconds) for name, seconds in starts}
                 self._tell(task, str(self.record["starts"]))
             case "watch":
-                found = gpu_arms.train_task(task, self.work, deadline)
+                found = gpu_systems.train_task(task, self.work, deadline)
                 steps = len(found["turns"]) * task.case.turn
                 self.record["watched"].append({"title": task.case.title, "steps": steps, **found})
                 self._tell(task, f"{steps} steps")
             case _:
                 rate = matrix_rate(task.case.precision, None if self.record["has_gpu"] else 256)
-                arm = gpu_arms.train_task(task, self.work, deadline)
+                arm = gpu_systems.train_task(task, self.work, deadline)
                 entry = self._entry(task)
                 entry["ceiling_flop_per_second"].append(rate)
                 entry["arms"][task.arm] = arm
@@ -247,7 +247,7 @@ def main() -> None:
 
     from bench.gpu_base import build_on_device
     from bench.speed_tables import RESULTS
-    from veneer.launch import set_threads
+    from veneer.machine import set_threads
 
     if not torch.cuda.is_available() and not options.dry:
         sys.exit("no CUDA device: nothing was measured (--dry tries the script on a CPU)")

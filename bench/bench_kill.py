@@ -24,7 +24,7 @@ from bench.machine import heading, setting, write_results
 from veneer.config import Recipe
 from veneer.pipeline import run_stage
 from veneer.recipe import resolve
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.export import export
 from veneer.stages.train import train
 

@@ -23,13 +23,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.methods_arms import METHODS, RECIPE, Bench, Budget, Row, measure, read_row, set_up_bench, write_row
+from bench.methods_systems import (
+    METHODS,
+    RECIPE,
+    Bench,
+    Budget,
+    Row,
+    measure,
+    read_row,
+    set_up_bench,
+    write_row,
+)
 from veneer.errors import VeneerError
-from veneer.launch import set_threads
+from veneer.machine import hardware, set_threads
 from veneer.models.modelfiles import pocket_folder
-from veneer.rundir import write_json, write_text
+from veneer.records.run import write_json, write_text
 from veneer.stats import paired
-from veneer.versions import hardware, versions
+from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = {

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from bench.machine import heading, setting, write_results
-from veneer.models.drawing import paint, set_up
 from veneer.models.embedder import Embedder, Embedders, choose_embedders
 from veneer.models.modelfiles import pocket_folder
+from veneer.models.sampling import load_sampler, sample
 from veneer.proof.comparison import References, compare_pairs
 from veneer.proof.pairs import Pair
 from veneer.recipe import load_recipe
@@ -80,8 +80,8 @@ def draw(folder: Path) -> list[list[Path]]:
     ]
     if jobs:
         recipe = load_recipe("pocket-8bit", [f"generate.num_inference_steps={NUM_STEPS}"])
-        easel = set_up("pocket", recipe.generate)
-        drawn = paint(easel, [(prompt, seed) for _, prompt, seed in jobs])
+        sampler = load_sampler("pocket", recipe.generate)
+        drawn = sample(sampler, [(prompt, seed) for _, prompt, seed in jobs])
         for (path, _, _), one in zip(jobs, drawn, strict=True):
             one.image.save(path)
     return files

@@ -28,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.speed_arms import ARMS, VENEER, Arm, Case, Turn, plain, recipe_of
+from bench.speed_systems import ARMS, VENEER, Arm, Case, Turn, plain, recipe_of
 
 WARM_UP_TURNS = 2
 POCKET, SD15 = "pocket", "SD 1.5"
@@ -66,8 +66,8 @@ def prepare(case: Case) -> dict[str, Any]:
         Pictures, seconds and pictures a second of both encodings.
     """
     from bench.sd15_smoke import draw_pictures
-    from veneer.dataset import Dataset, Item
-    from veneer.rundir import RunDir
+    from veneer.records.dataset import Dataset, Item
+    from veneer.records.run import RunDir
     from veneer.stages.encode import encode
 
     run = RunDir(Path(case.run))
@@ -181,7 +181,7 @@ def main() -> None:
 
     from bench.random_sd15 import build_random_sd15
     from bench.speed_tables import RESULTS, write_document
-    from veneer.launch import set_threads
+    from veneer.machine import set_threads
 
     if torch.cuda.is_available():
         parser.error("this machine has a GPU: measure it with python -m bench.bench_gpu")

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from bench.machine import heading, setting, write_results
-from veneer.dataset import Dataset, Item
+from veneer.records.dataset import Dataset, Item
 from web.conftest import CHROMIUM, OPTIONS
 from web.driving import end, kill_runs, veneer_ui, wait_for_address
 from web.steps import says, tab

@@ -28,8 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.ruler import NUM_SUBJECTS, STYLES, Style, Task, build_task, the_judge, write_dataset
-from bench.ruler_arms import (
+from bench.style_systems import (
     ARMS,
     BASE,
     EXTRA_ARMS,
@@ -44,15 +43,17 @@ from bench.ruler_arms import (
     settings_of,
     train_arm,
 )
-from bench.ruler_tables import Found, Measured, document, write_results
+from bench.style_tables import Found, Measured, document, write_results
+from bench.style_tasks import NUM_SUBJECTS, STYLES, Style, Task, build_task, the_judge, write_dataset
 from pocket.judge import JUDGE_FILE
 from pocket.sources import RecipeError
-from veneer.launch import set_threads
-from veneer.models.drawing import Easel, set_up, take_off, wear
+from veneer.lora.loading import load_lora, unload_lora
+from veneer.machine import set_threads
 from veneer.models.embedder import Embedder, load_embedder
 from veneer.models.modelfiles import hash_file
+from veneer.models.sampling import Sampler, load_sampler
 from veneer.recipe import fingerprint
-from veneer.rundir import write_json
+from veneer.records.run import write_json
 
 SCORES, PICTURES = "scores.json", "pictures.npz"
 
@@ -63,14 +64,14 @@ class Ruler:
 
     Attributes:
         plan: What the bench is asked for.
-        easel: The base.
+        sampler: The base.
         clip: The bundled CLIP.
         general: The base's own features on general prompts, (G, D).
         judge_hash: Name of exactly these weights of the judge.
     """
 
     plan: Plan
-    easel: Easel
+    sampler: Sampler
     clip: Embedder
     general: np.ndarray
     judge_hash: str
@@ -84,8 +85,8 @@ class Ruler:
         Returns:
             A short hash.
         """
-        table = self.easel.table.model_dump(mode="json", exclude={"prompts", "seeds"})
-        own = [self.easel.fingerprint, self.judge_hash, table, self.plan.num_subjects]
+        table = self.sampler.table.model_dump(mode="json", exclude={"prompts", "seeds"})
+        own = [self.sampler.fingerprint, self.judge_hash, table, self.plan.num_subjects]
         return fingerprint([*own, dict(settings)])
 
 
@@ -103,8 +104,8 @@ def set_up_ruler(plan: Plan) -> Ruler:
     """
     the_judge()
     set_threads()
-    easel, clip = set_up("pocket", recommended(plan.steps, 0).generate), load_embedder("pocket")
-    return Ruler(plan, easel, clip, general_features(easel, clip), hash_file(JUDGE_FILE))
+    sampler, clip = load_sampler("pocket", recommended(plan.steps, 0).generate), load_embedder("pocket")
+    return Ruler(plan, sampler, clip, general_features(sampler, clip), hash_file(JUDGE_FILE))
 
 
 def measure_style(ruler: Ruler, style: Style) -> dict[str, dict[str, Measured]]:
@@ -118,11 +119,11 @@ def measure_style(ruler: Ruler, style: Style) -> dict[str, dict[str, Measured]]:
         What was found, by seed and arm; truth and base are the same for every seed.
     """
     plan, root = ruler.plan, ruler.plan.work / style.name
-    task = build_task(style, 0, ruler.easel.native_px, plan.num_subjects)
+    task = build_task(style, 0, ruler.sampler.native_px, plan.num_subjects)
     base, truth = _measure_base(ruler, task, root / BASE), _measure_truth(ruler, task)
     by_seed = {}
     for seed in plan.seeds:
-        task = build_task(style, seed, ruler.easel.native_px, plan.num_subjects)
+        task = build_task(style, seed, ruler.sampler.native_px, plan.num_subjects)
         folder = root / f"seed-{seed}"
         found = {arm: _measure_arm(ruler, arm, task, seed, folder) for arm in plan.arms}
         by_seed[str(seed)] = {TRUTH: truth, BASE: base, **found}
@@ -133,9 +134,9 @@ def _measure_base(ruler: Ruler, task: Task, folder: Path) -> Measured:
     identity = ruler.identity({"arm": BASE})
     kept = _kept(folder, identity)
     if kept is None:
-        take_off(ruler.easel)
-        word = best_word(ruler.easel, task)
-        scores, drawn = score(ruler.easel, ruler.clip, task, word, ruler.general, is_base=True)
+        unload_lora(ruler.sampler)
+        word = best_word(ruler.sampler, task)
+        scores, drawn = score(ruler.sampler, ruler.clip, task, word, ruler.general, is_base=True)
         kept = _keep(folder, identity, Measured(scores, 0.0, word), drawn)
         _tell(task, "all seeds", f"base, called {word!r}", kept)
     return kept
@@ -155,9 +156,9 @@ def _measure_arm(ruler: Ruler, arm: str, task: Task, seed: int, folder: Path) ->
         if not (folder / "data" / "metadata.csv").is_file():
             write_dataset(task, folder / "data")
         lora, seconds = train_arm(arm, ruler.plan, seed, folder, side_px=task.side_px)
-        wear(ruler.easel, lora)
-        scores, drawn = score(ruler.easel, ruler.clip, task, task.style.word, ruler.general)
-        take_off(ruler.easel)
+        load_lora(ruler.sampler, lora)
+        scores, drawn = score(ruler.sampler, ruler.clip, task, task.style.word, ruler.general)
+        unload_lora(ruler.sampler)
         kept = _keep(folder / arm, identity, Measured(scores, round(seconds, 1), task.style.word), drawn)
         _tell(task, f"seed {seed}", arm, kept)
     return kept
@@ -269,7 +270,7 @@ def main() -> int:
         return 1
     found: Found = {style.name: measure_style(ruler, style) for style in plan.styles}
     if is_whole(plan):
-        write_results(plan, found, sheet_rows(plan, ruler.easel.native_px))
+        write_results(plan, found, sheet_rows(plan, ruler.sampler.native_px))
     print(document(plan, found))
     if not is_whole(plan):
         print("A part or a trial only: nothing was written to bench/results.", file=sys.stderr)

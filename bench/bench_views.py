@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.ruler import STYLES, Style, build_task
+from bench.style_tasks import STYLES, Style, build_task
 from pocket.draw import draw_plain
 from pocket.sources import TRAINED
 from pocket.subjects import Subject, find_icon

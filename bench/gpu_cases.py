@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.speed_arms import CACHED, PLAIN, VENEER, Case
+from bench.speed_systems import CACHED, PLAIN, VENEER, Case
 
 EAGER, COMPILED = "Veneer, no graph", "Veneer, compiled"
 GPU_ARMS = (PLAIN, CACHED, EAGER, VENEER, COMPILED)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.machine import RESULTS
-from veneer.launch import set_threads
-from veneer.versions import has_bf16_instructions
+from veneer.machine import has_bf16_instructions, set_threads
 
 Kernel = Callable[..., Tensor]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.config import Recipe
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.train import train
 
 PATIENCE_SECONDS = 120.0

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from veneer.rundir import write_json, write_text
-from veneer.versions import hardware, versions
+from veneer.machine import hardware
+from veneer.records.run import write_json, write_text
+from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 

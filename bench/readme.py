@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.ruler_arms import BASE
-from bench.ruler_tables import ALL_STYLES, RESULTS, TITLES, number
-from veneer.rundir import write_text
+from bench.style_systems import BASE
+from bench.style_tables import ALL_STYLES, RESULTS, TITLES, number
+from veneer.records.run import write_text
 
 BEGIN = "<!-- ruler: written by python -m bench.readme -->"
 END = "<!-- end of ruler -->"

@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.speed_arms import Case, recipe_of
+from bench.speed_systems import Case, recipe_of
 from veneer.lora.adapter import attach
 from veneer.models.base import load_base
 from veneer.training.network import base_dtype

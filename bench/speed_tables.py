@@ -12,9 +12,10 @@ from typing import Any
 
 from bench.gpu_tables import table as gpu_table
 from bench.machine import about, machine_name
-from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER
-from veneer.rundir import write_json, write_text
-from veneer.versions import hardware, versions
+from bench.speed_systems import ARMS, CACHED, PLAIN, VENEER
+from veneer.machine import hardware
+from veneer.records.run import write_json, write_text
+from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 README = RESULTS.parent.parent / "README.md"

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from veneer.proof.page import sheet_groups
 from veneer.proof.sheet import HEAD, LABEL, PAPER, Group
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 
 NUM_PROMPTS, ACROSS = 4, 2
 SIDE, GAP, MARGIN, TITLE = 128, 4, 10, 26

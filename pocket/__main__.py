@@ -74,7 +74,7 @@ def share_seconds(whole: float, budgets: dict[str, float | None]) -> dict[str, f
 
 
 def _run(jobs: Iterable[Job], size: Size) -> None:
-    from veneer.launch import num_processes
+    from veneer.processes import num_processes
 
     from .device import training_device
 

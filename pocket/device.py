@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from veneer.versions import has_bf16_instructions
+from veneer.machine import has_bf16_instructions
 
 from .config import SEED
 

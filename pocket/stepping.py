@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from veneer.launch import num_processes, sum_in_place
+from veneer.processes import num_processes, sum_in_place
 
 from .device import quick_attention
 from .telling import tell

@@ -15,7 +15,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from veneer.launch import is_main_process, num_processes, shard, wait_for_everyone
+from veneer.processes import is_main_process, num_processes, shard, wait_for_everyone
 
 from .augment import uniform
 from .choosing import choose_captions, choose_pictures, picture_chances

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from veneer.launch import is_main_process
+from veneer.processes import is_main_process
 
 from .muon import Muon
 

@@ -14,7 +14,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from veneer.launch import is_main_process, num_processes, share_numbers, wait_for_everyone
+from veneer.processes import is_main_process, num_processes, share_numbers, wait_for_everyone
 
 from .sources import StoppedError
 from .stepping import Batch, BatchLoss, choose_step

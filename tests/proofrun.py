@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from veneer.config import Recipe
-from veneer.dataset import Dataset, Item
 from veneer.lora.adapter import adapter_state, attach
 from veneer.lora.file import save_diffusers
 from veneer.models.base import load_base
 from veneer.recipe import resolve
-from veneer.rundir import RunDir, write_json, write_text
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir, write_json, write_text
 
 CAPTIONS = (
     "a red circle",

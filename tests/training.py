@@ -12,10 +12,10 @@ from PIL import Image
 
 import tiny
 from veneer.config import Recipe
-from veneer.dataset import Dataset, Item
 from veneer.events import Event
 from veneer.recipe import resolve
-from veneer.rundir import RunDir
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.stages.train import TrainResult, train
 

@@ -19,13 +19,13 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from veneer.config import Recipe as Recipe
-    from veneer.dataset import Dataset as Dataset
     from veneer.errors import VeneerError as VeneerError
+    from veneer.lora.drawing import draw as draw
     from veneer.lora.info import inspect as inspect
-    from veneer.models.drawing import draw as draw
     from veneer.pipeline import run as run
     from veneer.recipe import load_recipe as load_recipe
-    from veneer.rundir import RunDir as RunDir
+    from veneer.records.dataset import Dataset as Dataset
+    from veneer.records.run import RunDir as RunDir
     from veneer.stages.caption import caption as caption
     from veneer.stages.check import check as check
     from veneer.stages.collect import collect as collect
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from veneer.stages.train import train as train
 
 _HOMES = {
-    "Dataset": "dataset",
+    "Dataset": "records.dataset",
     "Recipe": "config",
-    "RunDir": "rundir",
+    "RunDir": "records.run",
     "VeneerError": "errors",
     "caption": "stages.caption",
     "check": "stages.check",
     "collect": "stages.collect",
     "compare": "stages.compare",
-    "draw": "models.drawing",
+    "draw": "lora.drawing",
     "encode": "stages.encode",
     "export": "stages.export",
     "generate": "stages.generate",

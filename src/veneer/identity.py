@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from veneer.config import Recipe
-from veneer.dataset import Dataset
-from veneer.rundir import RunDir
+from veneer.records.dataset import Dataset
+from veneer.records.run import RunDir
 
 STAGE_NAMES = (
     "collect",

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import filelock
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError, VeneerError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
 from veneer.identity import STAGE_NAMES, identity_of
 from veneer.recipe import differences
-from veneer.rundir import RunDir, write_json
+from veneer.records.run import RunDir, write_json
 from veneer.versions import versions
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEv
         RunError: If another process works on the folder, or a stage that is kept would have to be undone.
         VeneerError: Whatever a stage cannot go on from.
     """
-    launch.set_threads()
+    machine.set_threads()
     folder = RunDir(out)
     with _locked(folder):
         refuse_changes(folder, recipe, redo)
@@ -144,7 +144,7 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
     Raises:
         RunError: If the folder holds no run, or an earlier stage is not done.
     """
-    launch.set_threads()
+    machine.set_threads()
     recipe = folder.read_recipe()
     for earlier in STAGE_NAMES[: STAGE_NAMES.index(name)]:
         if not is_done(folder, recipe, earlier):
@@ -257,7 +257,7 @@ def _stage(
     elif name == "train" and name in record:
         _refuse_new_input(folder, recipe, record[name]["identity"])
     notices: list[Notice] = []
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         summary = _perform(name, folder, recipe, _tee(notices, on_event))
     used = usage()
     entry = {
@@ -269,9 +269,9 @@ def _stage(
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "notices": _counted(notices),
     }
-    if launch.is_main_process():
+    if processes.is_main_process():
         _write_entry(folder, name, entry)
-    launch.wait_for_everyone()
+    processes.wait_for_everyone()
     on_event(StageFinished(name, summary, used.seconds))
     peak, on_device = used.peak_memory_gib, used.peak_device_memory_gib
     return StageOutcome(name, summary, used.seconds, peak, False, on_device)
@@ -293,7 +293,7 @@ def forget(folder: RunDir, name: str) -> None:
         folder: The run folder.
         name: Name of the stage.
     """
-    if not launch.is_main_process():
+    if not processes.is_main_process():
         return
     owned = {
         "train": folder.train,
@@ -304,7 +304,7 @@ def forget(folder: RunDir, name: str) -> None:
 
 
 def _perform(name: str, folder: RunDir, recipe: Recipe, on_event: OnEvent) -> str:
-    if name not in SHARED and not launch.is_main_process():
+    if name not in SHARED and not processes.is_main_process():
         return ""
     return _stage_function(name)(folder, recipe, on_event).summary
 
@@ -349,7 +349,7 @@ def _clip(stage: str, recipe: Recipe, on_event: OnEvent) -> Embedder | None:
     from veneer.models.embedder import choose_clip
 
     try:
-        return choose_clip(recipe.compare.embedder, recipe.base.model, launch.pick_device())
+        return choose_clip(recipe.compare.embedder, recipe.base.model, machine.pick_device())
     except VeneerError as error:
         on_event(Notice(stage, "no-embedder", f"not looked at through a CLIP: {error}"))
         return None
@@ -373,7 +373,7 @@ def _counted(notices: list[Notice]) -> list[dict[str, Any]]:
 
 
 def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
-    if not launch.is_main_process():
+    if not processes.is_main_process():
         return
     folder.root.mkdir(parents=True, exist_ok=True)
     folder.write_recipe(recipe)
@@ -389,7 +389,7 @@ def _write_entry(folder: RunDir, name: str, entry: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _locked(folder: RunDir) -> Iterator[None]:
-    if not launch.is_main_process():
+    if not processes.is_main_process():
         yield
         return
     folder.root.mkdir(parents=True, exist_ok=True)

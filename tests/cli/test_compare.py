@@ -6,7 +6,7 @@ import pytest
 from proofrun import make_run, proof_recipe
 from veneer.cli import exit_status
 from veneer.config import GenerateTable
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.generate import generate_files
 
 

@@ -10,11 +10,11 @@ import torch
 
 from loras import random_lora
 from veneer.cli import exit_status
-from veneer.lora.embedding import write_embedding
+from veneer.lora.embedding_file import Embedding
 from veneer.lora.file import read_lora, write_diffusers
 from veneer.lora.merge import delta
+from veneer.lora.textual_inversion import write_embedding
 from veneer.lora.weights import LoraFile
-from veneer.models.embedding import Embedding
 
 CLOSE = 1e-6
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from training import recipe_for, write_dataset
-from veneer import launch
+from veneer import machine
+from veneer.encoding import jobs as encodejob
 from veneer.events import Event, Notice
 from veneer.models.base import encode_pixels
-from veneer.rundir import RunDir
+from veneer.records.cache import CacheReader, read_index
+from veneer.records.run import RunDir
 from veneer.stages import encode as stage
 from veneer.stages.encode import encode
-from veneer.training import encodejob
-from veneer.training.cachefile import CacheReader, read_index
 
 pytestmark = [
     pytest.mark.gpu,
@@ -61,7 +61,7 @@ def test_the_cache_is_the_cpus_within_rounding(
     monkeypatch.setattr(stage, "encode_pixels", look)
     mine = encoded(tmp_path / "gpu", base, 40)
     assert seen == {torch.float32 if asks_for_float32 else torch.bfloat16}
-    monkeypatch.setattr(launch, "pick_device", lambda name="auto": torch.device("cpu"))
+    monkeypatch.setattr(machine, "pick_device", lambda name="auto": torch.device("cpu"))
     theirs = encoded(tmp_path / "cpu", base, 40)
     assert read_index(mine.cache).items == read_index(theirs.cache).items
     for item in read_index(mine.cache).items:
@@ -96,9 +96,9 @@ def test_too_little_memory_goes_on_in_tiles(
 
 
 def test_memory_is_handed_back(base_folder: Path, tmp_path: Path) -> None:
-    launch.hand_back_memory()
+    machine.hand_back_memory()
     before = torch.cuda.memory_reserved()
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         encoded(tmp_path, base_folder, 12)
         block = torch.empty(2**28, dtype=torch.uint8, device="cuda")
         del block

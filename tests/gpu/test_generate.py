@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from veneer import launch
+from veneer import machine
 from veneer.config import GenerateTable
 from veneer.events import Event, Notice
-from veneer.models import drawing
+from veneer.models import sampling
 from veneer.models.embedder import load_embedder
 
 pytestmark = [
@@ -22,27 +22,27 @@ TABLE = GenerateTable(num_inference_steps=4, guidance_scale=2.0)
 JOBS = [(prompt, seed) for prompt in ("a dog", "the city", "a red circle") for seed in range(3)]
 
 
-def arrays(easel: drawing.Easel) -> np.ndarray:
-    return np.stack([np.asarray(one.image, float) for one in drawing.paint(easel, JOBS)])
+def arrays(sampler: sampling.Sampler) -> np.ndarray:
+    return np.stack([np.asarray(one.image, float) for one in sampling.sample(sampler, JOBS)])
 
 
 @pytest.mark.parametrize("side", [32, 64])
 def test_pictures_are_the_cpus_within_rounding(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch, side: int
 ) -> None:
-    mine = arrays(drawing.set_up(str(base_folder), TABLE, side_px=side))
-    monkeypatch.setattr(drawing, "pick_device", lambda: torch.device("cpu"))
-    theirs = arrays(drawing.set_up(str(base_folder), TABLE, side_px=side))
+    mine = arrays(sampling.load_sampler(str(base_folder), TABLE, side_px=side))
+    monkeypatch.setattr(sampling, "pick_device", lambda: torch.device("cpu"))
+    theirs = arrays(sampling.load_sampler(str(base_folder), TABLE, side_px=side))
     others = np.abs(theirs - np.roll(theirs, 1, axis=0)).mean()
     assert np.abs(mine - theirs).mean() < 0.2 * others
 
 
 def test_company_makes_no_difference(base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    easel = drawing.set_up(str(base_folder), TABLE)
-    together = arrays(easel)
-    monkeypatch.setattr(drawing, "GPU_PIXELS", 1)
-    assert easel.batch_size == 1
-    alone = arrays(easel)
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
+    together = arrays(sampler)
+    monkeypatch.setattr(sampling, "GPU_PIXELS", 1)
+    assert sampler.batch_size == 1
+    alone = arrays(sampler)
     others = np.abs(together - np.roll(together, 1, axis=0)).mean()
     assert np.abs(together - alone).mean() < 0.1 * others
 
@@ -51,15 +51,15 @@ def test_a_card_that_is_too_small_draws_fewer_at_once(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = GenerateTable(num_inference_steps=1, guidance_scale=2.0)
-    easel = drawing.set_up(str(base_folder), table, side_px=256)
-    monkeypatch.setattr(drawing, "GPU_PIXELS", 256 * 256 * 256)
-    launch.hand_back_memory()
+    sampler = sampling.load_sampler(str(base_folder), table, side_px=256)
+    monkeypatch.setattr(sampling, "GPU_PIXELS", 256 * 256 * 256)
+    machine.hand_back_memory()
     total = torch.cuda.get_device_properties(0).total_memory
     limit = torch.cuda.memory_reserved() + 3 * 2**28
     told: list[Event] = []
     torch.cuda.set_per_process_memory_fraction(limit / total)
     try:
-        drawn = list(drawing.paint(easel, [("a dog", seed) for seed in range(256)], told.append))
+        drawn = list(sampling.sample(sampler, [("a dog", seed) for seed in range(256)], told.append))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert len(drawn) == 256
@@ -67,7 +67,7 @@ def test_a_card_that_is_too_small_draws_fewer_at_once(
 
 
 def test_equal_pictures_have_equal_features_in_any_company(clip_folder: Path, picture_folder: Path) -> None:
-    launch.set_threads()
+    machine.set_threads()
     assert torch.backends.cuda.matmul.allow_tf32
     clip = load_embedder(str(clip_folder), "cuda")
     files = sorted(picture_folder.iterdir())

@@ -14,10 +14,10 @@ import torch
 
 from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.events import Notice, StepEvent
-from veneer.rundir import RunDir
+from veneer.records.cache import read_index
+from veneer.records.run import RunDir
 from veneer.stages.train import train
 from veneer.training import static_step, trainer
-from veneer.training.cachefile import read_index
 from veneer.training.prefetch import Prefetcher
 
 pytestmark = pytest.mark.gpu

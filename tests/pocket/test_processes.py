@@ -20,7 +20,7 @@ from pocket.sources import RecipeError
 from pocket.stages import PRELOADED
 from pocket.train_unet import UnetBatch
 from pocket.trainee import Trainee
-from veneer.launch import shard, wait_for_everyone
+from veneer.processes import shard, wait_for_everyone
 
 STEPS = 4
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import bench_gpu, gpu_arms, gpu_tables, speed_tables
+from bench import bench_gpu, gpu_systems, gpu_tables, speed_tables
 from bench.bench_gpu import Bench
 from bench.gpu_base import random_weight
 from bench.gpu_cases import CACHED, COMPILED, EAGER, PLAIN, VENEER, Task, plan_tasks
-from bench.speed_arms import Case, Turn, plain, recipe_of
+from bench.speed_systems import Case, Turn, plain, recipe_of
 
 SECONDS = {VENEER: 0.05, CACHED: 0.2, PLAIN: 0.25, EAGER: 0.1}
 
@@ -32,7 +32,7 @@ def arm(seconds: float, first: float = 9.0):
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.speed_ceiling.matrix_rate", lambda precision, side: 7e14)
     monkeypatch.setattr("bench.speed_ceiling.flop_of_step", lambda case: 2 * 10**12)
-    monkeypatch.setattr(gpu_arms, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
+    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
     return Bench("a command", tmp_path / "work", tmp_path, seconds=100, started=time.monotonic())
 
 
@@ -96,7 +96,7 @@ def test_a_task_that_fails_leaves_the_others(bench, tmp_path, monkeypatch):
             raise RuntimeError("out of\nmemory")
         return arm(0.1)
 
-    monkeypatch.setattr(gpu_arms, "train_task", train)
+    monkeypatch.setattr(gpu_systems, "train_task", train)
     bench.run(tasks_of(tmp_path, VENEER, CACHED, PLAIN))
     assert bench.record["cases"][0]["failed"] == {CACHED: "RuntimeError: out of memory"}
     text = bench.write().read_text()
@@ -110,7 +110,7 @@ def test_a_run_that_is_cut_off_keeps_what_it_has(bench, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return arm(SECONDS[task.arm])
 
-    monkeypatch.setattr(gpu_arms, "train_task", train)
+    monkeypatch.setattr(gpu_systems, "train_task", train)
     with pytest.raises(KeyboardInterrupt):
         bench.run(tasks_of(tmp_path, VENEER, PLAIN))
     (path,) = tmp_path.glob("speed_*.json")
@@ -126,13 +126,15 @@ def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(bench,
         monkeypatch.setattr(bench_gpu, "is_broken", lambda: not called)
     else:
         monkeypatch.setattr(bench_gpu, "HANGING_SECONDS", 0.05)
-        monkeypatch.setattr(gpu_arms, "train_task", lambda task, work, deadline: time.sleep(0.3) or arm(0.1))
+        monkeypatch.setattr(
+            gpu_systems, "train_task", lambda task, work, deadline: time.sleep(0.3) or arm(0.1)
+        )
     bench.run(tasks[:1])
     (words,) = called
     assert words[1:3] == ["-m", "bench.bench_gpu"]
     assert 0 < float(words[words.index("--seconds") + 1]) < 100
     earlier = tmp_path / words[words.index("--go-on") + 1]
-    monkeypatch.setattr(gpu_arms, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
+    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
     monkeypatch.setattr(bench_gpu, "is_broken", lambda: False)
     again = Bench("b", tmp_path, tmp_path, seconds=50, started=time.monotonic(), earlier=earlier)
     again.run(tasks)
@@ -171,9 +173,9 @@ def test_a_tiny_run_of_the_real_thing(tmp_path, base_folder):
 
 def test_time_that_is_up_ends_an_arm_after_its_turn(tmp_path, base_folder):
     case = Case("tiny", str(base_folder), str(tmp_path / "run"), 32, 2, "no", turn=1, turns=5)
-    with pytest.raises(gpu_arms.OutOfTimeError):
-        gpu_arms.train_task(Task("train", case, VENEER, 1), tmp_path, time.monotonic() - 1)
-    found = gpu_arms.train_task(Task("train", case, VENEER, 1), tmp_path, time.monotonic() + 100)
+    with pytest.raises(gpu_systems.OutOfTimeError):
+        gpu_systems.train_task(Task("train", case, VENEER, 1), tmp_path, time.monotonic() - 1)
+    found = gpu_systems.train_task(Task("train", case, VENEER, 1), tmp_path, time.monotonic() + 100)
     assert len(found["turns"]) == 5
 
 

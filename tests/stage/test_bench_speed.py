@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench import bench_speed, speed_tables
-from bench.speed_arms import ARMS, CACHED, PLAIN, VENEER, Case, Turn, _run, plain
 from bench.speed_ceiling import flop_of_step
-from veneer.rundir import RunDir
+from bench.speed_systems import ARMS, CACHED, PLAIN, VENEER, Case, Turn, _run, plain
+from veneer.records.run import RunDir
 
 
 class Parent:

@@ -5,13 +5,13 @@ import pytest
 
 import captioners
 from tiny import tiny_pictures
-from veneer.captions import work as captionwork
+from veneer.captions import captioning as captionwork
 from veneer.captions.captioner import AGAIN, FIRST, Captioner, load_captioner
 from veneer.cli import exit_status
 from veneer.config import CaptionTable
 from veneer.data.picture import load_picture
-from veneer.dataset import Dataset, Item
 from veneer.errors import CaptionerError, DatasetError
+from veneer.records.dataset import Dataset, Item
 from veneer.stages.caption import caption
 from veneer.stages.collect import collect
 

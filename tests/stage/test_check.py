@@ -10,8 +10,8 @@ from tiny import tiny_pictures
 from veneer.cli import exit_status
 from veneer.data.inspection import inspect_picture
 from veneer.data.worker import Failure
-from veneer.dataset import Dataset, Item
 from veneer.errors import DatasetError, VeneerError
+from veneer.records.dataset import Dataset, Item
 from veneer.stages.check import check
 
 
@@ -121,7 +121,11 @@ def test_an_interrupted_apply_loses_nothing(dataset, monkeypatch, step):
     def killed(*_):
         raise KeyboardInterrupt
 
-    target = "veneer.data.rejection._move" if step == "metadata" else "veneer.dataset.Dataset.write_metadata"
+    target = (
+        "veneer.data.rejection._move"
+        if step == "metadata"
+        else "veneer.records.dataset.Dataset.write_metadata"
+    )
     monkeypatch.setattr(target, killed)
     with pytest.raises(KeyboardInterrupt):
         look(dataset, apply=True)

@@ -8,9 +8,9 @@ from PIL import Image
 import veneer.data.sources
 from tiny import tiny_pictures
 from veneer.config import CollectTable
-from veneer.data.ledger import Ledger, read_lines
-from veneer.dataset import Dataset
+from veneer.data.provenance import Provenance, read_lines
 from veneer.errors import DatasetError
+from veneer.records.dataset import Dataset
 from veneer.stages.collect import collect
 
 
@@ -135,7 +135,7 @@ def test_the_limit_counts_what_is_there_already(source, tmp_path):
 
 @pytest.mark.parametrize("moment", ["before the entry", "after the entry"])
 def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monkeypatch):
-    accept = Ledger.accept
+    accept = Provenance.accept
 
     def killed(self, origin, partial, made, facts):
         if len(self.accepted) == 4:
@@ -153,7 +153,7 @@ def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monke
             raise KeyboardInterrupt
         return original(self, target)
 
-    monkeypatch.setattr(Ledger, "accept", killed)
+    monkeypatch.setattr(Provenance, "accept", killed)
     with pytest.raises(KeyboardInterrupt):
         run([source], tmp_path / "set")
     monkeypatch.undo()

@@ -10,9 +10,9 @@ import pytest
 
 from veneer.config import CollectTable
 from veneer.data.download import Reach
-from veneer.data.ledger import Ledger
-from veneer.dataset import Dataset
+from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError, NetworkError
+from veneer.records.dataset import Dataset
 from veneer.stages.collect import collect
 from webserver import encoded, result_page, web_server
 
@@ -123,7 +123,7 @@ def test_what_an_interrupted_command_had_fetched_is_not_fetched_again(tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "accept", killed)
+        patch.setattr(Provenance, "accept", killed)
         with pytest.raises(KeyboardInterrupt):
             gather([source], tmp_path / "set")
     wait_for(lambda: not any(t.name.startswith("download") for t in threading.enumerate()))
@@ -175,7 +175,7 @@ def test_connections_to_one_host_are_limited(tmp_path, web):
 
 def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(tmp_path, web, monkeypatch):
     source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(6)])
-    accept = Ledger.accept
+    accept = Provenance.accept
 
     def full(self, *arguments):
         if len(self.accepted) == 4:
@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(tmp_path, we
         return accept(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "accept", full)
+        patch.setattr(Provenance, "accept", full)
         error, _ = gather([source], tmp_path / "set")
     assert isinstance(error, DatasetError)
     assert str(error).startswith(f"the disk is full ({tmp_path / 'set'}). Free some space")

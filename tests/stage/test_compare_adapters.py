@@ -8,7 +8,7 @@ from PIL import Image
 from proofrun import make_run, proof_recipe, write_lora
 from veneer.cli import exit_status
 from veneer.errors import AdapterError, RunError
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.compare import compare_adapters
 from veneer.stages.generate import generate
 

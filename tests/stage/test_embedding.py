@@ -12,13 +12,18 @@ import torch
 
 from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.config import LoraTable, Recipe
-from veneer.dataset import Dataset, Item
 from veneer.errors import AdapterError, RecipeError
 from veneer.events import Notice
-from veneer.lora.embedding import attach_embedding, initial_embedding, verify_embedding, write_embedding
+from veneer.lora.embedding_file import Embedding, load_textual_inversion, read_embedding
+from veneer.lora.textual_inversion import (
+    attach_embedding,
+    initial_embedding,
+    verify_embedding,
+    write_embedding,
+)
 from veneer.models.base import load_base, load_pipeline
-from veneer.models.embedding import Embedding, read_embedding, wear_embedding
-from veneer.rundir import RunDir
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.stages.export import export
 from veneer.stages.generate import generate
@@ -174,13 +179,13 @@ def test_the_file_is_what_other_tools_look_for(base_folder: Path, tmp_path: Path
 
 def test_a_word_of_another_size_is_refused_and_the_same_word_is_replaced(base_folder: Path) -> None:
     pipeline = load_pipeline(str(base_folder))
-    wear_embedding(pipeline, Embedding(TOKEN, torch.ones(3, 16)))
-    wear_embedding(pipeline, Embedding(TOKEN, torch.zeros(1, 16)))
+    load_textual_inversion(pipeline, Embedding(TOKEN, torch.ones(3, 16)))
+    load_textual_inversion(pipeline, Embedding(TOKEN, torch.zeros(1, 16)))
     table = pipeline.text_encoder.get_input_embeddings().weight
     assert len(table) == len(frozen_rows(base_folder)) + 1
     assert not table[-1].any()
     with pytest.raises(AdapterError, match="does not fit"):
-        wear_embedding(pipeline, Embedding(TOKEN, torch.zeros(1, 8)))
+        load_textual_inversion(pipeline, Embedding(TOKEN, torch.zeros(1, 8)))
 
 
 def test_the_base_stays_as_it_is(base_folder: Path) -> None:

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from training import encoded_run, recipe_for, write_dataset
+from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import DatasetError, RunError
 from veneer.events import Event, Notice
 from veneer.models.base import encode_pixels, encode_prompt, load_base, tokenize_prompt
-from veneer.rundir import RunDir
+from veneer.records.cache import CacheReader, read_index
+from veneer.records.run import RunDir
 from veneer.stages import encode as stage
 from veneer.stages.encode import encode
-from veneer.training.cachefile import CacheReader, read_index
-from veneer.training.encodejob import EncodeJob, closing_writes, load_batches
 
 
 def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_beside_an_accelerator_batches_come_in_order_and_every_file_is_written(
 
 def test_memory_goes_back_before_the_texts(base_folder: Path, tmp_path: Path, monkeypatch) -> None:
     order: list[str] = []
-    monkeypatch.setattr(stage.launch, "hand_back_memory", lambda: order.append("back"))
+    monkeypatch.setattr(stage.machine, "hand_back_memory", lambda: order.append("back"))
     texts = stage._encode_texts
     monkeypatch.setattr(stage, "_encode_texts", lambda *a: (order.append("texts"), texts(*a)))
     encoded_run(tmp_path, recipe_for(base_folder))

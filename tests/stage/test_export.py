@@ -23,7 +23,7 @@ from veneer.lora.merge import delta
 from veneer.lora.weights import LoraFile
 from veneer.models.base import load_pipeline
 from veneer.recipe import load_recipe
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.export import export
 
 

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from proofrun import make_run, proof_recipe, write_lora
 from veneer.config import GenerateTable
 from veneer.errors import AdapterError, RunError
-from veneer.models import drawing
+from veneer.lora.drawing import draw
+from veneer.lora.loading import load_lora, unload_lora
+from veneer.models import sampling
 from veneer.proof.promptset import read_prompts
 from veneer.stages.generate import generate, generate_files
 
@@ -76,34 +78,34 @@ def test_plain_diffusers_draws_the_same(run, recipe, result, base_folder):
 
 def test_batch_composition_makes_no_difference(base_folder, monkeypatch):
     prompts, seeds = ["a dog", "the city"], [3, 4]
-    together = drawing.draw(str(base_folder), prompts, seeds, table=TABLE)
-    monkeypatch.setattr(drawing, "BATCH_PIXELS", 1)
-    alone = drawing.draw(str(base_folder), ["the city"], [4], table=TABLE)[0]
+    together = draw(str(base_folder), prompts, seeds, table=TABLE)
+    monkeypatch.setattr(sampling, "BATCH_PIXELS", 1)
+    alone = draw(str(base_folder), ["the city"], [4], table=TABLE)[0]
     assert np.abs(np.asarray(together[3], int) - np.asarray(alone, int)).max() <= 1
 
 
 def test_scale_zero_is_the_base(run, base_folder):
-    base = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE)[0]
-    zero = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file, scale=0.0)[0]
-    one = drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file)[0]
+    base = draw(str(base_folder), ["a dog"], [0], table=TABLE)[0]
+    zero = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file, scale=0.0)[0]
+    one = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file)[0]
     assert np.array_equal(np.asarray(base), np.asarray(zero))
     assert not np.array_equal(np.asarray(base), np.asarray(one))
 
 
 def test_taking_the_adapter_off_gives_the_base_back(run, base_folder):
-    easel = drawing.set_up(str(base_folder), TABLE)
-    before = next(drawing.paint(easel, [("a dog", 0)])).image
-    drawing.wear(easel, run.lora_file)
-    drawing.take_off(easel)
-    assert np.array_equal(np.asarray(before), np.asarray(next(drawing.paint(easel, [("a dog", 0)])).image))
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
+    before = next(sampling.sample(sampler, [("a dog", 0)])).image
+    load_lora(sampler, run.lora_file)
+    unload_lora(sampler)
+    assert np.array_equal(
+        np.asarray(before), np.asarray(next(sampling.sample(sampler, [("a dog", 0)])).image)
+    )
 
 
 def test_two_passes_give_the_size_asked_for(base_folder):
     table = TABLE.model_copy(update={"resolution": 64})
-    once = drawing.draw(str(base_folder), ["a dog"], [0], table=table)[0]
-    twice = drawing.draw(str(base_folder), ["a dog"], [0], table=table.model_copy(update={"two_pass": True}))[
-        0
-    ]
+    once = draw(str(base_folder), ["a dog"], [0], table=table)[0]
+    twice = draw(str(base_folder), ["a dog"], [0], table=table.model_copy(update={"two_pass": True}))[0]
     assert once.size == twice.size == (64, 64)
     assert not np.array_equal(np.asarray(once), np.asarray(twice))
 
@@ -124,7 +126,7 @@ def test_adapter_for_another_base_is_refused(tmp_path, base_folder, capfd):
     }
     for name, words in misfits.items():
         with pytest.raises(AdapterError, match=words):
-            drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
+            draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
     assert "size mismatch" not in capfd.readouterr().err
 
 
@@ -133,15 +135,15 @@ def test_adapter_for_another_base_is_refused(tmp_path, base_folder, capfd):
     [("own", "own", False), ("own", "own+vae", False), ("own", "older", True), ("other", "older", False)],
 )
 def test_an_adapter_of_the_bases_older_weights_is_told_of(tmp_path, base_folder, base, fingerprint, is_told):
-    easel = drawing.set_up(str(base_folder), TABLE)
-    trained_on = fingerprint.replace("own", easel.fingerprint)
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
+    trained_on = fingerprint.replace("own", sampler.fingerprint)
     own = {"veneer.base": str(base_folder), "veneer.base_fingerprint": trained_on}
     if base == "other":
         own["veneer.base"] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
     save_file(load_file(path), path, own)
     seen = []
-    drawing.wear(easel, path, on_event=seen.append)
+    load_lora(sampler, path, on_event=seen.append)
     assert [event.code for event in seen] == (["other-weights"] if is_told else [])
 
 
@@ -151,7 +153,7 @@ def test_missing_and_damaged_adapters_are_named(tmp_path, base_folder, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(AdapterError, match=r"no such adapter|not a safetensors"):
-        drawing.draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=path)
+        draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=path)
 
 
 def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path, base_folder):
@@ -178,7 +180,8 @@ def test_no_prompt_no_seed_no_adapter(tmp_path, run, base_folder, recipe):
 def test_a_gpu_draws_by_pixels(monkeypatch):
     pipeline = SimpleNamespace(device=torch.device("cuda"))
     sizes = {
-        side: drawing.Easel(pipeline, 512, "x", "y", TABLE, side).batch_size for side in (64, 512, 1024, 2048)
+        side: sampling.Sampler(pipeline, 512, "x", "y", TABLE, side).batch_size
+        for side in (64, 512, 1024, 2048)
     }
     assert sizes == {64: 256, 512: 4, 1024: 1, 2048: 1}
 
@@ -186,25 +189,25 @@ def test_a_gpu_draws_by_pixels(monkeypatch):
 def test_a_gpu_draws_in_a_precision_that_does_not_overflow(monkeypatch):
     for has_bf16, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
-        assert drawing.drawing_dtype(torch.device("cuda")) == dtype
-    assert drawing.drawing_dtype(torch.device("cpu")) == torch.float32
-    assert drawing.drawing_dtype(torch.device("mps")) == torch.float16
+        assert sampling.drawing_dtype(torch.device("cuda")) == dtype
+    assert sampling.drawing_dtype(torch.device("cpu")) == torch.float32
+    assert sampling.drawing_dtype(torch.device("mps")) == torch.float16
 
 
 def test_too_little_memory_draws_fewer_at_once_and_says_so(base_folder, monkeypatch):
-    easel = drawing.set_up(str(base_folder), TABLE)
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
     jobs = [("a dog", seed) for seed in range(7)]
-    wanted = [np.asarray(one.image, int) for one in drawing.paint(easel, jobs)]
-    original, sizes, events = drawing._first_pass, [], []
+    wanted = [np.asarray(one.image, int) for one in sampling.sample(sampler, jobs)]
+    original, sizes, events = sampling._first_pass, [], []
 
-    def small_memory(easel, batch, side_px):
+    def small_memory(sampler, batch, side_px):
         sizes.append(len(batch))
         if len(batch) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return original(easel, batch, side_px)
+        return original(sampler, batch, side_px)
 
-    monkeypatch.setattr(drawing, "_first_pass", small_memory)
-    drawn = list(drawing.paint(easel, jobs, events.append))
+    monkeypatch.setattr(sampling, "_first_pass", small_memory)
+    drawn = list(sampling.sample(sampler, jobs, events.append))
     assert sizes == [7, 3, 3, 1]
     assert [(one.prompt, one.seed) for one in drawn] == jobs
     assert max(np.abs(np.asarray(a.image, int) - b).max() for a, b in zip(drawn, wanted, strict=True)) <= 1
@@ -213,29 +216,29 @@ def test_too_little_memory_draws_fewer_at_once_and_says_so(base_folder, monkeypa
 
 
 def test_too_little_memory_for_one_picture_is_an_error(base_folder, monkeypatch):
-    def no_memory(easel, batch, side_px):
+    def no_memory(sampler, batch, side_px):
         raise torch.OutOfMemoryError("out of memory")
 
-    easel = drawing.set_up(str(base_folder), TABLE)
-    monkeypatch.setattr(drawing, "_first_pass", no_memory)
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
+    monkeypatch.setattr(sampling, "_first_pass", no_memory)
     with pytest.raises(torch.OutOfMemoryError):
-        list(drawing.paint(easel, [("a dog", 0), ("a dog", 1)]))
+        list(sampling.sample(sampler, [("a dog", 0), ("a dog", 1)]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_noise_is_that_of_float32_in_any_precision(base_folder, monkeypatch, dtype):
-    monkeypatch.setattr(drawing, "drawing_dtype", lambda device: dtype)
-    easel = drawing.set_up(str(base_folder), TABLE)
+    monkeypatch.setattr(sampling, "drawing_dtype", lambda device: dtype)
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
     seen = []
 
     def look(**keys):
         seen.append(keys["latents"])
         return original(**keys)
 
-    original = easel.pipeline
+    original = sampler.pipeline
     list(
-        drawing.paint(
-            dataclasses.replace(easel, pipeline=Looked(original, look)), [("a dog", 3), ("a dog", 7)]
+        sampling.sample(
+            dataclasses.replace(sampler, pipeline=Looked(original, look)), [("a dog", 3), ("a dog", 7)]
         )
     )
     wanted = [torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (3, 7)]

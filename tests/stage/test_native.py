@@ -10,8 +10,8 @@ from PIL import Image
 
 from proofrun import make_run, proof_recipe
 from veneer.config import Recipe
-from veneer.models import drawing
-from veneer.rundir import RunDir
+from veneer.lora.drawing import draw
+from veneer.records.run import RunDir
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import report
@@ -42,7 +42,7 @@ def test_a_resolution_above_the_base_is_compared_at_the_bases_own_too(
     assert Image.open(run.native_samples / "tuned" / names[0]).size == (32, 32)
     table = recipe.generate.model_copy(update={"resolution": 32})
     for side, lora in (("base", None), ("tuned", run.lora_file)):
-        drawn = drawing.draw(str(base_folder), [FEW["prompts"][0]], [0], lora=lora, table=table)[0]
+        drawn = draw(str(base_folder), [FEW["prompts"][0]], [0], lora=lora, table=table)[0]
         assert np.abs(pixels(run.native_samples / side / "000-0.png") - np.asarray(drawn, int)).max() <= 1
     assert generate(run, recipe).num_drawn == 0
 

@@ -7,7 +7,8 @@ from safetensors import safe_open
 from bench.plain_loop import Settings, train_plainly
 from proofrun import make_run
 from veneer.config import GenerateTable
-from veneer.models.drawing import paint, set_up, wear
+from veneer.lora.loading import load_lora
+from veneer.models.sampling import load_sampler, sample
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def test_clipping_sees_no_weights(trained):
 
 
 def test_file_loads_and_has_no_alpha(trained, base_folder):
-    easel = set_up(str(base_folder), GenerateTable(num_inference_steps=1))
-    wear(easel, trained[0])
-    assert len(list(paint(easel, [("a dog", 0)]))) == 1
+    sampler = load_sampler(str(base_folder), GenerateTable(num_inference_steps=1))
+    load_lora(sampler, trained[0])
+    assert len(list(sample(sampler, [("a dog", 0)]))) == 1
     with safe_open(trained[0], "pt") as file:
         assert not any("alpha" in name for name in file.keys())  # noqa: SIM118
         assert "alpha" not in str(file.metadata())

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from training import copy_run, encoded_run, recipe_for, train_quietly, write_dataset
-from veneer import launch
+from veneer import machine
 from veneer.errors import DatasetError
 from veneer.lora.adapter import attach, trainable
 from veneer.models.base import load_base
 from veneer.models.parts import SD1
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.training import checkpoints
 from veneer.training import plan as plans
 from veneer.training.checkpoints import saved_steps
@@ -104,7 +104,7 @@ def test_attention_weights_that_are_kept_count(
     big = {"train_batch_size": 512, "mixed_precision": "bf16"}
     found = []
     for free in (0, 2**30, 2**50):
-        monkeypatch.setattr(launch, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(machine, "free_memory", lambda free=free: free)
         found.append(plan(run, recipe_for(base_folder, train=big)).memory_gib)
     assert found[0] < found[1] <= found[2]
     assert found[1] - found[0] <= 0.2  # an eighth, in tenths of a GiB
@@ -113,7 +113,7 @@ def test_attention_weights_that_are_kept_count(
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with an H200's speed in a matrix product."""
-    monkeypatch.setattr(launch, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine, "pick_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 725e12)
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from proofrun import make_run, proof_recipe
 from veneer.errors import RunError
-from veneer.rundir import RunDir, write_json
+from veneer.records.run import RunDir, write_json
 from veneer.stages import report as report_module
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veneer.dataset import Dataset, Item
 from veneer.errors import BaseModelError, TrainingError
 from veneer.models.modelfiles import pocket_folder
 from veneer.proof.promptset import build_jobs, build_prompts, write_prompts
 from veneer.recipe import load_recipe
-from veneer.rundir import RunDir
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir
 from veneer.stages.compare import compare
 from veneer.stages.encode import encode
 from veneer.stages.export import export
@@ -121,8 +121,8 @@ def test_noise_for_pictures(tmp_path):
 
 def test_base_against_base_with_other_seeds_is_no_different(tmp_path):
     """One hundred comparisons of the base with itself, seed s against seed s + 1."""
-    from veneer.models.drawing import paint, set_up
     from veneer.models.embedder import choose_embedders
+    from veneer.models.sampling import load_sampler, sample
     from veneer.proof.comparison import References, compare_pairs
     from veneer.proof.pairs import Pair
 
@@ -133,8 +133,8 @@ def test_base_against_base_with_other_seeds_is_no_different(tmp_path):
     prompts = build_prompts(recipe, [])
     jobs = build_jobs(prompts, list(range(101)))
     write_prompts(tmp_path / "prompts.json", prompts)
-    easel = set_up("pocket", recipe.generate)
-    for job, one in zip(jobs, paint(easel, [(j.prompt.prompt, j.seed) for j in jobs]), strict=True):
+    sampler = load_sampler("pocket", recipe.generate)
+    for job, one in zip(jobs, sample(sampler, [(j.prompt.prompt, j.seed) for j in jobs]), strict=True):
         one.image.save(tmp_path / job.file_name)
     embedders = choose_embedders("pocket", "pocket")
     held_out = tuple(sorted((pocket_folder() / "demo").glob("*.png")))[:8]

@@ -14,11 +14,11 @@ import torch
 from tape import LookedError, Recorder, Tape
 from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.events import Notice, StepEvent
-from veneer.rundir import RunDir
+from veneer.records.cache import read_index
+from veneer.records.run import RunDir
 from veneer.stages import train as stage
 from veneer.stages.train import train
 from veneer.training import checkpoints, static_step, trainer
-from veneer.training.cachefile import read_index
 from veneer.training.prefetch import Prefetcher
 
 CAPTION = {"prefix": "a picture"}

@@ -15,7 +15,7 @@ import torch
 from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.errors import RunError, TrainingError
 from veneer.events import CheckpointEvent, Notice, PreviewEvent, StepEvent, ValidationEvent
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.training import checkpoints, trainer
 from veneer.training.network import Network
 

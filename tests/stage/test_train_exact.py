@@ -15,12 +15,12 @@ from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer.config import LoraTable
 from veneer.lora.adapter import adapter_state, attach, trainable
 from veneer.models.base import load_base
-from veneer.rundir import RunDir
+from veneer.records.cache import CacheReader, read_index
+from veneer.records.run import RunDir
 from veneer.seeds import derive
 from veneer.stages.encode import encode
-from veneer.training import draws
-from veneer.training.cachefile import CacheReader, read_index
-from veneer.training.order import DataOrder
+from veneer.training import randomness
+from veneer.training.data_order import DataOrder
 
 STEPS = 4
 RATE = 1e-2
@@ -68,11 +68,13 @@ def float64_losses(
                 place, item = micro * 2 + j, items[number]
                 stored = {k: v.double() for k, v in reader.tensors(item.latents).items()}
                 shape = stored["mean"].shape[1:]
-                eps = draws.normal(0, "latents", step, [place], shape).double()
+                eps = randomness.normal(0, "latents", step, [place], shape).double()
                 x = stored["mean"] + stored["std"] * eps
-                noise = draws.normal(0, "noise", step, [place], shape).double()
-                noise += offset * draws.normal(0, "noise-offset", step, [place], (shape[0], 1, 1)).double()
-                t = draws.timesteps(0, step, [place], 2 * accumulation, (0, 1000))
+                noise = randomness.normal(0, "noise", step, [place], shape).double()
+                noise += (
+                    offset * randomness.normal(0, "noise-offset", step, [place], (shape[0], 1, 1)).double()
+                )
+                t = randomness.timesteps(0, step, [place], 2 * accumulation, (0, 1000))
                 a = float(alphas[t])
                 hidden = reader.text(item.text)[None].double()
                 pred = unet(a**0.5 * x + (1 - a) ** 0.5 * noise, t, hidden).sample

@@ -9,7 +9,7 @@ import pytest
 from bench.killing import bytes_of, kill_often
 from training import copy_run, encoded_run, recipe_for, train_quietly
 from veneer.config import Recipe
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 
 STEPS = 16
 

@@ -14,7 +14,7 @@ from training import encoded_run, log_lines, recipe_for, train_quietly, write_da
 from veneer.config import LoraTable, TrainTable
 from veneer.errors import RecipeError
 from veneer.events import Notice
-from veneer.rundir import RunDir
+from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.training import checkpoints
 

@@ -15,9 +15,10 @@ from PIL import Image
 from proofrun import make_run, proof_recipe
 from tape import Recorder
 from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
-from veneer.captions import work as captionwork
+from veneer.captions import captioning as captionwork
 from veneer.config import CaptionTable, Recipe
-from veneer.rundir import RunDir
+from veneer.records.cache import read_index
+from veneer.records.run import RunDir
 from veneer.stages import encode as encoding
 from veneer.stages import generate as generating
 from veneer.stages.caption import caption
@@ -25,7 +26,6 @@ from veneer.stages.collect import collect
 from veneer.stages.encode import encode
 from veneer.stages.generate import generate
 from veneer.training import static_step
-from veneer.training.cachefile import read_index
 
 
 def in_process(rank: int, port: int, target, root: str, recipe) -> None:

@@ -6,10 +6,10 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from kernels import relative_error, small_unet
-from veneer.models import attention
-from veneer.models.attention import (
+from veneer.kernels import attention
+from veneer.kernels.attention import (
+    AttentionBuffer,
     BlockAttnProcessor,
-    Shelf,
     block_attention,
     counting_weights,
     use_fast_attention,
@@ -54,7 +54,7 @@ def test_kept_weights_change_no_bit_and_are_given_back(monkeypatch, items, block
     grad, size = torch.randn(shapes[0]).bfloat16(), 2 * items * 300 * 77
     computed_again = _twice(inputs, grad, None)
     for room, left in ((size, 0), (size - 1, size - 1)):
-        shelf = Shelf(room)
+        shelf = AttentionBuffer(room)
         kept = _twice(inputs, grad, shelf, lambda shelf=shelf, left=left: shelf.left == left)
         assert shelf.left == room
         assert all(torch.equal(one, other) for one, other in zip(kept, computed_again, strict=True))
@@ -69,7 +69,7 @@ def _twice(inputs, grad, shelf, holds=lambda: True):
 
 
 def test_what_needs_no_gradient_takes_no_room():
-    states, shelf = torch.randn(1, 4, 8).bfloat16(), Shelf(1000)
+    states, shelf = torch.randn(1, 4, 8).bfloat16(), AttentionBuffer(1000)
     attended = block_attention(states, states, states, 1.0, shelf)
     assert shelf.left == 1000
     del attended

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from veneer.config import TrainTable
-from veneer.training import batches, draws
+from veneer.records.cache import CachedItem, CacheIndex
+from veneer.training import batches, randomness
 from veneer.training.batches import BatchSource, MicroBatch
-from veneer.training.cachefile import CachedItem, CacheIndex
-from veneer.training.order import DataOrder
+from veneer.training.data_order import DataOrder
 
 
 def batch(size: int = 4, seed: int = 0, **more) -> MicroBatch:
@@ -83,7 +83,7 @@ class Reader:
 )
 def test_what_cannot_happen_is_not_drawn(monkeypatch, flip, dropout, crops, drawn) -> None:
     seen: set[str] = set()
-    original = draws.uniform
+    original = randomness.uniform
 
     def uniform(seed, purpose, step, item):
         seen.add(purpose)

@@ -8,8 +8,8 @@ import pytest
 
 from bench import bench_style
 from bench.bench_style import Ruler, measure_style, read_plan, sheet_rows
-from bench.ruler import STYLES, Task, the_judge
-from bench.ruler_arms import ARMS, BASE, TRUTH, Scores
+from bench.style_systems import ARMS, BASE, TRUTH, Scores
+from bench.style_tasks import STYLES, Task, the_judge
 from pocket.sources import RecipeError
 from veneer.config import GenerateTable
 
@@ -26,7 +26,7 @@ def calls(monkeypatch):
         made.append((arm, seed))
         return folder / "lora.safetensors", 1.0
 
-    def score(easel, clip, task, word, general, *, is_base=False):
+    def score(sampler, clip, task, word, general, *, is_base=False):
         made.append(("score", word))
         return SCORES, PICTURES
 
@@ -35,11 +35,11 @@ def calls(monkeypatch):
         "train_arm": train,
         "score": score,
         "scores_of": lambda drawn, clip, task, drift: SCORES,
-        "best_word": lambda easel, task: "soft",
+        "best_word": lambda sampler, task: "soft",
         "build_task": lambda style, seed, side_px, num_subjects: Task(style, (), (), side_px),
         "write_dataset": lambda task, folder: folder,
-        "wear": lambda easel, lora: None,
-        "take_off": lambda easel: None,
+        "load_lora": lambda sampler, lora: None,
+        "unload_lora": lambda sampler: None,
     }.items():
         monkeypatch.setattr(bench_style, name, fake)
     return made
@@ -48,8 +48,8 @@ def calls(monkeypatch):
 @pytest.fixture
 def ruler(tmp_path):
     plan = read_plan(["--steps", "30", "--seeds", "0", "1", "--styles", "openmoji", "--work", str(tmp_path)])
-    easel = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
-    return Ruler(plan, easel, None, np.zeros((2, 3)), "judge")
+    sampler = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
+    return Ruler(plan, sampler, None, np.zeros((2, 3)), "judge")
 
 
 def test_base_is_measured_once_and_every_arm_for_every_seed(ruler, calls):
@@ -75,12 +75,12 @@ def test_an_interrupted_arm_alone_is_done_again(ruler, calls):
     assert calls == [("veneer", 1), ("score", "outlined")]
 
 
-@pytest.mark.parametrize("change", [{"judge_hash": "other"}, {"easel": SimpleNamespace()}])
+@pytest.mark.parametrize("change", [{"judge_hash": "other"}, {"sampler": SimpleNamespace()}])
 def test_another_judge_or_base_means_everything_again(ruler, calls, change):
     measure_style(ruler, STYLES[0])
     num_calls = len(calls)
-    if "easel" in change:
-        change = {"easel": SimpleNamespace(**{**vars(ruler.easel), "fingerprint": "g"})}
+    if "sampler" in change:
+        change = {"sampler": SimpleNamespace(**{**vars(ruler.sampler), "fingerprint": "g"})}
     measure_style(replace(ruler, **change), STYLES[0])
     assert len(calls) == 2 * num_calls
 
@@ -91,7 +91,7 @@ def test_sheet_has_truth_base_and_every_arm(ruler, calls):
 
 
 def test_a_missing_judge_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.ruler.JUDGE_FILE", tmp_path / "judge.safetensors")
+    monkeypatch.setattr("bench.style_tasks.JUDGE_FILE", tmp_path / "judge.safetensors")
     the_judge.cache_clear()
     with pytest.raises(RecipeError, match="the judge is missing; train it with `python -m pocket judge`"):
         the_judge()

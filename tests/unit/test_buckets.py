@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from veneer.training.buckets import bucket_for, bucket_sizes, crop_for, enlargement, reshaping, share_cut
+from veneer.encoding.buckets import bucket_for, bucket_sizes, crop_for, enlargement, reshaping, share_cut
 
 
 def test_sizes_keep_the_area_and_are_multiples() -> None:

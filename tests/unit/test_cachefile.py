@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader, write_tensors
+from veneer.records.cache import CachedItem, CacheIndex, CacheReader, write_tensors
 
 NAMES = ("text/a.safetensors", "text/b.safetensors")
 BYTES = 2 * 7 * 6 * 4

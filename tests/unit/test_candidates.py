@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from veneer.training.candidates import Candidate, Ledger, read_ledger
+from veneer.records.candidates import Candidate, Candidates, read_candidates
 
 
-def ledger() -> Ledger:
-    own = Ledger(base=Candidate(0, "step", 0.5, (0.4, 0.6), (0.5,)))
+def ledger() -> Candidates:
+    own = Candidates(base=Candidate(0, "step", 0.5, (0.4, 0.6), (0.5,)))
     own.add(Candidate(1, "step", 0.4, (0.3, 0.5), path="a"))
     own.add(Candidate(1, "ema", 0.3, (0.2, 0.4), path="b"))
     own.add(Candidate(2, "step", 0.35, (0.3, 0.4), path="c"))
@@ -25,13 +25,13 @@ def test_the_lowest_loss_is_chosen_or_the_last_step() -> None:
 
 
 def test_a_best_that_is_worse_than_the_base_is_said() -> None:
-    own = Ledger(base=Candidate(0, "step", 0.1))
+    own = Candidates(base=Candidate(0, "step", 0.1))
     own.add(Candidate(1, "step", 0.4))
     assert "NOT below" in own.chosen("validation")[1]
 
 
 def test_without_held_out_pictures_the_last_is_chosen() -> None:
-    own = Ledger(base=Candidate(0, "step", None))
+    own = Candidates(base=Candidate(0, "step", None))
     assert not own.add(Candidate(1, "step", None))
     own.add(Candidate(2, "step", None))
     chosen, reason = own.chosen("validation")
@@ -42,7 +42,7 @@ def test_without_held_out_pictures_the_last_is_chosen() -> None:
 def test_a_ledger_survives_json() -> None:
     own = ledger()
     own.tell(3, "not-a-number", "x")
-    assert read_ledger(json.loads(json.dumps(own.plain()))) == own
+    assert read_candidates(json.loads(json.dumps(own.plain()))) == own
 
 
 def test_paths_of_weights_that_are_gone_are_taken_out(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from veneer.captions.book import (
+from veneer.captions.records import (
     CaptionRecord,
     append_journal,
     caption_from_name,
@@ -13,7 +13,7 @@ from veneer.captions.book import (
     write_records,
 )
 from veneer.config import CaptionTable
-from veneer.dataset import Dataset, Item
+from veneer.records.dataset import Dataset, Item
 
 TABLE = CaptionTable(
     model="m", prefix="drawing of", trigger="vnr", replacements={"cartoon": "", "a Car": "a vehicle"}

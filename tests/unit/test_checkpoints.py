@@ -76,9 +76,9 @@ def test_the_newest_stay(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="Free some space"), checkpoints.disk_full_is_told(tmp_path):
+    with pytest.raises(RunError, match="Free some space"), checkpoints.as_run_error(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(PermissionError), checkpoints.disk_full_is_told(tmp_path):
+    with pytest.raises(PermissionError), checkpoints.as_run_error(tmp_path):
         raise PermissionError(errno.EACCES, "no")
 
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from veneer.training.compiled import compile_unet
+from veneer.training.compile import compile_unet
 
 
 @pytest.fixture

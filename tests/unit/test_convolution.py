@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from kernels import relative_error, small_unet
-from veneer.models import convolution
-from veneer.models.convolution import ProductConv2d, convolve, is_gain, use_fast_convolutions
+from veneer.kernels import convolution
+from veneer.kernels.convolution import ProductConv2d, convolve, is_gain, use_fast_convolutions
 
 CPU = torch.device("cpu")
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from veneer.dataset import Dataset, Item, read_text_any
 from veneer.errors import DatasetError
+from veneer.records.dataset import Dataset, Item, read_text_any
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.recipe import resolve
-from veneer.training.fitting import Machine, fit_to_machine, this_machine
+from veneer.training.machine_limits import Machine, fit_to_machine, this_machine
 
 GPU = Machine("cuda", "Tesla T4", has_bf16=False, free_gib=15.0)
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from kernels import relative_error, small_unet
 from veneer.config import LoraTable
-from veneer.lora import fused
+from veneer.kernels import lora_linear
+from veneer.kernels.lora_linear import FusedLinear, use_fused_layers
 from veneer.lora.adapter import adapter_state, attach, detached, set_scale, trainable
-from veneer.lora.fused import FusedLinear, use_fused_layers
-from veneer.training.rankmask import RankMask
+from veneer.training.tlora import RankMask
 
 CPU = torch.device("cpu")
 
@@ -75,9 +75,9 @@ def test_the_function_is_right_in_float64():
     inputs = [torch.randn(s, dtype=torch.float64) for s in ((7, 5), (6, 5), (6,), (2, 5), (6, 2))]
     for part in (inputs[0], *inputs[3:]):
         part.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *args: fused._Fused.apply(*args, 1.7), inputs)
+    assert torch.autograd.gradcheck(lambda *args: lora_linear._Fused.apply(*args, 1.7), inputs)
     assert torch.autograd.gradcheck(
-        lambda x, w, a, b: fused._Fused.apply(x, w, None, a, b, 0.3), [inputs[i] for i in (0, 1, 3, 4)]
+        lambda x, w, a, b: lora_linear._Fused.apply(x, w, None, a, b, 0.3), [inputs[i] for i in (0, 1, 3, 4)]
     )
 
 

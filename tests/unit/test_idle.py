@@ -8,8 +8,8 @@ import pytest
 
 from veneer.events import Notice
 from veneer.recipe import resolve
-from veneer.training.cachefile import CachedItem, CacheIndex, Split
-from veneer.training.idle import tell_idle_settings
+from veneer.records.cache import CachedItem, CacheIndex, Split
+from veneer.training.unused_settings import tell_idle_settings
 
 
 def index_of(*splits: Split) -> CacheIndex:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from veneer import launch
+from veneer import machine
 from veneer.errors import RecipeError
-from veneer.training.kernels import choosing_kernels, trying
+from veneer.kernels.cudnn import choosing_kernels, trying
 
 
 def switches() -> tuple[bool, bool, bool]:
@@ -21,7 +21,7 @@ SAME = {"is_one_shape": True, "same_bits": True}
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine, "pick_device", lambda: torch.device("cuda"))
 
 
 @pytest.mark.parametrize(

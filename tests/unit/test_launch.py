@@ -11,36 +11,36 @@ from pathlib import Path
 import pytest
 import torch
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.errors import RecipeError
 
 
 def test_shards_are_disjoint_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launch.shard([1, 2, 3]) == [1, 2, 3]
+    assert processes.shard([1, 2, 3]) == [1, 2, 3]
     monkeypatch.setenv("WORLD_SIZE", "2")
     parts = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        parts.append(launch.shard(list(range(5))))
+        parts.append(processes.shard(list(range(5))))
     assert parts == [[0, 2, 4], [1, 3]]
-    assert not launch.is_main_process()
+    assert not processes.is_main_process()
 
 
 def test_sums_of_one_process_are_its_own() -> None:
     tensor = torch.ones(3)
-    launch.sum_in_place([tensor])
-    assert launch.share_numbers([1.5, 2]) == [1.5, 2]
+    processes.sum_in_place([tensor])
+    assert processes.share_numbers([1.5, 2]) == [1.5, 2]
     assert tensor.tolist() == [1, 1, 1]
-    launch.wait_for_everyone()
+    processes.wait_for_everyone()
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux")
 def test_each_measurement_has_a_peak_of_its_own() -> None:
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         block = bytearray(os.urandom(1) * 200_000_000)
         first = usage()
     del block
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         second = usage()
     assert first.peak_memory_gib > second.peak_memory_gib + 0.1
     assert first.seconds > 0
@@ -50,34 +50,34 @@ def test_each_measurement_has_a_peak_of_its_own() -> None:
 def test_threads_are_set_unless_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    launch.set_threads()
+    machine.set_threads()
     assert torch.get_num_threads() == before
     assert float(torch.tensor(1e-40) * 1) == 0 or not torch.set_flush_denormal(True)
 
 
 def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(RecipeError, match="no such device"):
-        launch.pick_device("cuda:99")
-    assert launch.pick_device("cpu").type == "cpu"
+        machine.pick_device("cuda:99")
+    assert machine.pick_device("cpu").type == "cpu"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
 def test_fp16_on_a_cpu_says_what_to_take_instead() -> None:
     with pytest.raises(RecipeError, match="bf16"):
-        launch.accelerator("fp16")
+        processes.accelerator("fp16")
 
 
 def test_out_of_memory_is_recognised() -> None:
-    assert launch.is_out_of_memory(torch.OutOfMemoryError("x"))
-    assert launch.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert not launch.is_out_of_memory(RuntimeError("shapes do not fit"))
+    assert machine.is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert machine.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not machine.is_out_of_memory(RuntimeError("shapes do not fit"))
 
 
 def test_side_threads_compute_alone_and_leave_the_main_one_its_cores() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with launch.side_threads(2, "beside") as pool:
+        with machine.side_threads(2, "beside") as pool:
             assert [pool.submit(torch.get_num_threads).result() for _ in range(4)] == [1] * 4
             assert pool.submit(lambda: threading.current_thread().name).result().startswith("beside")
         assert torch.get_num_threads() == 3
@@ -94,7 +94,7 @@ def test_freed_memory_is_kept_in_the_block_and_handed_back_after_it() -> None:
         torch.ones(256 * 2**20 // 4)
 
     before = resident_mib()
-    with launch.keeping_freed_memory():
+    with machine.keeping_freed_memory():
         take_and_free()
         assert resident_mib() > before + 200
     assert resident_mib() < before + 100
@@ -106,7 +106,7 @@ def test_where_there_is_no_such_library_nothing_is_kept(monkeypatch: pytest.Monk
     asked = []
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "CDLL", asked.append)
-    with launch.keeping_freed_memory():
+    with machine.keeping_freed_memory():
         torch.ones(1)
     assert not asked
 
@@ -115,22 +115,22 @@ def test_free_memory_is_at_most_what_a_container_may_have(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(launch, "_MEMORY_LIMIT", limit)
-    free = launch.free_memory()
+    monkeypatch.setattr(machine, "_MEMORY_LIMIT", limit)
+    free = machine.free_memory()
     assert free > 2**26
     limit.write_text("max\n")
-    assert launch.free_memory() > free / 2
+    assert machine.free_memory() > free / 2
     limit.write_text(f"{2**25}\n")
-    assert launch.free_memory() == 2**25
+    assert machine.free_memory() == 2**25
 
 
 @pytest.mark.parametrize(("kind", "cast"), [("cpu", "bf16"), ("cuda", "no")])
 def test_only_a_cpu_casts_by_itself(monkeypatch: pytest.MonkeyPatch, kind: str, cast: str) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(launch, "pick_device", lambda: torch.device(kind))
+    monkeypatch.setattr(machine, "pick_device", lambda: torch.device(kind))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(launch, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
-    launch.accelerator("bf16")
+    monkeypatch.setattr(machine, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
+    processes.accelerator("bf16")
     assert asked == [cast]
 
 
@@ -140,10 +140,10 @@ def test_measuring_makes_no_context_and_hands_memory_back(monkeypatch: pytest.Mo
         monkeypatch.setattr(torch.cuda, name, lambda name=name: called.append(name) or 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         assert usage().peak_device_memory_gib == 0
     assert called == []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    with launch.measure() as usage:
+    with machine.measure() as usage:
         assert usage().peak_device_memory_gib == 1
     assert called == ["reset_peak_memory_stats", "max_memory_allocated", "empty_cache"]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from loras import random_lora
 from veneer.errors import AdapterError
-from veneer.lora.check import verify, wearing
+from veneer.lora.check import applied, verify
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.models.base import Base, load_base
 
@@ -86,7 +86,7 @@ def test_a_lora_of_another_base(base: Base, base_folder: Path) -> None:
     other = type(lora)(renamed, alphas)
     with (
         pytest.raises(AdapterError, match=r"made for another base: it has down_blocks\.7"),
-        wearing(base, other),
+        applied(base, other),
     ):
         pass
 
@@ -95,5 +95,5 @@ def test_a_lora_of_another_width(base: Base, base_folder: Path) -> None:
     lora = random_lora(base_folder)
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
     other = type(lora)(dict(lora.state) | {name: lora.state[name][:, :8]}, lora.alphas)
-    with pytest.raises(AdapterError, match="does not fit"), wearing(base, other):
+    with pytest.raises(AdapterError, match="does not fit"), applied(base, other):
         pass

@@ -7,12 +7,12 @@ import torch
 
 import tiny
 from training import copy_run, encoded_run, recipe_for, train_quietly
-from veneer import launch
-from veneer.lora.fused import FusedLinear
-from veneer.models import convolution
-from veneer.models.attention import BlockAttnProcessor
-from veneer.models.convolution import ProductConv2d
-from veneer.training.encodejob import load_batches
+from veneer import machine
+from veneer.encoding.jobs import load_batches
+from veneer.kernels import convolution
+from veneer.kernels.attention import BlockAttnProcessor
+from veneer.kernels.convolution import ProductConv2d
+from veneer.kernels.lora_linear import FusedLinear
 from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.prefetch import Prefetcher
 
@@ -46,7 +46,7 @@ def test_each_precision_has_its_kernels(base, monkeypatch):
 
 @pytest.mark.parametrize(("is_saving", "room"), [(False, 1000), (True, 0)])
 def test_attention_weights_wait_where_memory_is_not_to_be_saved(base, monkeypatch, is_saving, room):
-    monkeypatch.setattr(launch, "free_memory", lambda: 1000 * KEPT_SHARE)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000 * KEPT_SHARE)
     settings = {"mixed_precision": "bf16", "gradient_checkpointing": is_saving}
     network = build_network(recipe_for(base, train=settings), CPU)
     assert {one.shelf.left for one in network.unet.attn_processors.values()} == {room}
@@ -101,7 +101,7 @@ def test_a_training_keeps_its_memory_while_it_steps(base, tmp_path, monkeypatch)
         yield
         inside.pop()
 
-    monkeypatch.setattr(launch, "keeping_freed_memory", watched)
+    monkeypatch.setattr(machine, "keeping_freed_memory", watched)
     recipe = recipe_for(base, train={"max_train_steps": 2})
     run = copy_run(encoded_run(tmp_path / "first", recipe), tmp_path / "run")
     monkeypatch.setattr(Prefetcher, "at", noting(Prefetcher.at, lambda: steps.append(bool(inside))))

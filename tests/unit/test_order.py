@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from veneer.training.order import DataOrder
+from veneer.training.data_order import DataOrder
 
 
 def test_every_picture_comes_once_an_epoch() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bench.readme import BEGIN, END, between_marks, newest_results, section
-from bench.ruler import STYLES, texture_distance
-from bench.ruler_arms import ARMS, BASE, TRUTH, Plan, Scores, settings_of, steps_of
-from bench.ruler_tables import ALL_STYLES, Measured, document, summarise, write_results
+from bench.style_systems import ARMS, BASE, TRUTH, Plan, Scores, settings_of, steps_of
+from bench.style_tables import ALL_STYLES, Measured, document, summarise, write_results
+from bench.style_tasks import STYLES, texture_distance
 
 NUM_SUBJECTS, NUM_GENERAL = 12, 8
 GAINS = {TRUTH: 0.5, BASE: 0.0, "plain": 0.1, "veneer": 0.3, "veneer-third": 0.2}
@@ -85,7 +85,7 @@ def test_document_names_every_arm_and_the_command(plan, found):
 
 
 def test_readme_is_made_from_the_written_results(plan, found, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.ruler_tables.RESULTS", tmp_path / "results")
+    monkeypatch.setattr("bench.style_tables.RESULTS", tmp_path / "results")
     sheet = [np.zeros((4, 8, 8, 3), np.uint8)] * 3
     written = write_results(plan, found, sheet)
     assert written.with_suffix(".png").is_file()

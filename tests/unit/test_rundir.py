@@ -4,7 +4,7 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.rundir import RunDir, staged_folder, write_text
+from veneer.records.run import RunDir, staged_folder, write_text
 
 
 def test_the_recipe_is_written_and_read_back(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from training import recipe_for, write_dataset
+from veneer.encoding.split import held_out_count, hold_out, near_copies, read_pictures
 from veneer.errors import DatasetError
 from veneer.events import Event, Notice, ignore
-from veneer.rundir import RunDir
-from veneer.training.split import held_out_count, hold_out, near_copies, read_pictures
+from veneer.records.run import RunDir
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_near_copy_of_a_held_out_picture_is_never_trained_on(base_folder: Path
     recipe = recipe_for(base_folder)
     with pytest.raises(DatasetError, match="no caption"):
         read_pictures(run, recipe, ignore)
-    from veneer.dataset import Dataset, Item
+    from veneer.records.dataset import Dataset, Item
 
     dataset = Dataset(run.dataset)
     dataset.write_metadata([Item(name, "a city") for name in dataset.picture_names()])

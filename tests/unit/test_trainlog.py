@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from veneer.training.trainlog import Record, TrainLog
+from veneer.records.trainlog import Record, TrainLog
 
 
 def record(step: int, loss: float = 1.0, asked: float = 0.0) -> Record:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from veneer.training.cachefile import CachedItem, CacheIndex
+from veneer.records.cache import CachedItem, CacheIndex
 from veneer.training.validation import BATCH, MAX_POINTS, STRATA, Validator, grid
 
 

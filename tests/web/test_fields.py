@@ -4,7 +4,7 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.recipe import bundled_names, known_keys, load_recipe
-from veneer.web.fields import UPFRONT, fields, read_form, values_of
+from veneer.web.tabs.recipe.fields import UPFRONT, fields, read_form, values_of
 
 
 def test_every_key_of_a_recipe_is_a_field_once():

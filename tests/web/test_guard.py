@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from veneer.errors import VeneerError
-from veneer.web.guard import HEADERS, Guard, is_welcome
+from veneer.web.server.guard import HEADERS, Guard, is_welcome
 
 
 def headers(**values):
@@ -76,7 +76,7 @@ def test_only_what_goes_far_is_packed(is_local, packed):
 
 def test_small_answers_are_sent_at_once(with_gradio):
     """asyncio looks at the protocol of the socket before it tells the system not to wait for more."""
-    from veneer.web.server import listen
+    from veneer.web.server.server import listen
 
     async def answers_wait() -> int:
         told = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ def test_small_answers_are_sent_at_once(with_gradio):
 
 
 def test_other_addresses_need_a_password(with_gradio):
-    from veneer.web.server import check_access
+    from veneer.web.server.server import check_access
 
     check_access("127.0.0.1", "")
     check_access("localhost", "")
@@ -114,7 +114,7 @@ def test_other_addresses_need_a_password(with_gradio):
 
 
 def test_a_port_in_use_is_named(with_gradio):
-    from veneer.web.server import listen
+    from veneer.web.server.server import listen
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

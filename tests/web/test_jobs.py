@@ -11,14 +11,14 @@ import psutil
 import pytest
 
 from veneer.errors import VeneerError
-from veneer.web.jobs import JobBook
-from veneer.web.runlog import read_events, tail
+from veneer.web.jobs.events import read_events, tail
+from veneer.web.jobs.queue import JobBook
 from veneer.web.workspace import Workspace
 
 # A stand-in for the command line: it writes events as `veneer run --events` does, and obeys Ctrl-C.
 FAKE = """
 import json, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as veneer.web.child does
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as veneer.cli.child does
 out = open(sys.argv[sys.argv.index("--events") + 1], "a")
 say = lambda **e: (out.write(json.dumps({"time": time.time(), **e}) + chr(10)), out.flush())
 recipe = sys.argv[2]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veneer.dataset import Dataset, Item
 from veneer.recipe import load_recipe, resolve, to_toml
-from veneer.rundir import RunDir, write_json
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir, write_json
 from web.driving import Running, end, open_page, veneer_ui, wait_for_address
 from web.steps import SLOW, choose, count, eventually, says, tab, unfold, value, write
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from proofrun import make_run, proof_recipe
-from veneer.dataset import Dataset, Item
+from veneer.records.dataset import Dataset, Item
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import report

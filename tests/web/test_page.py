@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from veneer.web.jobs import JobBook
+from veneer.web.jobs.queue import JobBook
 from veneer.web.studio import Studio
 from veneer.web.workspace import Workspace
 
@@ -83,7 +83,7 @@ def test_the_page_is_small(page):
 
 
 def test_a_run_gives_way_to_the_page():
-    run = subprocess.Popen([sys.executable, "-m", "veneer.web.child", "doctor"], stdout=subprocess.DEVNULL)
+    run = subprocess.Popen([sys.executable, "-m", "veneer.cli.child", "doctor"], stdout=subprocess.DEVNULL)
     try:
         while run.poll() is None and os.getpriority(os.PRIO_PROCESS, run.pid) == os.nice(0):
             time.sleep(0.02)

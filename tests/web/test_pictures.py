@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from veneer.captions import editing
 from veneer.data.findings import Finding
 from veneer.data.rejection import bring_back, move_away
-from veneer.dataset import Dataset, Item
 from veneer.errors import DatasetError
-from veneer.rundir import write_json
-from veneer.web import captions, curves, gallery, markup, pictures_beside
-from veneer.web.dataset_view import look_ahead
-from veneer.web.jobs import JobBook
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import write_json
+from veneer.stages.caption import caption_again
+from veneer.web import markup
+from veneer.web.jobs.queue import JobBook
 from veneer.web.studio import Studio
-from veneer.web.thumbnails import SIDE_PX, thumbnail
+from veneer.web.tabs.compare import pairs as pictures_beside
+from veneer.web.tabs.dataset import gallery
+from veneer.web.tabs.dataset.thumbnails import SIDE_PX, thumbnail
+from veneer.web.tabs.dataset.view import look_ahead
+from veneer.web.tabs.train import curves
 from veneer.web.workspace import Workspace
 
 
@@ -62,7 +67,7 @@ def test_rejected_pictures_come_back_one_by_one(folder):
 
 def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(folder, tmp_path):
     pytest.importorskip("gradio")
-    from veneer.web.dataset_work import saver
+    from veneer.web.tabs.dataset.work import saver
 
     studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
     (tmp_path / "datasets").mkdir()
@@ -112,17 +117,17 @@ def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path):
 
 
 def test_captions_change_by_hand(folder):
-    assert captions.set_caption(folder, "images/000000.png", "  new \n words ")
-    assert not captions.set_caption(folder, "images/000000.png", "new words")
-    assert captions.replace_text(folder, "red", r"\1 green") == 29
-    assert captions.replace_text(folder, "re", "x") == 0
-    assert captions.put_before(folder, "8-bit") == 30
-    assert captions.put_before(folder, "8-bit") == 0
+    assert editing.set_caption(folder, "images/000000.png", "  new \n words ")
+    assert not editing.set_caption(folder, "images/000000.png", "new words")
+    assert editing.replace_text(folder, "red", r"\1 green") == 29
+    assert editing.replace_text(folder, "re", "x") == 0
+    assert editing.put_before(folder, "8-bit") == 30
+    assert editing.put_before(folder, "8-bit") == 0
     texts = [item.caption for item in Dataset(folder).items()]
     assert texts[:2] == ["8-bit new words", r"8-bit a \1 green dot 1"]
     for change in (
-        lambda: captions.set_caption(folder, "images/x.png", "x"),
-        lambda: captions.replace_text(folder, " ", "x"),
+        lambda: editing.set_caption(folder, "images/x.png", "x"),
+        lambda: editing.replace_text(folder, " ", "x"),
     ):
         with pytest.raises(DatasetError):
             change()
@@ -135,7 +140,7 @@ def test_pictures_described_again_come_back_where_the_captioner_fails(folder):
     before = Dataset(folder).items()
     with pytest.raises(VeneerError):
         table = CaptionTable(model=str(folder / "no such captioner"))
-        captions.describe_again(folder, ["images/000001.png"], table, lambda event: None)
+        caption_again(folder, ["images/000001.png"], table, lambda event: None)
     assert Dataset(folder).items() == before
 
 

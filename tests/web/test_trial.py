@@ -4,8 +4,8 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.errors import VeneerError
-from veneer.rundir import RunDir
-from veneer.web import trial
+from veneer.records.run import RunDir
+from veneer.web.tabs.compare import own_prompts
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def folder(tmp_path):
 
 
 def test_what_is_asked_for_is_read():
-    asked = trial.read_trial(Recipe(), " a cat \n\na dog", "0, 7;8", 0.5, "")
+    asked = own_prompts.read_own_prompts(Recipe(), " a cat \n\na dog", "0, 7;8", 0.5, "")
     assert (asked.prompts, asked.seeds, asked.scale) == (("a cat", "a dog"), (0, 7, 8), 0.5)
     assert asked.table.num_inference_steps == Recipe().generate.num_inference_steps
-    assert trial.read_trial(Recipe(), "a cat", "0", 1, "3").table.num_inference_steps == 3
+    assert own_prompts.read_own_prompts(Recipe(), "a cat", "0", 1, "3").table.num_inference_steps == 3
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_what_is_asked_for_is_read():
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(prompts, seeds, steps):
     with pytest.raises(VeneerError):
-        trial.read_trial(Recipe(), prompts, seeds, 1, steps)
+        own_prompts.read_own_prompts(Recipe(), prompts, seeds, 1, steps)
 
 
 def test_the_command_names_what_the_run_has_made(folder):
-    asked = trial.read_trial(Recipe(), "a cat", "7", 0.5, "")
+    asked = own_prompts.read_own_prompts(Recipe(), "a cat", "7", 0.5, "")
     with pytest.raises(VeneerError, match="no LoRA yet"):
-        trial.command(folder, asked, "drawn")
+        own_prompts.command(folder, asked, "drawn")
     folder.lora_file.write_bytes(b"")
-    line = " ".join(trial.command(folder, asked, "drawn"))
+    line = " ".join(own_prompts.command(folder, asked, "drawn"))
     assert (
         "--lora runs/first/lora/pytorch_lora_weights.safetensors --scale 0.5 --prompt a cat --seed 7" in line
     )
     folder.embedding_file.write_bytes(b"")
     assert f"--embedding runs/first/lora/{folder.embedding_file.name}" in " ".join(
-        trial.command(folder, asked, "drawn")
+        own_prompts.command(folder, asked, "drawn")
     )
     folder.lora_file.unlink()
-    assert "--lora" not in trial.command(folder, asked, "drawn")
+    assert "--lora" not in own_prompts.command(folder, asked, "drawn")

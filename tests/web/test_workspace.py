@@ -3,7 +3,7 @@
 import pytest
 
 from veneer.errors import VeneerError
-from veneer.web.uploads import address_list, check_file, checked_source, safe_name, staged
+from veneer.web.tabs.dataset.uploads import address_list, check_file, checked_source, safe_name, staged
 from veneer.web.workspace import Workspace, checked_name, free_name
 
 

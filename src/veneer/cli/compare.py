@@ -76,8 +76,8 @@ def compare(
 
 def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: bool, quiet: bool) -> int:
     from veneer.cli.progress import ProgressPrinter
-    from veneer.launch import set_threads
-    from veneer.rundir import RunDir
+    from veneer.machine import set_threads
+    from veneer.records.run import RunDir
     from veneer.stages.compare import compare_adapters
 
     set_threads()
@@ -94,7 +94,7 @@ def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: boo
 
 def _verdict_of(run: Path) -> str:
     from veneer.pipeline import read_verdict
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
 
     return read_verdict(RunDir(run))[0]
 

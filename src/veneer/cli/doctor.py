@@ -23,7 +23,8 @@ def doctor(as_json: Json = False) -> int:
 
 
 def _facts() -> dict[str, dict[str, object]]:
-    from veneer.versions import hardware, versions
+    from veneer.machine import hardware
+    from veneer.versions import versions
 
     return {
         "versions": dict(versions()),
@@ -35,8 +36,8 @@ def _facts() -> dict[str, dict[str, object]]:
 def _precision() -> dict[str, object]:
     import torch
 
-    from veneer.launch import pick_device
-    from veneer.training.fitting import this_machine
+    from veneer.machine import pick_device
+    from veneer.training.machine_limits import this_machine
 
     return {
         "device": str(pick_device()),

@@ -28,7 +28,7 @@ def report(
     status = do_stage("report", run, as_json, quiet)
     if push is None:
         return status
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
     from veneer.stages.report import push as send
 
     folder = RunDir(run)

@@ -47,7 +47,7 @@ def run(
     from veneer.cli.progress import ProgressPrinter
     from veneer.cli.timeleft import course_of
     from veneer.identity import STAGE_NAMES
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
 
     with ProgressPrinter(quiet, STAGE_NAMES) as show, EventLog(events, show) as on_event:
         resolved = load_recipe(recipe, settings or ())
@@ -87,7 +87,7 @@ def _dry_run(recipe: object, folder: Path, redo: list[str], as_json: bool) -> in
     from veneer.identity import STAGE_NAMES
     from veneer.pipeline import is_done, refuse_changes
     from veneer.recipe import to_toml
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
 
     assert isinstance(recipe, Recipe)
     run_folder = RunDir(folder)

@@ -22,7 +22,7 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent
         Exit status.
     """
     from veneer.cli.progress import ProgressPrinter
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
 
     with ProgressPrinter(quiet, (name,)) as show:
         from veneer.pipeline import run_stage

@@ -10,7 +10,7 @@ from veneer.events import StepEvent
 
 if TYPE_CHECKING:
     from veneer.config import Recipe
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
 
 TRAINED_PASSES = 2.3
 """What a picture trained on takes, in passes of one that is drawn: forward and backward (measured: 2.5)."""

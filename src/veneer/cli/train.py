@@ -28,14 +28,14 @@ def train(
 ) -> int:
     """Train a run's adapter, or go on where it stopped."""
     if plan:
-        return _tell_plan(run, as_json)
+        return _notify_plan(run, as_json)
     if profile:
         return _profile(run, as_json, quiet)
     return do_stage("train", run, as_json, quiet)
 
 
 def _profile(run: Path, as_json: bool, quiet: bool) -> int:
-    from veneer.rundir import RunDir
+    from veneer.records.run import RunDir
     from veneer.training.profile import STEPS, WARM_UP_STEPS, StepProfile
 
     profile = StepProfile(RunDir(run).train / "profile")
@@ -53,8 +53,8 @@ def _profile(run: Path, as_json: bool, quiet: bool) -> int:
     return status
 
 
-def _tell_plan(run: Path, as_json: bool) -> int:
-    from veneer.rundir import RunDir
+def _notify_plan(run: Path, as_json: bool) -> int:
+    from veneer.records.run import RunDir
     from veneer.training.plan import plan as plan_training
 
     folder = RunDir(run)

@@ -9,10 +9,10 @@ from pathlib import Path
 import jinja2
 
 from veneer.data.findings import FLAGS, MEANINGS, Finding, Flag
-from veneer.data.ledger import read_lines
 from veneer.data.picture import small_jpeg
+from veneer.data.provenance import read_lines
 from veneer.data.worker import Failure, Workers, processes_for
-from veneer.dataset import Dataset
+from veneer.records.dataset import Dataset
 
 THUMBNAIL_PX = 176
 MOST_SHOWN = 60

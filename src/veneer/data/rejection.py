@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from veneer.data.findings import Finding
-from veneer.data.ledger import drop_torn_line, read_lines
-from veneer.dataset import Dataset, Item
-from veneer.rundir import write_text
+from veneer.data.provenance import drop_torn_line, read_lines
+from veneer.records.dataset import Dataset, Item
+from veneer.records.run import write_text
 
 _STAGE = "check"
 

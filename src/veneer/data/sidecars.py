@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from veneer.dataset import Dataset, Item, mismatch_error, read_text_any
+from veneer.records.dataset import Dataset, Item, mismatch_error, read_text_any
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 _METADATA = ("metadata.csv", "metadata.jsonl")

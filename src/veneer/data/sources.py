@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from veneer.data.sidecars import folder_captions, stray_caption_files
-from veneer.dataset import PICTURE_SUFFIXES, Item, some_of
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
+from veneer.records.dataset import PICTURE_SUFFIXES, Item, some_of
 
 POCKET_PICTURES = Path(__file__).parents[1] / "pocket" / "demo"
 """The bundled demo pictures."""
@@ -104,7 +104,7 @@ def folder_pictures(source: str, folder: Path, leave_out: Path, on_event: OnEven
     files = list(_files_below(folder, leave_out.resolve()))
     pictures = [name for name in files if is_picture_name(name)]
     captions = folder_captions(folder, pictures)
-    _tell_about_captions(source, files, pictures, captions, on_event)
+    _notify_about_captions(source, files, pictures, captions, on_event)
     for name in pictures:
         item = captions.get(name, Item(name))
         facts = {"source": source, "name": name, "extra": dict(item.extra)}
@@ -152,7 +152,7 @@ def _files_below(root: Path, leave_out: Path) -> Iterator[str]:
                 yield prefix + name
 
 
-def _tell_about_captions(
+def _notify_about_captions(
     source: str, files: list[str], pictures: list[str], captions: Mapping[str, Item], on_event: OnEvent
 ) -> None:
     strays = stray_caption_files(files, pictures)

@@ -17,10 +17,10 @@ import datasets
 from veneer.data.download import Downloader, Missed
 from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_results
 from veneer.data.sources import Found
-from veneer.dataset import CAPTION_KEYS, read_text_any, some_of
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Notice, OnEvent
-from veneer.rundir import write_text
+from veneer.records.dataset import CAPTION_KEYS, read_text_any, some_of
+from veneer.records.run import write_text
 
 OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
 _PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
@@ -62,12 +62,12 @@ def searched_pictures(source: str, web: Web) -> Iterator[Found]:
     for number in range(MOST_PAGES):
         page = web.downloader.page(query.address(web.search_address, 1 + len(seen)))
         if isinstance(page, Missed):
-            _tell_missed(source, page, len(seen), web)
+            _notify_missed(source, page, len(seen), web)
             return
         results = [result for result in read_results(page) if result.address not in seen]
         if not results:
             if number == 0:
-                _tell_nothing(source, query, page, web)
+                _notify_nothing(source, query, page, web)
             return
         seen.update(result.address for result in results)
         for result in results:
@@ -228,7 +228,7 @@ def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
         yield (row[address] or "").strip(), " ".join((row[caption] or "").split()) if caption else "", extra
 
 
-def _tell_missed(source: str, missed: Missed, results: int, web: Web) -> None:
+def _notify_missed(source: str, missed: Missed, results: int, web: Web) -> None:
     so_far = f" after {results} results, which are kept" if results else ""
     message = (
         f"{source}: the search stopped{so_far}: {missed.reason}. The same command goes on. {OTHER_SOURCES}"
@@ -236,7 +236,7 @@ def _tell_missed(source: str, missed: Missed, results: int, web: Web) -> None:
     web.on_event(Notice("collect", "search-stopped", message))
 
 
-def _tell_nothing(source: str, query: Query, page: str, web: Web) -> None:
+def _notify_nothing(source: str, query: Query, page: str, web: Web) -> None:
     if not page.strip():
         message = f"{source}: no results. Try other words or fewer filters"
         web.on_event(Notice("collect", "no-results", message))

@@ -43,7 +43,7 @@ def verify(
         base: The base with its UNet, and its text encoder where the adapter has a part for it; float32. Its
             modules are as before when this returns.
         tolerance: Largest difference that passes, as a share of the adapter's own effect.
-        measure: What `wearing_outputs` gives for this adapter and base, where several files are checked.
+        measure: What `outputs_with` gives for this adapter and base, where several files are checked.
 
     Returns:
         Largest difference of an output, divided by the largest change that the adapter makes.
@@ -51,9 +51,9 @@ def verify(
     Raises:
         AdapterError: If the file loads as something else.
     """
-    measure = measure or wearing_outputs(base, lora)
+    measure = measure or outputs_with(base, lora)
     is_unread = lora.use_dora and read_lora(path).layout == "kohya"
-    with wearing(base, read_lora(path)) if is_unread else _loaded_by_diffusers(base, path):
+    with applied(base, read_lora(path)) if is_unread else _loaded_by_diffusers(base, path):
         difference = measure()
     if not difference <= tolerance:
         raise AdapterError(
@@ -64,7 +64,7 @@ def verify(
     return difference
 
 
-def wearing_outputs(base: Base, lora: LoraFile, scale: float = 1.0) -> Callable[[], float]:
+def outputs_with(base: Base, lora: LoraFile, scale: float = 1.0) -> Callable[[], float]:
     """Remember what a base says under an adapter, to hold something else against it.
 
     Args:
@@ -77,13 +77,13 @@ def wearing_outputs(base: Base, lora: LoraFile, scale: float = 1.0) -> Callable[
         share of the adapter's effect.
     """
     plain = _outputs(base, lora)
-    with wearing(base, lora, scale):
+    with applied(base, lora, scale):
         wanted = _outputs(base, lora)
     return lambda: max(_difference(*three) for three in zip(plain, wanted, _outputs(base, lora), strict=True))
 
 
 @contextlib.contextmanager
-def wearing(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
+def applied(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
     """An adapter on a base's networks inside the block.
 
     Args:

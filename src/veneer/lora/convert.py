@@ -15,13 +15,13 @@ import torch
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.lora.check import verify, wearing_outputs
+from veneer.lora.check import outputs_with, verify
 from veneer.lora.checkpoint import read_adapter
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
 from veneer.lora.weights import LoraFile
 from veneer.models.base import assemble, load_base
-from veneer.rundir import staged_folder
+from veneer.records.run import staged_folder
 
 FileLayout = Literal["diffusers", "kohya"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -181,7 +181,7 @@ def _merged(lora: LoraFile, out: Path, scale: float, dtype: torch.dtype, base: s
         todo = "Give --out a new name"
         raise AdapterError("the folder for the merged pipeline is in use", where=str(out), todo=todo)
     loaded = load_base(base)
-    measure = wearing_outputs(loaded, lora, scale)
+    measure = outputs_with(loaded, lora, scale)
     for network in (loaded.unet, loaded.text_encoder):
         merge_into(network, lora, scale=scale)
     difference = measure()

@@ -12,7 +12,6 @@ from typing import Any
 
 from PIL import Image
 
-from veneer.dataset import Dataset
 from veneer.errors import RunError
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, held_out_curve, read_candidates, read_log
@@ -20,7 +19,8 @@ from veneer.proof.pairs import Pair, find_pairs
 from veneer.proof.promptset import read_index, read_prompts
 from veneer.proof.sheet import Group
 from veneer.proof.wording import describe_measures
-from veneer.rundir import RunDir
+from veneer.records.dataset import Dataset
+from veneer.records.run import RunDir
 
 KINDS = {
     "recipe": "Prompts of the recipe",

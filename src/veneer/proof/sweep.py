@@ -15,9 +15,10 @@ from pathlib import Path
 from veneer.config import GenerateTable
 from veneer.errors import RunError
 from veneer.events import OnEvent, Progress, ignore
-from veneer.launch import pick_device
-from veneer.models.drawing import Easel, paint, set_up, take_off, wear
+from veneer.lora.loading import load_lora, unload_lora
+from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
+from veneer.models.sampling import Sampler, load_sampler, sample
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.pairs import Pair
 from veneer.proof.promptset import Job, Prompt, build_jobs, write_prompts
@@ -90,14 +91,14 @@ def sweep(
     asked = [Prompt(index, text, "recipe") for index, text in enumerate(prompts)]
     asked += [Prompt(len(asked) + index, text, "general") for index, text in enumerate(general_prompts)]
     jobs = build_jobs(asked, seeds)
-    easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
-    _draw(easel, jobs, out / "base")
+    sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    _draw(sampler, jobs, out / "base")
     write_prompts(out / "prompts.json", asked)
     embedders = choose_embedders(embedder, base, pick_device())
     pairs = [_pair(job, out / "base", out) for job in jobs]
     known = {lora: references or References() for lora in loras}
     return sweep_pairs(
-        easel,
+        sampler,
         pairs,
         known,
         scales,
@@ -109,7 +110,7 @@ def sweep(
 
 
 def sweep_pairs(
-    easel: Easel,
+    sampler: Sampler,
     pairs: Sequence[Pair],
     references: Mapping[Path, References],
     scales: Sequence[float],
@@ -122,7 +123,7 @@ def sweep_pairs(
     """Draw and compare every adapter at every strength, beside pictures of the base that are there.
 
     Args:
-        easel: The base.
+        sampler: The base.
         pairs: Pictures of the base with their prompts and seeds; what stands opposite them does not count.
         references: What the pictures are held against, for each adapter.
         scales: Strengths, >= 0.
@@ -138,28 +139,28 @@ def sweep_pairs(
         AdapterError: If an adapter does not fit the base.
     """
     for lora in references:  # one that does not fit is told before anything is drawn
-        wear(easel, lora, on_event=on_event)
+        load_lora(sampler, lora, on_event=on_event)
     results: list[Swept] = []
     for number, (lora, known) in enumerate(references.items()):
         for scale in scales:
             folder = out / f"{number}-{lora.stem}-{scale:g}"
-            wear(easel, lora, scale)
+            load_lora(sampler, lora, scale)
             drawn = [replace(pair, tuned=folder / pair.base.name) for pair in pairs]
-            _paint(easel, [(pair.prompt, pair.seed or 0, pair.tuned) for pair in drawn])
+            _paint(sampler, [(pair.prompt, pair.seed or 0, pair.tuned) for pair in drawn])
             on_event(Progress(STAGE, len(results) + 1, folder.name))
             found = compare_pairs(drawn, known, embedders, prompt_margin=prompt_margin)
             results.append(Swept(lora, scale, folder, found))
-    take_off(easel)
+    unload_lora(sampler)
     return results
 
 
-def _draw(easel: Easel, jobs: Sequence[Job], folder: Path) -> None:
-    _paint(easel, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
+def _draw(sampler: Sampler, jobs: Sequence[Job], folder: Path) -> None:
+    _paint(sampler, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
 
 
-def _paint(easel: Easel, wanted: Sequence[tuple[str, int, Path]]) -> None:
+def _paint(sampler: Sampler, wanted: Sequence[tuple[str, int, Path]]) -> None:
     """Draw prompts with seeds into files."""
-    drawn = paint(easel, [(prompt, seed) for prompt, seed, _ in wanted])
+    drawn = sample(sampler, [(prompt, seed) for prompt, seed, _ in wanted])
     for (_, _, path), one in zip(wanted, drawn, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         one.image.save(path)

@@ -7,21 +7,21 @@ are asked for once more with other settings, and listed where that does not help
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from veneer import launch
-from veneer.captions.book import plan_item, read_records, write_records
+from veneer import processes
+from veneer.captions.captioning import STAGE, CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
-from veneer.captions.work import STAGE, CaptionWork, Records, TokenCounter
+from veneer.captions.records import plan_item, read_records, write_records
 from veneer.config import CaptionTable
 from veneer.data.sidecars import text_beside
-from veneer.dataset import Dataset, Item, counted, some_of
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.models.embedder import Embedder
+from veneer.records.dataset import Dataset, Item, counted, some_of
 
 _ADVICE: Mapping[Fault, str] = {
     "empty": "the model said nothing; write them by hand",
@@ -109,7 +109,7 @@ def caption(
         CaptionerError: If the captioner cannot be loaded.
     """
     folder = Dataset(dataset)
-    pruned = _prune(folder, dry_run=dry_run or not launch.is_main_process()) if prune else 0
+    pruned = _prune(folder, dry_run=dry_run or not processes.is_main_process()) if prune else 0
     items = _with_texts(folder, folder.items(ignore_missing=prune), on_event)
     if not items:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
@@ -129,17 +129,45 @@ def caption(
     )
     if dry_run:
         return result
-    launch.wait_for_everyone()  # all have read what is there before one adds to it
+    processes.wait_for_everyone()  # all have read what is there before one adds to it
     count = count_tokens or _counter_of(embedder)
     work = CaptionWork(folder, config, count, embedder, on_event)
-    on_event(StageStarted(STAGE, len(launch.shard(todo)), "captions"))
+    on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
     asked_again = work.name_all(todo, records) if config.model == "none" else work.describe_all(todo, records)
-    if launch.is_main_process():
+    if processes.is_main_process():
         _write(folder, items, records)
-        _tell_faults(records, on_event)
-    launch.wait_for_everyone()
+        _notify_faults(records, on_event)
+    processes.wait_for_everyone()
     faults = Counter(fault for record in records.values() for fault in record.faults)
     return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def caption_again(
+    folder: Path, names: Collection[str], table: CaptionTable, on_event: OnEvent = ignore
+) -> CaptionResult:
+    """Have pictures described anew, whoever wrote their captions.
+
+    Args:
+        folder: The data set.
+        names: Which pictures; they come back as they were where it fails.
+        table: The captioner, and what is made of its texts.
+        on_event: Called with every event.
+
+    Returns:
+        What was captioned.
+    """
+    dataset = Dataset(folder)
+    before, records = dataset.items(), read_records(dataset)
+    dataset.write_metadata(
+        [replace(item, caption="") if item.file_name in names else item for item in before]
+    )
+    write_records(dataset, [record for name, record in records.items() if name not in names])
+    try:
+        return caption(folder, table, on_event)
+    except BaseException:
+        dataset.write_metadata(before)
+        write_records(dataset, records.values())
+        raise
 
 
 def _with_texts(folder: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
@@ -198,7 +226,7 @@ def _write(folder: Dataset, items: Sequence[Item], records: Records) -> None:
     write_records(folder, (records[item.file_name] for item in items if item.file_name in records))
 
 
-def _tell_faults(records: Records, on_event: OnEvent) -> None:
+def _notify_faults(records: Records, on_event: OnEvent) -> None:
     for fault, advice in _ADVICE.items():
         names = [name for name, record in records.items() if fault in record.faults]
         if names:

@@ -26,13 +26,13 @@ from veneer.data.findings import (
     own_findings,
 )
 from veneer.data.inspection import VERSION, Inspected, inspect_picture, prepare
-from veneer.data.ledger import drop_torn_line, read_lines
+from veneer.data.provenance import drop_torn_line, read_lines
 from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
-from veneer.dataset import Dataset, counted, some_of
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.rundir import write_json, write_text
+from veneer.records.dataset import Dataset, counted, some_of
+from veneer.records.run import write_json, write_text
 
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder
@@ -151,7 +151,7 @@ def check(
     moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
     result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes), flags=removed)
     _write(folder, result, resolution, apply=apply)
-    _tell(result, on_event)
+    _notify(result, on_event)
     return result
 
 
@@ -199,7 +199,7 @@ def _see(
 ) -> tuple[list[Finding], list[str]]:
     if embedder is None:
         return [], ["Not looked at: likeness to the query, and copies that hashes miss (no embedder given)."]
-    from veneer.data.likeness import likeness_findings
+    from veneer.data.embedding_checks import likeness_findings
 
     return likeness_findings(folder, seen, query, embedder, spoilt)
 
@@ -266,7 +266,7 @@ def _write(folder: Dataset, result: CheckResult, resolution: int, *, apply: bool
     )
 
 
-def _tell(result: CheckResult, on_event: OnEvent) -> None:
+def _notify(result: CheckResult, on_event: OnEvent) -> None:
     for flag in result.counts:
         names = [finding.file_name for finding in result.findings if finding.flag == flag]
         message = f"{counted(len(names), 'picture')}: {MEANINGS[flag]}: {some_of(names, 3)}"

@@ -17,15 +17,15 @@ from pathlib import Path
 from veneer.config import CollectTable
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
-from veneer.data.ledger import Ledger
+from veneer.data.provenance import Provenance
 from veneer.data.search import BING
 from veneer.data.sources import KINDS, Found, refuse_unknown
 from veneer.data.standard import Standardised, standardise
 from veneer.data.websources import Web, refuse_wrong_options
 from veneer.data.worker import Failure, Workers
-from veneer.dataset import Dataset, Item, counted
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.records.dataset import Dataset, Item, counted
 
 STAGE = "collect"
 MIN_PICTURES = 4
@@ -100,11 +100,11 @@ def collect(
     refuse_unknown(sources)
     refuse_wrong_options(sources)
     dataset = Dataset(out)
-    ledger = Ledger(dataset)
+    ledger = Provenance(dataset)
     tally = _Tally(ledger, config, on_event)
     on_event(StageStarted(STAGE, config.limit, "pictures"))
     with (
-        _disk_full_is_told(out, tally),
+        _as_run_error(out, tally),
         _scratch(out) as scratch,
         Downloader(_reach(reach, config)) as downloader,
     ):
@@ -126,7 +126,7 @@ def collect(
 class _Tally:
     """Counts what one command takes and leaves out, and enters it into the books."""
 
-    def __init__(self, ledger: Ledger, config: CollectTable, on_event: OnEvent) -> None:
+    def __init__(self, ledger: Provenance, config: CollectTable, on_event: OnEvent) -> None:
         self._ledger = ledger
         self._config = config
         self._on_event = on_event
@@ -243,7 +243,7 @@ def _reach(reach: Reach, config: CollectTable) -> Reach:
 
 
 @contextmanager
-def _disk_full_is_told(out: Path, tally: _Tally) -> Iterator[None]:
+def _as_run_error(out: Path, tally: _Tally) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -277,7 +277,7 @@ def _forget(found: Found) -> None:
         found.path.unlink(missing_ok=True)
 
 
-def _add_captions(dataset: Dataset, ledger: Ledger) -> None:
+def _add_captions(dataset: Dataset, ledger: Provenance) -> None:
     """Add the new pictures to the metadata; lines that are there stay as they are.
 
     A picture that came without a caption gets that of a copy which was left out.

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from veneer.config import Recipe
-from veneer.dataset import Dataset
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
-from veneer.launch import pick_device
-from veneer.models.drawing import set_up
+from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
+from veneer.models.sampling import load_sampler
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside
 from veneer.proof.promptset import read_index, read_prompts, split_items
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
-from veneer.rundir import RunDir, write_bytes, write_json
+from veneer.records.dataset import Dataset
+from veneer.records.run import RunDir, write_bytes, write_json
 
 CONTRACT = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
 PAIRS_SHOWN = 12
@@ -153,12 +153,12 @@ def compare_adapters(
     )
     on_event(StageStarted(STAGE, len(files) * len(strengths), "adapters"))
     base, own = recipe.base, read_references(run, recipe)
-    easel = set_up(
+    sampler = load_sampler(
         base.model, recipe.generate, vae=base.vae, revision=base.revision, side_px=recipe.encode.resolution
     )
     foreign = replace(own, losses=None, picture_losses=None)  # held-out losses are those of the run's adapter
     swept = sweep_pairs(
-        easel,
+        sampler,
         pairs,
         {lora: own if lora.resolve() == run.lora_file.resolve() else foreign for lora in files},
         strengths,

@@ -15,15 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.config import Recipe
-from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
-from veneer.rundir import RunDir
-from veneer.training.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
-from veneer.training.cachefile import CachedItem, CacheIndex, content_key, is_whole, write_tensors
-from veneer.training.checkpoints import disk_full_is_told
-from veneer.training.encodejob import (
+from veneer.encoding.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
+from veneer.encoding.jobs import (
     EncodeJob,
     closing_writes,
     load_batches,
@@ -31,7 +26,12 @@ from veneer.training.encodejob import (
     size_multiple,
     views_at_once,
 )
-from veneer.training.split import Picture, read_pictures
+from veneer.encoding.split import Picture, read_pictures
+from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
+from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
+from veneer.records.run import RunDir
+from veneer.training.checkpoints import as_run_error
 
 STAGE = "encode"
 TEXT_BATCH = 16
@@ -84,28 +84,28 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
         BaseModelError: If the base cannot be loaded.
         RunError: If the disk is full.
     """
-    launch.set_threads()
+    machine.set_threads()
     pictures = read_pictures(run, recipe, on_event)
     base = _load(recipe, "tokenizer", on_event)
     _warn_of_resolution(recipe, base, on_event)
     jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
     reshaped = _reshaping(pictures, jobs, recipe, base)
-    _tell_reshaping(reshaped, recipe, size_multiple(base), on_event)
+    _notify_reshaping(reshaped, recipe, size_multiple(base), on_event)
     todo = list({job.file: job for job in jobs if not is_whole(job.file)}.values())
     items = [
         _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
     ]
     index = _index(items, run.cache, recipe, base)
-    launch.wait_for_everyone()  # all have looked for what is there before one adds to it
-    with disk_full_is_told(run.cache):
-        _encode_pictures(launch.shard(todo), recipe, vae_dtype(base, launch.pick_device()), on_event)
-        launch.hand_back_memory()
+    processes.wait_for_everyone()  # all have looked for what is there before one adds to it
+    with as_run_error(run.cache):
+        _encode_pictures(processes.shard(todo), recipe, vae_dtype(base, machine.pick_device()), on_event)
+        machine.hand_back_memory()
         _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
-        launch.wait_for_everyone()
-        if launch.is_main_process():
+        processes.wait_for_everyone()
+        if processes.is_main_process():
             index.write(run.cache)
             _prune(run.cache, index)
-    launch.wait_for_everyone()
+    processes.wait_for_everyone()
     return _result(index, len(todo), reshaped, base, on_event)
 
 
@@ -115,7 +115,7 @@ def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dt
         vae=recipe.base.vae,
         revision=recipe.base.revision,
         dtype=dtype,
-        device=launch.pick_device(),
+        device=machine.pick_device(),
         parts=(part,),
         on_event=on_event,
     )
@@ -263,9 +263,9 @@ def _encode_within_memory(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[
     try:
         return encode_pixels(vae, pixels)
     except RuntimeError as error:
-        if vae.use_tiling or not launch.is_out_of_memory(error):
+        if vae.use_tiling or not machine.is_out_of_memory(error):
             raise
-    launch.hand_back_memory()
+    machine.hand_back_memory()
     vae.enable_slicing()
     vae.enable_tiling()
     message = "not enough memory for a whole picture: from here on pictures are encoded in overlapping tiles"
@@ -274,7 +274,7 @@ def _encode_within_memory(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[
 
 
 def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Base) -> None:
-    mine = launch.shard(captions)  # cut first: the others write while this process looks
+    mine = processes.shard(captions)  # cut first: the others write while this process looks
     share = [caption for caption in mine if not is_whole(cache / _text_file(caption, base))]
     if not share:
         return
@@ -309,7 +309,7 @@ def _reshaping(
     return reshaping((size, bucket, large(size)) for size, bucket in own)
 
 
-def _tell_reshaping(shape: Reshaping, recipe: Recipe, multiple: int, on_event: OnEvent) -> None:
+def _notify_reshaping(shape: Reshaping, recipe: Recipe, multiple: int, on_event: OnEvent) -> None:
     if shape.much_cut:
         todo = "" if recipe.encode.buckets else ". encode.buckets = true keeps aspect ratios"
         message = (

@@ -14,15 +14,15 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.lora.check import verify, wearing_outputs
+from veneer.lora.check import outputs_with, verify
 from veneer.lora.checkpoint import read_checkpoint
-from veneer.lora.embedding import file_stem, verify_embedding, write_embedding
+from veneer.lora.embedding_file import Embedding, read_embedding
 from veneer.lora.file import write_diffusers, write_kohya
+from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base
-from veneer.models.embedding import Embedding, read_embedding
 from veneer.recipe import to_toml
-from veneer.rundir import RunDir, staged_folder
+from veneer.records.run import RunDir, staged_folder
 from veneer.versions import VERSION
 
 STAGE = "export"
@@ -96,7 +96,7 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
 
 
 def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[Job]:
-    measure = wearing_outputs(base, lora)
+    measure = outputs_with(base, lora)
 
     def written(write: Callable[[Path, LoraFile], None]) -> Callable[[Path], float]:
         def write_and_verify(path: Path) -> float:

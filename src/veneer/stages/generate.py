@@ -20,11 +20,12 @@ from PIL.PngImagePlugin import PngInfo
 from veneer.config import GenerateTable, Recipe
 from veneer.errors import BaseModelError, RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.launch import is_main_process, shard, wait_for_everyone
-from veneer.lora.embedding import initial_embedding
-from veneer.models.drawing import Drawn, Easel, paint, set_up, wear
-from veneer.models.embedding import read_embedding, wear_embedding
+from veneer.lora.embedding_file import load_textual_inversion, read_embedding
+from veneer.lora.loading import load_lora
+from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.modelfiles import hash_file
+from veneer.models.sampling import Sample, Sampler, load_sampler, sample
+from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import (
     Job,
     Prompt,
@@ -35,7 +36,7 @@ from veneer.proof.promptset import (
     write_prompts,
 )
 from veneer.recipe import fingerprint
-from veneer.rundir import RunDir, write_bytes, write_json
+from veneer.records.run import RunDir, write_bytes, write_json
 
 STAGE = "generate"
 IDENTITY = "veneer"
@@ -115,10 +116,10 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     ]
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
-    easel = _easel(recipe, on_event)
-    sizes = _sizes(easel, run)
+    sampler = _sampler(recipe, on_event)
+    sizes = _sizes(sampler, run)
     on_event(StageStarted(STAGE, 2 * len(jobs) * len(sizes), "pictures"))
-    first_word = _wear_first_word(easel, recipe, on_event)
+    first_word = _load_first_word(sampler, recipe, on_event)
     adapter = _hashes(lora, recipe.compare.scale, word)
     base, tuned = (
         [
@@ -131,7 +132,7 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     if num_broken:
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
-    _wear(easel, lora, recipe.compare.scale, word, on_event)
+    _put_on(sampler, lora, recipe.compare.scale, word, on_event)
     more_drawn, num_broken = _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
     if is_main_process():
@@ -183,16 +184,16 @@ def generate_files(
         raise RunError("no prompt to draw", todo="Name at least one with --prompt")
     jobs = build_jobs(chosen, seeds)
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
-    easel = set_up(base, table or GenerateTable(), vae=vae, on_event=on_event)
-    settings = _settings(easel) | _hashes(lora, scale, embedding)
-    _wear(easel, lora, scale, embedding, on_event)
-    num_drawn, num_broken = _draw_series(easel, _Series(out, jobs, settings, 0), on_event)
+    sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    settings = _settings(sampler) | _hashes(lora, scale, embedding)
+    _put_on(sampler, lora, scale, embedding, on_event)
+    num_drawn, num_broken = _draw_series(sampler, _Series(out, jobs, settings, 0), on_event)
     write_prompts(out / "prompts.json", chosen)
     return GenerateResult(out, len(jobs), num_drawn, num_broken)
 
 
-def _easel(recipe: Recipe, on_event: OnEvent) -> Easel:
-    return set_up(
+def _sampler(recipe: Recipe, on_event: OnEvent) -> Sampler:
+    return load_sampler(
         recipe.base.model,
         recipe.generate,
         vae=recipe.base.vae,
@@ -202,37 +203,37 @@ def _easel(recipe: Recipe, on_event: OnEvent) -> Easel:
     )
 
 
-def _settings(easel: Easel) -> dict[str, Any]:
-    table = easel.table.model_dump(mode="json", exclude={"prompts", "seeds", "resolution", "two_pass"})
+def _settings(sampler: Sampler) -> dict[str, Any]:
+    table = sampler.table.model_dump(mode="json", exclude={"prompts", "seeds", "resolution", "two_pass"})
     return {
-        "base": easel.fingerprint,
+        "base": sampler.fingerprint,
         **table,
-        "side_px": easel.side_px,
-        "two_passes": easel.has_two_passes,
+        "side_px": sampler.side_px,
+        "two_passes": sampler.has_two_passes,
     }
 
 
-def _sizes(easel: Easel, run: RunDir) -> list[tuple[Easel, Path]]:
+def _sizes(sampler: Sampler, run: RunDir) -> list[tuple[Sampler, Path]]:
     """The size asked for and, where it is above the base's own, that one too; each with its folder."""
-    asked = (easel, run.samples)
-    if easel.side_px <= easel.native_px:
+    asked = (sampler, run.samples)
+    if sampler.side_px <= sampler.native_px:
         return [asked]
-    return [asked, (dataclasses.replace(easel, side_px=easel.native_px), run.native_samples)]
+    return [asked, (dataclasses.replace(sampler, side_px=sampler.native_px), run.native_samples)]
 
 
 def _draw_sizes(
-    sizes: Sequence[tuple[Easel, Path]], series: Sequence[_Series], on_event: OnEvent
+    sizes: Sequence[tuple[Sampler, Path]], series: Sequence[_Series], on_event: OnEvent
 ) -> tuple[int, int]:
     """Draw one model at every size: how many were drawn, and how many of them are broken."""
-    counts = [_draw_series(easel, one, on_event) for (easel, _), one in zip(sizes, series, strict=True)]
+    counts = [_draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True)]
     return sum(drawn for drawn, _ in counts), sum(broken for _, broken in counts)
 
 
-def _wear(easel: Easel, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
+def _put_on(sampler: Sampler, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
     if lora is not None:
-        wear(easel, lora, scale, on_event)
+        load_lora(sampler, lora, scale, on_event)
     if word is not None:
-        wear_embedding(easel.pipeline, read_embedding(word), str(word))
+        load_textual_inversion(sampler.pipeline, read_embedding(word), str(word))
 
 
 def _hashes(lora: Path | None, scale: float, word: Path | None) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def _hashes(lora: Path | None, scale: float, word: Path | None) -> dict[str, Any
     return settings
 
 
-def _wear_first_word(easel: Easel, recipe: Recipe, on_event: OnEvent) -> dict[str, Any]:
+def _load_first_word(sampler: Sampler, recipe: Recipe, on_event: OnEvent) -> dict[str, Any]:
     """Let the base read a learnt word as it was before training, and not as letters that mean nothing."""
     settings = recipe.lora
     token = settings.embedding_token
@@ -254,17 +255,17 @@ def _wear_first_word(easel: Easel, recipe: Recipe, on_event: OnEvent) -> dict[st
     if not any(token in prompt for prompt in recipe.generate.prompts):
         message = f"no prompt of generate.prompts calls the learnt word {token}, so it does not act on them"
         on_event(Notice(STAGE, "word-not-called", message))
-    first = initial_embedding(easel.pipeline.tokenizer, easel.pipeline.text_encoder, settings)
-    wear_embedding(easel.pipeline, first)
+    first = initial_embedding(sampler.pipeline.tokenizer, sampler.pipeline.text_encoder, settings)
+    load_textual_inversion(sampler.pipeline, first)
     return {"word": [token, settings.embedding_vectors, settings.embedding_init]}
 
 
-def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int, int]:
+def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> tuple[int, int]:
     """Draw what is missing; how many were drawn, and how many of them are broken."""
     missing = series.missing()
     done, num_broken = series.offset + len(series.jobs) - len(missing), 0
     on_event(Progress(STAGE, done))
-    drawn = paint(easel, [(job.prompt.prompt, job.seed) for job in missing], on_event)
+    drawn = sample(sampler, [(job.prompt.prompt, job.seed) for job in missing], on_event)
     for job, one in zip(missing, drawn, strict=True):
         _save(series, job, one)
         num_broken += one.is_broken
@@ -278,7 +279,7 @@ def _draw_series(easel: Easel, series: _Series, on_event: OnEvent) -> tuple[int,
     return len(missing), num_broken
 
 
-def _save(series: _Series, job: Job, drawn: Drawn) -> None:
+def _save(series: _Series, job: Job, drawn: Sample) -> None:
     about = PngInfo()
     about.add_text(IDENTITY, series.identity(job))
     about.add_text("parameters", _parameters(series.settings, job))

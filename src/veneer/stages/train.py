@@ -10,30 +10,30 @@ from typing import Any
 
 import torch
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import OnEvent, Progress, StageStarted, ignore
+from veneer.kernels.cudnn import choosing_kernels
 from veneer.recipe import differences, fingerprint
-from veneer.rundir import RunDir
+from veneer.records.cache import BUDGET_BYTES, CacheIndex, CacheReader, read_index
+from veneer.records.candidates import Candidate
+from veneer.records.run import RunDir
 from veneer.training import checkpoints
 from veneer.training.batches import batch_source
-from veneer.training.cachefile import BUDGET_BYTES, CacheIndex, CacheReader, read_index
-from veneer.training.candidates import Candidate
-from veneer.training.compiled import compile_unet
-from veneer.training.fitting import fit_to_machine, this_machine
-from veneer.training.idle import tell_idle_settings
+from veneer.training.compile import compile_unet
+from veneer.training.evaluator import Evaluator
 from veneer.training.interrupt import Interruption, watch_signals
-from veneer.training.judging import Judge
-from veneer.training.kernels import choosing_kernels
 from veneer.training.losses import build_loss, build_objective
+from veneer.training.machine_limits import fit_to_machine, this_machine
 from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.optimizers import build_stepper
 from veneer.training.pace import Pace
 from veneer.training.plan import plan_for
 from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import preview_maker, style_scorer
-from veneer.training.trainer import Parts, Trainer
+from veneer.training.trainer import Trainer, TrainerParts
+from veneer.training.unused_settings import tell_idle_settings
 from veneer.training.validation import Validator
 
 STAGE = "train"
@@ -93,7 +93,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         TrainingError: If the loss is not a number even after going back, or memory does not suffice.
         KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
     """
-    launch.set_threads()
+    machine.set_threads()
     on_event = Pace(on_event)
     index = read_index(run.cache)
     identity = identity_of(index, recipe)
@@ -112,7 +112,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         on_event(StageStarted(STAGE, recipe.train.max_train_steps, "steps"))
         on_event(Progress(STAGE, trainer.step))
         try:
-            with checkpoints.disk_full_is_told(run.train), launch.keeping_freed_memory():
+            with checkpoints.as_run_error(run.train), machine.keeping_freed_memory():
                 trainer.train()
                 trainer.finish()
         finally:
@@ -144,7 +144,7 @@ def build_trainer(
     """
     settings = recipe.train
     tell_idle_settings(recipe, index, on_event)
-    accelerator = launch.accelerator(settings.mixed_precision)
+    accelerator = processes.accelerator(settings.mixed_precision)
     network = build_network(recipe, accelerator.device, on_event)
     objective = build_objective(network, index.prediction_type, settings)
     reader = CacheReader(run.cache)
@@ -169,7 +169,7 @@ def build_trainer(
         compile_unet(network.unet, loss, first, accelerator.autocast, on_event)
     style = style_scorer(run, recipe, network, accelerator, validator.pictures)
     return Trainer(
-        Parts(
+        TrainerParts(
             run=run,
             recipe=recipe,
             accelerator=accelerator,
@@ -177,7 +177,7 @@ def build_trainer(
             loss=loss,
             batches=Prefetcher(source, accelerator.device),
             stepper=stepper,
-            judge=Judge(run, settings, network, stepper, validator, style, on_event),
+            judge=Evaluator(run, settings, network, stepper, validator, style, on_event),
             preview=preview_maker(run, recipe, network, accelerator, on_event),
             interruption=interruption,
             identity=identity,
@@ -229,9 +229,9 @@ def refuse_changes(run: RunDir, before: dict[str, Any], now: dict[str, Any]) -> 
 
 
 def _newest(run: RunDir, on_event: OnEvent) -> checkpoints.Checkpoint | None:
-    if launch.is_main_process():
+    if processes.is_main_process():
         checkpoints.load_newest(run.checkpoints, on_event)
-    launch.wait_for_everyone()  # the main process has put damaged ones away
+    processes.wait_for_everyone()  # the main process has put damaged ones away
     return checkpoints.load_newest(run.checkpoints, ignore)
 
 

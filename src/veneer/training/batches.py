@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from veneer import launch
+from veneer import processes
 from veneer.config import Recipe, TrainTable
 from veneer.errors import RecipeError, RunError
+from veneer.records.cache import CachedItem, CacheIndex, CacheReader, Split
 from veneer.seeds import derive
-from veneer.training import draws
-from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader, Split
-from veneer.training.order import DataOrder
+from veneer.training import randomness
+from veneer.training.data_order import DataOrder
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class BatchSource:
         dropped = [self._happens("caption", self.settings.caption_dropout, step, p) for p in positions]
         texts = [self.index.empty_caption if d else i.text for d, i in zip(dropped, items, strict=True)]
         return MicroBatch(
-            latents=mean + std * draws.normal(seed, "latents", step, positions, shape),
+            latents=mean + std * randomness.normal(seed, "latents", step, positions, shape),
             noise=noise,
             input_noise=self._perturbed(noise, step, positions),
             timesteps=self._timesteps(step, positions),
@@ -204,7 +204,7 @@ class BatchSource:
     def _view(self, step: int, position: int, item: CachedItem) -> dict[str, Tensor]:
         """One crop of a picture, perhaps mirrored."""
         crops, sides = self.index.crops, 2 if self.index.mirrored else 1
-        crop = int(draws.uniform(self.settings.seed, "crop", step, position) * crops) if crops > 1 else 0
+        crop = int(randomness.uniform(self.settings.seed, "crop", step, position) * crops) if crops > 1 else 0
         mirrored = sides == 2 and self._happens("flip", self.flip, step, position)
         view = crop * sides + mirrored
         tensors = self.reader.tensors(item.latents)
@@ -212,27 +212,29 @@ class BatchSource:
 
     def _happens(self, purpose: str, share: float, step: int, position: int) -> bool:
         """Whether what happens to a share of the pictures happens to this one."""
-        return share > 0 and draws.uniform(self.settings.seed, purpose, step, position) < share
+        return share > 0 and randomness.uniform(self.settings.seed, purpose, step, position) < share
 
     def _noise(self, step: int, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
         seed, offset = self.settings.seed, self.settings.noise_offset
-        noise = draws.normal(seed, "noise", step, positions, shape)
+        noise = randomness.normal(seed, "noise", step, positions, shape)
         if offset:
-            noise = noise + offset * draws.normal(seed, "noise-offset", step, positions, (shape[0], 1, 1))
+            noise = noise + offset * randomness.normal(
+                seed, "noise-offset", step, positions, (shape[0], 1, 1)
+            )
         return noise
 
     def _perturbed(self, noise: Tensor, step: int, positions: Sequence[int]) -> Tensor:
         strength = self.settings.input_perturbation
         if not strength:
             return noise
-        return noise + strength * draws.normal(
+        return noise + strength * randomness.normal(
             self.settings.seed, "perturb", step, positions, noise.shape[1:]
         )
 
     def _timesteps(self, step: int, positions: Sequence[int]) -> Tensor:
         table = self.settings
         batch = self.batch * (1 if self.prior_order is None else 2)
-        return draws.timesteps(
+        return randomness.timesteps(
             table.seed, step, positions, batch, self.timestep_range, sampling=table.timestep_sampling
         )
 
@@ -303,7 +305,7 @@ def _mask(view: dict[str, Tensor]) -> Tensor:
 
 
 def _is_mine(position: int) -> bool:
-    return position % launch.num_processes() == launch.rank()
+    return position % processes.num_processes() == processes.rank()
 
 
 def _pinned(tensor: Tensor) -> Tensor:

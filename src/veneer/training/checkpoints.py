@@ -27,7 +27,7 @@ from torch import Tensor
 
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent
-from veneer.rundir import replace_folder, sync_tree
+from veneer.records.run import replace_folder, sync_tree
 
 State = dict[str, Any]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -64,7 +64,7 @@ def save(path: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], sta
         RunError: If the disk is full; older checkpoints are untouched.
     """
     aside = path.with_name(f"{path.name}.partial")
-    with disk_full_is_told(path.parent):
+    with as_run_error(path.parent):
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir(parents=True)
@@ -166,7 +166,7 @@ def rotate(folder: Path, limit: int | None, keep: Collection[int]) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_is_told(where: Path) -> Iterator[None]:
+def as_run_error(where: Path) -> Iterator[None]:
     """Turn "no space left" into an error that says what to do.
 
     Args:

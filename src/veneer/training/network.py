@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from veneer import launch
+from veneer import machine
 from veneer.config import MixedPrecision, Recipe
 from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
+from veneer.kernels.attention import use_fast_attention
+from veneer.kernels.convolution import use_fast_convolutions
+from veneer.kernels.lora_linear import use_fused_layers
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
-from veneer.lora.embedding import attach_embedding, initial_embedding, spell_out
-from veneer.lora.fused import use_fused_layers
-from veneer.models.attention import use_fast_attention
+from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
 from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
-from veneer.models.convolution import use_fast_convolutions
 from veneer.training.batches import MicroBatch
-from veneer.training.rankmask import RankMask
+from veneer.training.tlora import RankMask
 
 KEPT_SHARE = 8
 """Part of the free memory, one in so many, in which attention weights may wait for the backward pass."""
@@ -206,7 +206,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     )
     if device.type == "cuda":
         base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
-    room = 0 if settings.gradient_checkpointing else launch.free_memory() // KEPT_SHARE
+    room = 0 if settings.gradient_checkpointing else machine.free_memory() // KEPT_SHARE
     use_fast_attention(base.unet, device, dtype, room)
     use_fast_convolutions(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from veneer.config import TrainTable
 from veneer.errors import RecipeError
 from veneer.events import Notice, OnEvent
-from veneer.launch import sum_in_place
+from veneer.processes import sum_in_place
 
 Schedule = Callable[[int], float]
 RESTARTS = 3
@@ -31,7 +31,7 @@ PIP_LINE = "Install it: pip install 'veneer[optimizers]'"
 
 
 @dataclass(frozen=True)
-class Stepper:
+class OptimizerAndSchedule:
     """An optimizer with its schedule.
 
     Attributes:
@@ -66,7 +66,7 @@ class Stepper:
                 group["lr"] = rate
         return float(self.optimizer.param_groups[0]["initial_lr"] * factor)
 
-    def held_still(self) -> Stepper | None:
+    def held_still(self) -> OptimizerAndSchedule | None:
         """Keep the rates on the device, so that a step is the same work each time, whatever they are.
 
         Returns:
@@ -128,7 +128,7 @@ class Stepper:
 
 def build_stepper(
     parameters: Mapping[str, nn.Parameter], settings: TrainTable, device: torch.device, on_event: OnEvent
-) -> Stepper:
+) -> OptimizerAndSchedule:
     """Build the optimizer and the schedule of a recipe.
 
     Args:
@@ -148,12 +148,14 @@ def build_stepper(
     optimizer = _optimizer(groups, settings, device)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    _tell_unused(settings, on_event)
-    _tell_small(parameters.values(), settings, on_event)
+    _notify_unused(settings, on_event)
+    _notify_small(parameters.values(), settings, on_event)
     if hasattr(optimizer, "train"):
         optimizer.train()
     is_fused = settings.optimizer == "adamw" and device.type in FUSED_ON
-    return Stepper(optimizer, schedule_of(settings), is_fused and device.type == "cuda", is_fused)
+    return OptimizerAndSchedule(
+        optimizer, schedule_of(settings), is_fused and device.type == "cuda", is_fused
+    )
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTable) -> list[dict[str, Any]]:
@@ -219,17 +221,17 @@ def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch
         case "adamw":
             return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=device.type in FUSED_ON)
         case "adamw8bit":
-            with _told("bitsandbytes"):
+            with _needs("bitsandbytes"):
                 from bitsandbytes.optim import AdamW8bit
             return AdamW8bit(groups, lr=rate, weight_decay=decay, min_8bit_size=SMALLEST_8BIT)
         case "prodigy":
-            with _told("prodigyopt"):
+            with _needs("prodigyopt"):
                 from prodigyopt import Prodigy
             return Prodigy(
                 groups, lr=rate, weight_decay=decay, safeguard_warmup=True, use_bias_correction=True
             )
         case "schedulefree":
-            with _told("schedulefree"):
+            with _needs("schedulefree"):
                 from schedulefree import AdamWScheduleFree
             return AdamWScheduleFree(groups, lr=rate, weight_decay=decay)
         case "adafactor":
@@ -237,13 +239,13 @@ def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch
 
             return Adafactor(groups, lr=rate, weight_decay=decay, relative_step=False, scale_parameter=False)
         case "lion":
-            with _told("lion-pytorch"):
+            with _needs("lion-pytorch"):
                 from lion_pytorch import Lion
             return Lion(groups, lr=rate, weight_decay=decay)
 
 
 @contextlib.contextmanager
-def _told(package: str) -> Iterator[None]:
+def _needs(package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
@@ -252,7 +254,7 @@ def _told(package: str) -> Iterator[None]:
         ) from error
 
 
-def _tell_unused(settings: TrainTable, on_event: OnEvent) -> None:
+def _notify_unused(settings: TrainTable, on_event: OnEvent) -> None:
     if settings.optimizer == "schedulefree" and not settings.lr_scheduler.startswith("constant"):
         message = (
             f"train.lr_scheduler = {settings.lr_scheduler} is not used: schedulefree keeps the rate constant"
@@ -319,7 +321,7 @@ class Gradients:
         return before, torch.linalg.vector_norm(self._gradients)
 
 
-def _tell_small(parameters: Iterable[nn.Parameter], settings: TrainTable, on_event: OnEvent) -> None:
+def _notify_small(parameters: Iterable[nn.Parameter], settings: TrainTable, on_event: OnEvent) -> None:
     if settings.optimizer != "adamw8bit":
         return
     sizes = [parameter.numel() for parameter in parameters]

@@ -29,7 +29,7 @@ class Pace:
         self._seen = 0
         self._latest: deque[float] = deque(maxlen=WINDOW)
         self._first: float | None = None
-        self._is_told = False
+        self._is_notified = False
 
     def __call__(self, event: Event) -> None:
         """Hand on an event.
@@ -51,8 +51,8 @@ class Pace:
         now = median(self._latest)
         if self._first is None:
             self._first = now
-        elif now > SLOWER * self._first and not self._is_told:
-            self._is_told = True
+        elif now > SLOWER * self._first and not self._is_notified:
+            self._is_notified = True
             message = (
                 f"steps take {now:.3g} s at step {event.step}, and took {self._first:.3g} s at the start"
             )

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.config import Recipe
-from veneer.dataset import Dataset
+from veneer.encoding.split import held_out_count
+from veneer.kernels.attention import counting_weights
 from veneer.lora.adapter import attach, trainable
-from veneer.models.attention import counting_weights
 from veneer.models.base import Base, load_base
-from veneer.rundir import RunDir
-from veneer.training.cachefile import read_index
+from veneer.records.cache import read_index
+from veneer.records.dataset import Dataset
+from veneer.records.run import RunDir
 from veneer.training.network import KEPT_SHARE, base_dtype
-from veneer.training.split import held_out_count
 from veneer.training.validation import grid
 
 GIB = 2**30
@@ -177,15 +177,15 @@ def _copies(recipe: Recipe) -> float:
 def _memory(counted: _Counted, recipe: Recipe) -> float:
     settings = recipe.train
     width = base_dtype(settings.mixed_precision).itemsize
-    share = -(-settings.train_batch_size // launch.num_processes())
+    share = -(-settings.train_batch_size // processes.num_processes())
     activations = counted.activation_bytes * width / 4 * share
-    device = launch.pick_device().type
+    device = machine.pick_device().type
     if device == "cuda":  # its kernels keep no attention weights, and those of the meta device do
         activations -= width * counted.attention_weights * share
     if settings.gradient_checkpointing:
         activations *= CHECKPOINTED_SHARE
     elif device == "cpu" and settings.mixed_precision == "bf16":
-        activations += min(width * counted.attention_weights * share, launch.free_memory() // KEPT_SHARE)
+        activations += min(width * counted.attention_weights * share, machine.free_memory() // KEPT_SHARE)
     adapter = 4 * counted.trained * (_copies(recipe) + 1)
     return (counted.frozen * width + activations + adapter) / GIB + RUNTIME_GIB
 
@@ -269,10 +269,10 @@ def _seconds(flop: float, layers: int, rate: float, recipe: Recipe) -> float:
     Returns:
         Seconds on all processes together.
     """
-    processes = launch.num_processes()
-    if launch.pick_device().type != "cuda":
-        return flop / (rate * CPU_SHARE * processes)
-    computing = flop / (rate * GPU_SHARE * processes)
+    count = processes.num_processes()
+    if machine.pick_device().type != "cuda":
+        return flop / (rate * CPU_SHARE * count)
+    computing = flop / (rate * GPU_SHARE * count)
     # A graph's launches wait for what ran before; Python's run ahead of the card where it is the slower.
     if recipe.train.cuda_graph:
         return computing + layers * GRAPH_SECONDS
@@ -281,7 +281,7 @@ def _seconds(flop: float, layers: int, rate: float, recipe: Recipe) -> float:
 
 def _flop_per_second(recipe: Recipe) -> float:
     """Of random numbers: a processor is quicker with ones, by less switching and more clock."""
-    device = launch.pick_device()
+    device = machine.pick_device()
     side = 8192 if device.type == "cuda" else 1024
     generator = torch.Generator(device).manual_seed(0)
     matrix = torch.randn(side, side, device=device, generator=generator)

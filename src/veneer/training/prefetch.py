@@ -6,7 +6,7 @@ from concurrent.futures import Future, wait
 
 import torch
 
-from veneer import launch
+from veneer import machine
 from veneer.training.batches import BatchSource, MicroBatch
 
 _Made = tuple[list[MicroBatch], torch.cuda.Event | None]
@@ -26,7 +26,7 @@ class Prefetcher:
         self._source = source
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._pool = launch.side_threads(1, "batches")
+        self._pool = machine.side_threads(1, "batches")
         self._ready: dict[int, Future[_Made]] = {}
 
     def at(self, step: int) -> list[MicroBatch]:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 
 from accelerate import Accelerator
 
-from veneer import launch
+from veneer import processes
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.events import OnEvent, PreviewEvent
+from veneer.kernels.cudnn import trying
 from veneer.models.base import assemble, load_base
-from veneer.models.drawing import Drawn, Easel, paint
 from veneer.models.embedder import choose_embedders
-from veneer.rundir import RunDir, write_bytes
-from veneer.training.kernels import trying
+from veneer.models.sampling import Sample, Sampler, sample
+from veneer.records.run import RunDir, write_bytes
 from veneer.training.network import Network
 
 Preview = Callable[[int], None]
@@ -46,10 +46,10 @@ def preview_maker(
     jobs = list(enumerate(prompts))
 
     def preview(step: int) -> None:
-        easel = _easel(recipe, network, accelerator)
-        share = launch.shard(jobs)
+        sampler = _sampler(recipe, network, accelerator)
+        share = processes.shard(jobs)
         seed = recipe.generate.seeds[0]
-        drawn = _draw(easel, network, accelerator, [(prompt, seed) for _, prompt in share])
+        drawn = _draw(sampler, network, accelerator, [(prompt, seed) for _, prompt in share])
         for (number, _), one in zip(share, drawn, strict=True):
             path = run.train / "previews" / f"step-{step:06d}" / f"{number:03d}-{seed}.png"
             png = io.BytesIO()
@@ -93,26 +93,26 @@ def style_scorer(
     jobs = [(prompt, seed) for prompt in recipe.generate.prompts for seed in recipe.generate.seeds]
 
     def style() -> float:
-        share = launch.shard(jobs)
-        drawn = _draw(_easel(recipe, network, accelerator), network, accelerator, share)
+        share = processes.shard(jobs)
+        drawn = _draw(_sampler(recipe, network, accelerator), network, accelerator, share)
         likeness = embedder.image_features([one.image for one in drawn]) @ references.T if drawn else None
         total = 0.0 if likeness is None else float(likeness.mean(axis=1).sum())
-        return launch.share_numbers([total])[0] / len(jobs)
+        return processes.share_numbers([total])[0] / len(jobs)
 
     return style
 
 
 def _draw(
-    easel: Easel, network: Network, accelerator: Accelerator, jobs: Sequence[tuple[str, int]]
-) -> list[Drawn]:
+    sampler: Sampler, network: Network, accelerator: Accelerator, jobs: Sequence[tuple[str, int]]
+) -> list[Sample]:
     network.train(False)
     with accelerator.autocast(), trying(False):
-        drawn = list(paint(easel, jobs))
+        drawn = list(sample(sampler, jobs))
     network.train()
     return drawn
 
 
-def _easel(recipe: Recipe, network: Network, accelerator: Accelerator) -> Easel:
+def _sampler(recipe: Recipe, network: Network, accelerator: Accelerator) -> Sampler:
     loaded = load_base(
         recipe.base.model,
         vae=recipe.base.vae,
@@ -126,7 +126,7 @@ def _easel(recipe: Recipe, network: Network, accelerator: Accelerator) -> Easel:
         own = network.text
         base = dataclasses.replace(base, text_encoder=own.module, tokenizer=own.tokenizer)
     side = recipe.generate.resolution or recipe.encode.resolution
-    return Easel(
+    return Sampler(
         pipeline=assemble(base, recipe.generate.scheduler),
         native_px=base.native_px,
         source="",

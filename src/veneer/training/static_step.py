@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from veneer import launch
+from veneer import machine
 from veneer.config import Recipe
 from veneer.events import Notice, OnEvent
 from veneer.training.batches import MicroBatch
@@ -111,7 +111,7 @@ class StaticStep(Step):
         self._records_update = still is not None
         self._is_full = False
         if still is None:
-            self._tell("the optimizer runs outside of them, and waits for the GPU in each step")
+            self._notify("the optimizer runs outside of them, and waits for the GPU in each step")
 
     def forget(self) -> None:
         """Let go of all recordings and of their memory."""
@@ -132,7 +132,7 @@ class StaticStep(Step):
         if len(self._passes) == MAX_SHAPES:
             if not self._is_full:
                 self._is_full = True
-                self._tell(f"more than {MAX_SHAPES} shapes of micro-batches; further ones run without")
+                self._notify(f"more than {MAX_SHAPES} shapes of micro-batches; further ones run without")
             return None
         batch, plain = part.copy(), super()._pass
         play = self._record(lambda: plain(batch))
@@ -163,13 +163,13 @@ class StaticStep(Step):
                     self._work.gradients.everything.fill_(torch.nan)
                 return self._recorder(body)
         except RuntimeError as error:
-            if launch.is_out_of_memory(error):
+            if machine.is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())[:200]
         self._recorder = None
         if self._work.scaler.is_enabled():
             self._work.scaler._per_optimizer_states.clear()  # an update may have stopped half-way
-        self._tell(f"recording failed, what is not recorded yet runs without: {reason}")
+        self._notify(f"recording failed, what is not recorded yet runs without: {reason}")
         return None
 
     def _moved(self) -> list[Tensor]:
@@ -178,7 +178,7 @@ class StaticStep(Step):
         scales = [t for t in (getattr(self._work.scaler, name, None) for name in names) if t is not None]
         return [self._work.gradients.everything, *self._work.ema, *scales]
 
-    def _tell(self, message: str) -> None:
+    def _notify(self, message: str) -> None:
         self._on_event(Notice(STAGE, NOTICE, f"CUDA graphs: {message}"))
 
 
@@ -222,7 +222,7 @@ class CudaRecorder:
                 body()
         except RuntimeError as error:  # the end of a capture may fail because its body has
             cause = error.__context__
-            if isinstance(cause, RuntimeError) and launch.is_out_of_memory(cause):
+            if isinstance(cause, RuntimeError) and machine.is_out_of_memory(cause):
                 raise torch.OutOfMemoryError(str(cause)) from error
             raise
         if first is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from veneer.training.batches import MicroBatch
 from veneer.training.losses import Loss
-from veneer.training.optimizers import Gradients, Stepper
+from veneer.training.optimizers import Gradients, OptimizerAndSchedule
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Work:
     loss: Loss
     autocast: Callable[[], contextlib.AbstractContextManager[None]]
     gradients: Gradients
-    stepper: Stepper
+    stepper: OptimizerAndSchedule
     scaler: torch.amp.GradScaler
     weights: list[Tensor]
     ema: list[Tensor]

@@ -15,25 +15,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.config import Recipe
 from veneer.errors import TrainingError
 from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
-from veneer.rundir import RunDir
+from veneer.records.candidates import Candidates
+from veneer.records.run import RunDir
+from veneer.records.trainlog import Record, TrainLog
 from veneer.training import checkpoints
-from veneer.training.candidates import Ledger
 from veneer.training.checkpoints import Checkpoint
+from veneer.training.evaluator import Evaluator
 from veneer.training.interrupt import Interruption
-from veneer.training.judging import Judge
 from veneer.training.losses import Loss
 from veneer.training.network import Files, Network
-from veneer.training.optimizers import Gradients, Stepper
+from veneer.training.optimizers import Gradients, OptimizerAndSchedule
 from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import Preview
+from veneer.training.state import TrainingState
 from veneer.training.static_step import choose_step
 from veneer.training.step import Step, Work
-from veneer.training.trainlog import Record, TrainLog
-from veneer.training.trainstate import MovingState
 
 STAGE = "train"
 BAD_STEPS = 3
@@ -42,7 +42,7 @@ READ_EVERY_ON_DEVICE = 10
 
 
 @dataclass
-class Health:
+class BadSteps:
     """What is remembered about bad numbers; part of every checkpoint.
 
     Attributes:
@@ -62,7 +62,7 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainerParts:
     """All that the trainer works with, made by `veneer.stages.train`."""
 
     run: RunDir
@@ -71,8 +71,8 @@ class Parts:
     network: Network
     loss: Loss
     batches: Prefetcher
-    stepper: Stepper
-    judge: Judge
+    stepper: OptimizerAndSchedule
+    judge: Evaluator
     preview: Preview
     interruption: Interruption
     identity: Mapping[str, Any]
@@ -86,7 +86,7 @@ class Trainer:
         parts: All that it works with.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainerParts) -> None:
         self._p = parts
         self._settings = parts.recipe.train
         parameters = list(parts.network.parameters.values())
@@ -96,21 +96,21 @@ class Trainer:
             parts.accelerator.device.type, enabled=self._settings.mixed_precision == "fp16"
         )
         self._ema = [weight.clone() for weight in weights] if self._settings.ema_decay else []
-        self._moving = MovingState(parts.network, parts.stepper, self._scaler, self._ema)
+        self._moving = TrainingState(parts.network, parts.stepper, self._scaler, self._ema)
         self._step = self._choose_step(weights)
         batch = self._settings.train_batch_size * self._settings.gradient_accumulation_steps
-        self._log = TrainLog(parts.run.log_jsonl, batch, writes=launch.is_main_process())
+        self._log = TrainLog(parts.run.log_jsonl, batch, writes=processes.is_main_process())
         on_cpu = parts.accelerator.device.type == "cpu"
         self._read_every = 1 if on_cpu else READ_EVERY_ON_DEVICE
         self.step = 0
-        self.health = Health()
-        self._judge = parts.judge
+        self.health = BadSteps()
+        self._evaluator = parts.judge
         self._start = self._state()
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> Candidates:
         """The candidates so far."""
-        return self._judge.ledger
+        return self._evaluator.ledger
 
     def train(self) -> None:
         """Train to the last step, or until the held-out loss has not fallen for long.
@@ -139,7 +139,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json."""
-        self._judge.finish(self.step)
+        self._evaluator.finish(self.step)
 
     def close(self) -> None:
         """Stop what runs beside the loop."""
@@ -153,8 +153,8 @@ class Trainer:
         """
         self._put_back(checkpoint.tensors, checkpoint.state)
         self.step = checkpoint.step
-        self.health = Health(**checkpoint.state["health"])
-        self._judge.resume(checkpoint.state["ledger"])
+        self.health = BadSteps(**checkpoint.state["health"])
+        self._evaluator.resume(checkpoint.state["ledger"])
 
     def _choose_step(self, weights: list[Tensor]) -> Step:
         work = Work(
@@ -199,14 +199,14 @@ class Trainer:
                 self._step.accumulate(self._p.batches.at(self.step), self.health.parts)
                 return
             except RuntimeError as error:
-                if not launch.is_out_of_memory(error):
+                if not machine.is_out_of_memory(error):
                     raise
                 self._halve(error)
             self._step.forget()
-            launch.hand_back_memory()  # only now is the failed pass forgotten with its error
+            machine.hand_back_memory()  # only now is the failed pass forgotten with its error
 
     def _halve(self, error: RuntimeError) -> None:
-        share = -(-self._settings.train_batch_size // launch.num_processes())
+        share = -(-self._settings.train_batch_size // processes.num_processes())
         if self.health.parts >= share:
             raise TrainingError(
                 f"not enough memory for one picture: {str(error).splitlines()[0]}",
@@ -215,7 +215,7 @@ class Trainer:
             ) from error
         self.health.parts *= 2
         parts = f"micro-batches are cut into {self.health.parts} parts, with the same effective batch"
-        self._tell("out-of-memory", f"not enough memory at step {self.step}: {parts}")
+        self._notify("out-of-memory", f"not enough memory at step {self.step}: {parts}")
 
     def _went_back(self) -> bool:
         events, is_asked = self._log.read()
@@ -237,7 +237,9 @@ class Trainer:
             self.health.bad_in_a_row = 0
             return
         self.health.bad_in_a_row += 1
-        self._tell("not-a-number", f"the loss or its gradient is no number at step {event.step}: not applied")
+        self._notify(
+            "not-a-number", f"the loss or its gradient is no number at step {event.step}: not applied"
+        )
 
     def _go_back(self, event: StepEvent) -> None:
         if self.health.returns == MAX_RETURNS:
@@ -251,21 +253,21 @@ class Trainer:
         if checkpoint is None:
             self._put_back(*self._start)
             self.step = 0
-            self._judge.start_over()
+            self._evaluator.start_over()
         else:
             self.resume(checkpoint)
-        self.health = Health(returns=returns, parts=parts)
+        self.health = BadSteps(returns=returns, parts=parts)
         self.ledger.events = events
         self._log.cut_back(self.step)
         where = f"back to step {self.step}, with the learning rate times {self.health.cut}"
-        self._tell("went-back", f"{BAD_STEPS} bad steps in a row at step {event.step}: {where}")
+        self._notify("went-back", f"{BAD_STEPS} bad steps in a row at step {event.step}: {where}")
 
-    def _tell(self, code: str, message: str) -> None:
+    def _notify(self, code: str, message: str) -> None:
         self.ledger.tell(self.step, code, message)
         self._p.on_event(Notice(STAGE, code, message))
 
     def _validate(self) -> None:
-        self._judge.validate(self.step, self._ema)
+        self._evaluator.validate(self.step, self._ema)
         self._log.skip_time()
 
     def _preview(self) -> None:
@@ -278,21 +280,21 @@ class Trainer:
         try:
             return work()
         except RuntimeError as error:
-            if not launch.is_out_of_memory(error):
+            if not machine.is_out_of_memory(error):
                 raise
         self._step.forget()
-        launch.hand_back_memory()
+        machine.hand_back_memory()
         return work()
 
     def _save(self) -> None:
         path = self._p.run.checkpoint(self.step)
         state = self._state()
-        if launch.is_main_process():
+        if processes.is_main_process():
             checkpoints.save(path, self.step, *state)
             limit = self._settings.checkpoints_total_limit
             if limit is not None:
                 checkpoints.rotate(self._p.run.checkpoints, max(limit, self._settings.average_last), ())
-        launch.wait_for_everyone()
+        processes.wait_for_everyone()
         self._log.skip_time()
         self._p.on_event(CheckpointEvent(self.step, path))
 

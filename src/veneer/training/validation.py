@@ -13,13 +13,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from veneer import launch
+from veneer import machine, processes
 from veneer.events import Notice, OnEvent, ignore
-from veneer.training import draws
+from veneer.kernels.cudnn import trying
+from veneer.records.cache import CachedItem, CacheIndex, CacheReader
+from veneer.training import randomness
 from veneer.training.batches import MicroBatch
-from veneer.training.cachefile import CachedItem, CacheIndex, CacheReader
 from veneer.training.diffusion import Objective, add_noise
-from veneer.training.kernels import trying
 from veneer.training.network import Network
 
 STRATA = 8
@@ -138,7 +138,9 @@ class Validator:
                 sums[:, point.picture] += torch.tensor([loss, 1, 0, 0])
                 sums[:, point.stratum] += torch.tensor([0, 0, loss, 1])
         self._network.train()
-        total = torch.tensor(launch.share_numbers(sums.flatten().tolist()), dtype=torch.float64).view_as(sums)
+        total = torch.tensor(processes.share_numbers(sums.flatten().tolist()), dtype=torch.float64).view_as(
+            sums
+        )
         losses = (total[0] / total[1])[: len(self.items)]
         by_timestep = (total[2] / total[3].clamp(min=1))[:STRATA]
         return Measured(float(losses.mean()), tuple(losses.tolist()), tuple(by_timestep.tolist()))
@@ -151,7 +153,7 @@ class Validator:
         for bucket, points in by_bucket.items():
             size = self._batch_size(bucket)
             batches += [points[i : i + size] for i in range(0, len(points), size)]
-        return list(launch.shard(batches))
+        return list(processes.shard(batches))
 
     def _batch_size(self, bucket: tuple[int, int]) -> int:
         if self._accelerator.device.type == "cpu":
@@ -164,7 +166,7 @@ class Validator:
         try:
             return self._losses_at_once(points)
         except RuntimeError as error:
-            if len(points) == 1 or not launch.is_out_of_memory(error):
+            if len(points) == 1 or not machine.is_out_of_memory(error):
                 raise
         if not self._is_cut:
             self._is_cut = True
@@ -187,7 +189,7 @@ class Validator:
         latents = torch.stack([self._reader.tensors(item.latents)["mean"][0] for item in items])
         noise = torch.cat(
             [
-                draws.normal(
+                randomness.normal(
                     self._seed, f"validation-{item.file_name}", 0, [point.stratum], latents.shape[1:]
                 )
                 for item, point in zip(items, points, strict=True)

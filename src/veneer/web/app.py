@@ -9,11 +9,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from veneer.web import compare_tab, dataset_tab, dataset_view, late, markup, recipe_tab, runs_tab, train_tab
-from veneer.web.engine import gr
-from veneer.web.jobs import JobBook
-from veneer.web.server import answer, check_access, listen
+from veneer.web import late, markup
+from veneer.web.jobs.queue import JobBook
+from veneer.web.server.engine import gr
+from veneer.web.server.server import answer, check_access, listen
 from veneer.web.studio import Studio
+from veneer.web.tabs import runs as runs_tab
+from veneer.web.tabs.compare import tab as compare_tab
+from veneer.web.tabs.dataset import tab as dataset_tab
+from veneer.web.tabs.dataset import view as dataset_view
+from veneer.web.tabs.recipe import tab as recipe_tab
+from veneer.web.tabs.train import tab as train_tab
 from veneer.web.workspace import Workspace
 
 SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any
 
-from veneer.web.engine import gr
+from veneer.web.server.engine import gr
 
 ASK = "(...inputs) => window.late.ask(inputs)"
 PUT = "(answer) => window.late.settle(answer)"
@@ -195,3 +195,21 @@ def _update(given: Any) -> dict[str, Any]:
     if isinstance(given, dict) and "__type__" in given:
         return dict(given)
     return {"__type__": "update", "value": given}
+
+
+def offered(names: Sequence[str], chosen: str | None, first: str | None = None) -> Any:
+    """What a list offers now.
+
+    A choice that still stands is not sent back: it may have been changed while the answer was on its way.
+
+    Args:
+        names: What there is.
+        chosen: What is chosen.
+        first: What is chosen where that is gone; the first name by default.
+
+    Returns:
+        An update of the list.
+    """
+    if chosen in names:
+        return gr.update(choices=names)
+    return gr.update(choices=names, value=first or next(iter(names), None))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from veneer.errors import VeneerError
-from veneer.web.jobs import Job, JobBook, State
+from veneer.web.jobs.queue import Job, JobBook, State
 from veneer.web.workspace import Workspace, checked_name
 
 DEMO = "pocket-8bit"

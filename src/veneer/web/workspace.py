@@ -21,7 +21,7 @@ import filelock
 
 from veneer.errors import VeneerError
 from veneer.recipe import bundled_names
-from veneer.rundir import RunDir, write_text
+from veneer.records.run import RunDir, write_text
 
 _NAME = re.compile(r"[^\W_][\w.-]*")
 _RESERVED = frozenset({"con", "prn", "aux", "nul"})
@@ -264,3 +264,21 @@ def free_name(wish: str, taken: list[str]) -> str:
     while f"{wish}-{number}" in taken:
         number += 1
     return f"{wish}-{number}"
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes that a folder takes.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Sum of its files' sizes; files that vanish meanwhile are left out.
+    """
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,204 @@
+"""The work of captioning: describe, look at the captions, describe again where one has a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from PIL import Image
+
+from veneer import machine, processes
+from veneer.captions.agreement import low_agreement
+from veneer.captions.captioner import AGAIN, BATCH_SIZE, FIRST, Captioner, Decoding, load_captioner
+from veneer.captions.faults import Fault, sameness_key, text_faults, too_common
+from veneer.captions.records import (
+    CaptionRecord,
+    append_journal,
+    caption_from_name,
+    found_names,
+    read_records,
+    render,
+)
+from veneer.config import CaptionTable
+from veneer.data.picture import load_small
+from veneer.data.worker import Failure, Workers, processes_for
+from veneer.events import Notice, OnEvent, Progress, StageStarted
+from veneer.models.embedder import Embedder
+from veneer.records.dataset import Dataset
+
+STAGE = "caption"
+LONGEST_SIDE_PX = 1024
+"""Pictures are handed to the captioner no larger than this; captioners look at 224 to 768 pixels."""
+
+Records = dict[str, CaptionRecord]
+TokenCounter = Callable[[str], int]
+
+
+class CaptionWork:
+    """Generates captions for a data set, and looks at them.
+
+    Args:
+        folder: The data set.
+        config: Captioner and what is made of its texts.
+        count_tokens: Counts CLIP's tokens; None to estimate.
+        embedder: A CLIP that tells how well captions fit; None not to look.
+        on_event: Called with every event.
+    """
+
+    def __init__(
+        self,
+        folder: Dataset,
+        config: CaptionTable,
+        count_tokens: TokenCounter | None,
+        embedder: Embedder | None,
+        on_event: OnEvent,
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._count_tokens = count_tokens
+        self._embedder = embedder
+        self._on_event = on_event
+        self._done = 0
+
+    def name_all(self, todo: Sequence[str], records: Records) -> int:
+        """Take file and folder names as captions.
+
+        Args:
+            todo: Pictures without a caption.
+            records: Gets their records.
+
+        Returns:
+            0: names are not asked for again.
+        """
+        names = found_names(self._folder)
+        for name in todo:
+            text = caption_from_name(names.get(name) or name)
+            records[name] = self._record(name, "name", text, attempts=1)
+        return 0
+
+    def describe_all(self, todo: Sequence[str], records: Records) -> int:
+        """Ask the captioner, look at what it wrote, and ask again where that has a fault.
+
+        Args:
+            todo: Pictures without a caption, the same in every process.
+            records: Gets their records, of all processes.
+
+        Returns:
+            How many were asked again.
+
+        Raises:
+            CaptionerError: If the captioner cannot be loaded.
+        """
+        if not todo:
+            return 0
+        machine.set_threads()
+        captioner = load_captioner(self._config.model, machine.pick_device())
+        self._describe(captioner, processes.shard(todo), FIRST, records)
+        self._share(records)
+        unfit = self._unfit(todo, records)
+        faults = self._faults(todo, records, unfit)
+        again = [name for name, found in faults.items() if found]
+        if again:
+            self._on_event(StageStarted(f"{STAGE} again", len(processes.shard(again)), "captions"))
+            self._done = 0
+            first = dict(records)
+            self._describe(captioner, processes.shard(again), AGAIN, records)
+            self._share(records)
+            unfit_again = self._unfit(todo, records, again)
+            better = self._keep_better(first, faults, self._faults(again, records, unfit_again), records)
+            unfit = (unfit - better) | (unfit_again & better)
+        for name, found in self._faults(todo, records, unfit).items():
+            records[name] = replace(records[name], faults=found)
+        return len(again)
+
+    def _describe(
+        self, captioner: Captioner, names: Sequence[str], decoding: Decoding, records: Records
+    ) -> None:
+        attempts = 1 if decoding is FIRST else 2
+        with Workers(load_small, count=processes_for(len(names))) as workers:
+            loaded = workers.map((name, (self._folder.root / name, LONGEST_SIDE_PX)) for name in names)
+            for batch in _batches(self._readable(loaded), BATCH_SIZE):
+                texts = captioner.describe([picture for _, picture in batch], decoding)
+                new = [
+                    self._record(name, "model", text, attempts=attempts)
+                    for (name, _), text in zip(batch, texts, strict=True)
+                ]
+                append_journal(self._folder, processes.rank(), new)
+                records.update({record.file_name: record for record in new})
+                self._done += len(new)
+                self._on_event(Progress(STAGE, self._done, new[-1].caption))
+
+    def _readable(
+        self, loaded: Iterator[tuple[str, Image.Image | Failure]]
+    ) -> Iterator[tuple[str, Image.Image]]:
+        for name, picture in loaded:
+            if isinstance(picture, Failure):
+                message = f"{name}: {picture.reason}; take it out with `veneer check --apply`"
+                self._on_event(Notice(STAGE, "picture-unreadable", message))
+            else:
+                yield name, picture
+
+    def _record(self, name: str, by: str, text: str, *, attempts: int) -> CaptionRecord:
+        words = render(text, self._config)
+        faults = text_faults(text, self._count_tokens) or text_faults(words, self._count_tokens)
+        return CaptionRecord(
+            file_name=name,
+            by="model" if by == "model" else "name",
+            text=text,
+            caption=words,
+            model=self._config.model,
+            trigger=self._config.trigger,
+            faults=faults,
+            attempts=attempts,
+        )
+
+    def _share(self, records: Records) -> None:
+        """Wait for the other processes, and read what they wrote."""
+        processes.wait_for_everyone()
+        if processes.num_processes() > 1:
+            records.update({name: r for name, r in read_records(self._folder).items() if r.by == "model"})
+        processes.wait_for_everyone()  # all have read before one writes again
+
+    def _faults(
+        self, names: Sequence[str], records: Records, unfit: Collection[str]
+    ) -> dict[str, tuple[Fault, ...]]:
+        common = too_common(sameness_key(record.text) for record in records.values() if record.by == "model")
+        faults: dict[str, tuple[Fault, ...]] = {}
+        for record in (records[name] for name in names if name in records):
+            found = list(text_faults(record.text) or text_faults(record.caption, self._count_tokens))
+            if record.text and sameness_key(record.text) in common:
+                found.append("same-as-others")
+            if record.file_name in unfit:
+                found.append("low-agreement")
+            faults[record.file_name] = tuple(found)
+        return faults
+
+    def _unfit(
+        self, todo: Sequence[str], records: Records, changed: Collection[str] | None = None
+    ) -> frozenset[str]:
+        """Pictures of low agreement; with ``changed`` only those of them."""
+        if self._embedder is None:
+            return frozenset()
+        pairs = [(name, records[name].text) for name in todo if name in records and records[name].text]
+        return low_agreement(self._embedder, self._folder.root, pairs, changed)
+
+    def _keep_better(
+        self,
+        first: Records,
+        faults: Mapping[str, Sequence[Fault]],
+        faults_again: Mapping[str, Sequence[Fault]],
+        records: Records,
+    ) -> frozenset[str]:
+        """Take the second caption where it has fewer faults than the first; returns where."""
+        better = frozenset(name for name, found in faults_again.items() if len(found) < len(faults[name]))
+        for name in faults_again.keys() - better:
+            records[name] = replace(first[name], attempts=2)
+        return better
+
+
+def _batches(
+    pictures: Iterator[tuple[str, Image.Image]], size: int
+) -> Iterator[list[tuple[str, Image.Image]]]:
+    while batch := list(islice(pictures, size)):
+        yield batch

@@ -1,0 +1,90 @@
+"""Captions changed by a person on the page; `veneer caption` knows them for a person's and keeps them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from veneer.errors import DatasetError
+from veneer.records.dataset import Dataset, Item
+
+
+def set_caption(folder: Path, name: str, text: str) -> bool:
+    """Write one caption.
+
+    Args:
+        folder: The data set.
+        name: File name of the picture.
+        text: Its caption; white space is made single.
+
+    Returns:
+        Whether it is another than before.
+
+    Raises:
+        DatasetError: If there is no such picture.
+    """
+    text = " ".join(text.split())
+    dataset = Dataset(folder)
+    items = dataset.items()
+    if name not in {item.file_name for item in items}:
+        raise DatasetError(
+            "the picture is gone", where=name, todo="Choose the data set again to see what is there"
+        )
+    return _rewrite(dataset, items, lambda item: text if item.file_name == name else item.caption) > 0
+
+
+def replace_text(folder: Path, find: str, put: str) -> int:
+    """Find words in all captions, whatever their case, and put others in their place.
+
+    Args:
+        folder: The data set.
+        find: What to find: whole words.
+        put: What comes in its place.
+
+    Returns:
+        Captions changed.
+
+    Raises:
+        DatasetError: If there is nothing to find.
+    """
+    if not find.strip():
+        raise DatasetError("nothing to find", todo="Write the words to replace")
+    pattern = re.compile(rf"(?<!\w){re.escape(find.strip())}(?!\w)", re.IGNORECASE)
+    dataset = Dataset(folder)
+    return _rewrite(
+        dataset, dataset.items(), lambda item: " ".join(pattern.sub(lambda _: put, item.caption).split())
+    )
+
+
+def put_before(folder: Path, prefix: str) -> int:
+    """Put words before every caption that does not begin with them.
+
+    Args:
+        folder: The data set.
+        prefix: The words.
+
+    Returns:
+        Captions changed.
+
+    Raises:
+        DatasetError: If there are no words.
+    """
+    words = " ".join(prefix.split())
+    if not words:
+        raise DatasetError("no words to put before the captions", todo="Write some")
+
+    def changed(item: Item) -> str:
+        return item.caption if item.caption.startswith(words) else f"{words} {item.caption}".strip()
+
+    dataset = Dataset(folder)
+    return _rewrite(dataset, dataset.items(), changed)
+
+
+def _rewrite(dataset: Dataset, items: list[Item], change: Callable[[Item], str]) -> int:
+    changed = [replace(item, caption=change(item)) for item in items]
+    count = sum(new.caption != old.caption for new, old in zip(changed, items, strict=True))
+    if count:
+        dataset.write_metadata(changed)
+    return count

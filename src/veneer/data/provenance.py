@@ -1,0 +1,211 @@
+"""The books of a data set: which picture came from where, and what was left out for which reason.
+
+``provenance.jsonl`` has a line for each picture in ``images/``, ``rejected/reasons.jsonl`` one for each
+that was left out. A picture is written under a hidden name, then entered, then renamed: a kill at any moment
+leaves a picture that is either entered or not there, and the next command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from veneer.data.standard import Standardised
+from veneer.records.dataset import Dataset
+
+_PARTIAL = ".partial"
+_NUMBERED = re.compile(r"(\d{6,})\.")
+
+
+class Provenance:
+    """The books of one data set, read when opened and written line by line.
+
+    Args:
+        dataset: The data set; its folders are made where they do not exist.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        dataset.images.mkdir(parents=True, exist_ok=True)
+        self._provenance = dataset.provenance_jsonl
+        self._reasons = dataset.rejected / "reasons.jsonl"
+        self._mend()
+        self.accepted: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.by_sha256: dict[str, str] = {}
+        self._read()
+        self._number = self._last_number()
+        self._job = 0
+
+    def knows(self, origin: str, stamp: str = "") -> bool:
+        """Whether a picture was seen by an earlier command.
+
+        Args:
+            origin: Its path or address.
+            stamp: What changes when its file is written anew; empty where it has none.
+
+        Returns:
+            True where it was taken, or left out and not mended since.
+        """
+        return origin in self.accepted or self.refused.get(origin) == stamp
+
+    def new_partial(self) -> Path:
+        """Name a hidden file for a picture that may yet be left out.
+
+        Returns:
+            A path under ``images/`` that no other picture gets.
+        """
+        self._job += 1
+        return self.dataset.images / f".job-{self._job}{_PARTIAL}"
+
+    def accept(self, origin: str, partial: Path, made: Standardised, facts: Mapping[str, Any]) -> str:
+        """Enter a picture and give it its name.
+
+        Args:
+            origin: Its path or address.
+            partial: Its hidden file.
+            made: What it became.
+            facts: Further facts, such as "page" or "caption"; empty ones are left out.
+
+        Returns:
+            Its file name within the data set, such as ``images/000001.png``.
+        """
+        self._number += 1
+        name = f"images/{self._number:06d}{made.suffix}"
+        numbered = partial.replace(partial.with_name(f".{self._number:06d}{_PARTIAL}"))
+        entry = {
+            "file_name": name,
+            "origin": origin,
+            **{key: value for key, value in facts.items() if value},
+            "time": _now(),
+            "sha256": made.sha256,
+            "phash": f"{made.phash:016x}",
+            "format": made.format,
+            "original_size": made.original_size,
+            "size": made.size,
+            "changes": made.changes,
+        }
+        _append(self._provenance, entry)
+        numbered.replace(self.dataset.root / name)
+        self.accepted[origin] = name
+        self.by_sha256[made.sha256] = name
+        return name
+
+    def refuse(self, origin: str, reason: str, file: Path | None, **facts: Any) -> None:
+        """Enter a picture that is left out, and keep a copy of its file.
+
+        Args:
+            origin: Its path or address.
+            reason: Why, in plain words.
+            file: The file as it came; None where there is none or none worth keeping.
+            **facts: Further facts.
+        """
+        kept = self._keep(file) if file is not None and file.is_file() else ""
+        entry = {
+            "file": kept,
+            "origin": origin,
+            "stage": "collect",
+            "reason": reason,
+            "time": _now(),
+            **facts,
+        }
+        self._reasons.parent.mkdir(exist_ok=True)
+        _append(self._reasons, entry)
+        self.refused[origin] = str(facts.get("stamp", ""))
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Read the entries of all pictures.
+
+        Yields:
+            Lines of provenance.jsonl.
+        """
+        yield from read_lines(self._provenance)
+
+    def left_out(self) -> Iterator[dict[str, Any]]:
+        """Read the entries of all pictures that were left out.
+
+        Yields:
+            Lines of reasons.jsonl.
+        """
+        yield from read_lines(self._reasons)
+
+    def _keep(self, file: Path) -> str:
+        target = self.dataset.rejected / file.name
+        number = 1
+        while target.exists():
+            number += 1
+            target = self.dataset.rejected / f"{file.stem}-{number}{file.suffix}"
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # an unreadable file cannot be copied either; its reason says so
+            shutil.copyfile(file, target)
+            return f"rejected/{target.name}"
+        return ""
+
+    def _mend(self) -> None:
+        for path in (self._provenance, self._reasons):
+            drop_torn_line(path)
+        names = {Path(entry["file_name"]).stem: entry["file_name"] for entry in self.entries()}
+        for partial in self.dataset.images.glob(f".*{_PARTIAL}"):
+            name = names.get(partial.name[1 : -len(_PARTIAL)])
+            if name is None:
+                partial.unlink()
+            else:
+                partial.replace(self.dataset.root / name)
+
+    def _read(self) -> None:
+        for entry in self.entries():
+            self.accepted[entry["origin"]] = entry["file_name"]
+            self.by_sha256[entry["sha256"]] = entry["file_name"]
+        for entry in self.left_out():
+            if entry["stage"] == "collect":
+                self.refused[entry["origin"]] = entry.get("stamp", "")
+
+    def _last_number(self) -> int:
+        names = [Path(name).name for name in self.accepted.values()]
+        names += [path.name for path in self.dataset.images.iterdir()]
+        numbers = [int(match[1]) for name in names if (match := _NUMBERED.match(name))]
+        return max(numbers, default=0)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a file of JSON objects, one a line.
+
+    Args:
+        path: The file; a missing one has no lines.
+
+    Yields:
+        The objects.
+    """
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            yield from (json.loads(line) for line in file if line.strip())
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a killed command left unfinished.
+
+    Args:
+        path: A file of lines; a missing one stays missing.
+    """
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""Pictures and texts turned into latents and text states, once."""

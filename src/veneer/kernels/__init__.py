@@ -1,0 +1,1 @@
+"""Faster exact kernels for training."""

@@ -1,0 +1,126 @@
+"""Learnt words (textual inversion): read from their files, and put on a pipeline that draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from veneer.errors import AdapterError
+from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error
+
+PARAMS_KEY = "emb_params"
+"""Key of the vectors in files of A1111's and kohya's tools; the file's name is the word there."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A word with vectors of its own in the text encoder's vocabulary.
+
+    Attributes:
+        token: The word; with more vectors than one, ``TOKEN_1`` and so on are taken too.
+        vectors: Its vectors, shape (n, D).
+        metadata: Text that the file carries.
+    """
+
+    token: str
+    vectors: Tensor = field(repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Entries of the vocabulary, one for each vector, named as diffusers names them."""
+        return token_names(self.token, len(self.vectors))
+
+
+def token_names(token: str, count: int) -> tuple[str, ...]:
+    """Entries that a word of several vectors takes in the vocabulary.
+
+    Args:
+        token: The word.
+        count: Its vectors, >= 1.
+
+    Returns:
+        ``TOKEN``, ``TOKEN_1``, ``TOKEN_2`` and so on, as in diffusers.
+    """
+    return (token, *(f"{token}_{number}" for number in range(1, count)))
+
+
+def read_embedding(path: Path) -> Embedding:
+    """Read a learnt word, of Veneer or another tool.
+
+    Args:
+        path: The `.safetensors` file: one tensor, named by its word, or ``emb_params`` in a file of the
+            word's name.
+
+    Returns:
+        The word and its vectors.
+
+    Raises:
+        AdapterError: If the file is missing, damaged, a pickle, or no such file.
+    """
+    if path.suffix in PICKLE_SUFFIXES:
+        raise AdapterError(pickle_error(path).what, where=str(path), todo="Take the .safetensors file")
+    if not path.is_file():
+        raise AdapterError("no such embedding file", where=str(path), todo="Name a .safetensors file")
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise AdapterError(f"the embedding file is damaged: {error}", where=str(path)) from error
+    if len(tensors) != 1 or next(iter(tensors.values())).ndim > 2:
+        todo = "Name the file of one learnt word; a LoRA goes to --lora"
+        raise AdapterError("the file holds no textual-inversion embedding", where=str(path), todo=todo)
+    name, vectors = next(iter(tensors.items()))
+    return Embedding(
+        path.stem if name == PARAMS_KEY else name, vectors.reshape(-1, vectors.shape[-1]), metadata
+    )
+
+
+def load_textual_inversion(pipeline: Any, embedding: Embedding, where: str = "") -> None:
+    """Teach a pipeline a word, in place of the same word before.
+
+    Args:
+        pipeline: diffusers' `StableDiffusionPipeline`.
+        embedding: The word.
+        where: Its file, for messages.
+
+    Raises:
+        AdapterError: If it is made for another base.
+    """
+    unload_textual_inversion(pipeline, embedding.token)
+    levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()  # it tells how new rows start, and they are written over
+    try:
+        with torch.random.fork_rng(devices=[]):
+            pipeline.load_textual_inversion({embedding.token: embedding.vectors})
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        what = f"the embedding does not fit this base: {reason}"
+        raise AdapterError(what, where=where, todo="Name the base that it was trained on") from error
+    finally:
+        diffusers_logging.set_verbosity(levels[0])
+        transformers_logging.set_verbosity(levels[1])
+
+
+def unload_textual_inversion(pipeline: Any, token: str) -> None:
+    """Make a pipeline forget a word; nothing where it does not know it.
+
+    Args:
+        pipeline: diffusers' `StableDiffusionPipeline`.
+        token: The word.
+    """
+    known = pipeline.tokenizer.added_tokens_encoder
+    own = [name for name in known if re.fullmatch(rf"{re.escape(token)}(_\d+)?", name)]
+    if own:
+        pipeline.unload_textual_inversion(own)

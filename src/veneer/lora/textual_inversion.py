@@ -1,0 +1,206 @@
+"""A word learnt as new vectors of the text encoder's vocabulary: attached, written, and loaded back.
+
+Source: Gal et al. 2022, "An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual
+Inversion", section 4: the vectors alone are trained, by the same loss, and begin as a word that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders import TextualInversionLoaderMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from veneer.config import LoraTable
+from veneer.errors import AdapterError, RecipeError
+from veneer.lora.embedding_file import (
+    Embedding,
+    load_textual_inversion,
+    read_embedding,
+    token_names,
+    unload_textual_inversion,
+)
+from veneer.lora.file import write_tensors
+from veneer.models.base import Base, assemble, encode_prompt, tokenize_prompt
+
+PROMPTS = ("{}", "a picture, {}", "{} of a city at night")
+"""What the text encoder is asked when a written file is loaded back."""
+TOLERANCE = 1e-5
+
+
+class PlaceholderEmbedding(nn.Module):
+    """A text encoder's token embedding with trained rows after its own frozen ones.
+
+    The trained rows are float32 whatever the text encoder's precision is.
+
+    Args:
+        frozen: The text encoder's own embedding.
+        vectors: Vectors of the new tokens, shape (n, D); their numbers follow ``first``.
+        first: Number of the first new token.
+    """
+
+    def __init__(self, frozen: nn.Embedding, vectors: Tensor, first: int) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.vectors = nn.Parameter(vectors.detach().to(frozen.weight.device, torch.float32, copy=True))
+        self._first = first
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen rows, of which transformers reads precision and device."""
+        return self.frozen.weight
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Look tokens up.
+
+        Args:
+            input_ids: Token numbers, shape (B, L).
+
+        Returns:
+            Their vectors, shape (B, L, D), in the text encoder's precision.
+        """
+        is_new = input_ids >= self._first
+        own = self.frozen(torch.where(is_new, 0, input_ids))
+        new = functional.embedding(torch.where(is_new, input_ids - self._first, 0), self.vectors)
+        return torch.where(is_new[..., None], new.to(own.dtype), own)
+
+
+def initial_embedding(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Embedding:
+    """The word as it is before any training: it says what `embedding_init` says.
+
+    Args:
+        tokenizer: The base's tokenizer.
+        text_encoder: The base's text encoder.
+        lora: The settings, `embedding_token` not empty.
+
+    Returns:
+        The word; each of its vectors is that of a token of `embedding_init`, in turn.
+
+    Raises:
+        RecipeError: If the base knows the word already, or `embedding_init` has more tokens than there are
+            vectors.
+    """
+    names = token_names(lora.embedding_token, lora.embedding_vectors)
+    vocabulary = tokenizer.get_vocab()
+    if known := [name for name in names if name in vocabulary or f"{name}</w>" in vocabulary]:
+        raise RecipeError(
+            f"the base knows the word {known[0]} already",
+            where="lora.embedding_token",
+            todo="Take a word of your own, such as <my-style>",
+        )
+    ids = tokenizer(lora.embedding_init, add_special_tokens=False).input_ids
+    if not 0 < len(ids) <= len(names):
+        raise RecipeError(
+            f"{lora.embedding_init!r} is {len(ids)} tokens for this base, and there are {len(names)} vectors",
+            where="lora.embedding_init",
+            todo="Name a shorter word, or set lora.embedding_vectors to as many",
+        )
+    chosen = torch.tensor([ids[number % len(ids)] for number in range(len(names))])
+    weight = text_encoder.get_input_embeddings().weight
+    vectors = weight[chosen.to(weight.device)].detach().to("cpu", torch.float32, copy=True)
+    return Embedding(lora.embedding_token, vectors)
+
+
+def attach_embedding(tokenizer: Any, text_encoder: Any, embedding: Embedding) -> nn.Parameter:
+    """Teach a tokenizer and its text encoder a word whose vectors can be trained.
+
+    Args:
+        tokenizer: The base's tokenizer; it learns the word.
+        text_encoder: The base's text encoder; its embedding is wrapped, its own rows stay frozen.
+        embedding: The word.
+
+    Returns:
+        The vectors, shape (n, D), float32.
+    """
+    tokenizer.add_tokens(list(embedding.tokens))
+    first = tokenizer.convert_tokens_to_ids(embedding.token)
+    wrapped = PlaceholderEmbedding(text_encoder.get_input_embeddings(), embedding.vectors, first)
+    text_encoder.set_input_embeddings(wrapped)
+    return wrapped.vectors
+
+
+def spell_out(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """Write out words of several vectors, as diffusers does before it draws.
+
+    Args:
+        tokenizer: A tokenizer that knows the words.
+        prompts: Prompts.
+
+    Returns:
+        The prompts, with ``TOKEN TOKEN_1 ...`` in the place of ``TOKEN``.
+    """
+    return list(TextualInversionLoaderMixin().maybe_convert_prompt(list(prompts), tokenizer))
+
+
+def write_embedding(path: Path, embedding: Embedding) -> None:
+    """Write a word for `pipe.load_textual_inversion`, A1111, ComfyUI and Forge.
+
+    Args:
+        path: The file; the last three call the word by the file's name.
+        embedding: The word.
+    """
+    write_tensors(path, {embedding.token: embedding.vectors}, embedding.metadata, hashed=True)
+
+
+def file_stem(token: str) -> str:
+    """Name of a word's file, which is its name in A1111, ComfyUI and Forge.
+
+    Args:
+        token: The word.
+
+    Returns:
+        The word without angle brackets, which Windows allows in no file's name.
+    """
+    return token.strip("<>")
+
+
+@torch.no_grad()
+def verify_embedding(path: Path, embedding: Embedding, base: Base) -> float:
+    """Load a file back with plain diffusers, and compare what the text encoder says with the trained word.
+
+    Args:
+        path: The written file.
+        embedding: What it should hold.
+        base: The base with tokenizer and text encoder, both as before when this returns.
+
+    Returns:
+        Largest difference of an output, as a share of the largest output.
+
+    Raises:
+        AdapterError: If the file loads as something else.
+    """
+    pipeline = assemble(base, "ddim")
+    prompts = [prompt.format(embedding.token) for prompt in PROMPTS]
+    load_textual_inversion(pipeline, read_embedding(path), str(path))
+    try:
+        found = _hidden(pipeline.tokenizer, pipeline.text_encoder, prompts)
+    finally:
+        unload_textual_inversion(pipeline, embedding.token)
+    wanted = _wanted(pipeline, embedding, prompts)
+    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    if not difference <= TOLERANCE:
+        raise AdapterError(
+            f"the written embedding does not load as trained: outputs differ by {difference:.2g}",
+            where=str(path),
+            todo="Please report it, with the recipe's [lora] table; the trained weights are safe in train/",
+        )
+    return difference
+
+
+def _wanted(pipeline: Any, embedding: Embedding, prompts: Sequence[str]) -> Tensor:
+    """What the text encoder says with the word as it was trained."""
+    own = pipeline.text_encoder.get_input_embeddings()
+    try:
+        attach_embedding(pipeline.tokenizer, pipeline.text_encoder, embedding)
+        return _hidden(pipeline.tokenizer, pipeline.text_encoder, prompts)
+    finally:
+        pipeline.text_encoder.set_input_embeddings(own)
+        unload_textual_inversion(pipeline, embedding.token)
+
+
+def _hidden(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Tensor:
+    return encode_prompt(text_encoder, tokenize_prompt(tokenizer, spell_out(tokenizer, prompts))).float()

@@ -1,0 +1,258 @@
+"""The cache between `encode` and `train`: latents and text embeddings, one file each, and an index of them.
+
+::
+
+    RUN/cache/index.json               what there is, and from what it was made
+    RUN/cache/latents/KEY.safetensors  mean, std (V, C, h, w), scaled; crops (V, 4); masks (V, 1, h, w) where
+    masked RUN/cache/text/KEY.safetensors     encoder_hidden_states (L, D)
+
+V counts crop variants times (plain, mirrored), crop-major. Keys are hashes of everything that the content
+depends on, so a file that exists is right, and a second `encode` of the same pictures makes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from veneer.errors import RunError
+from veneer.records.run import write_bytes, write_json
+
+Split = Literal["train", "held_out", "prior"]
+BUDGET_BYTES = 2 * 2**30
+"""Most bytes of latents and embeddings that a reader keeps in memory."""
+
+
+@dataclass(frozen=True)
+class CachedItem:
+    """A picture in the cache.
+
+    Attributes:
+        file_name: Its path within the data set; of a prior picture, its full path.
+        caption: Its caption.
+        sha256: Hash of the picture's bytes.
+        split: Whether it is trained on, held out, or a picture of what the base should keep.
+        bucket: Width and height of its bucket, in pixels.
+        latents: File of its latents, relative to the cache.
+        text: File of its caption's embedding, relative to the cache.
+        tokens: Tokens of the caption with begin and end, before truncation.
+        truncated: Whether the caption is longer than the text encoder reads.
+        prior_text: File of the caption without prefix and trigger, for prior prediction; empty where not
+            used.
+    """
+
+    file_name: str
+    caption: str
+    sha256: str
+    split: Split
+    bucket: tuple[int, int]
+    latents: str
+    text: str
+    tokens: int
+    truncated: bool
+    prior_text: str = ""
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """What the cache holds.
+
+    Attributes:
+        base: Fingerprint of the base model.
+        vae_factor: Pixels of a picture for each latent pixel, along a side.
+        native_px: Side of the pictures that the base was trained on, in pixels.
+        prediction_type: What the base's UNet predicts.
+        empty_caption: File of the empty caption's embedding, relative to the cache.
+        crops: Crop variants of each picture.
+        mirrored: Whether every crop is there mirrored too.
+        items: Every picture.
+    """
+
+    base: str
+    vae_factor: int
+    native_px: int
+    prediction_type: str
+    empty_caption: str
+    crops: int
+    mirrored: bool
+    items: tuple[CachedItem, ...]
+
+    @property
+    def shapes(self) -> set[tuple[int, int]]:
+        """Width and height of the pictures that are trained on, prior ones among them, in pixels."""
+        return {item.bucket for item in self.items if item.split != "held_out"}
+
+    @property
+    def texts(self) -> set[str]:
+        """Files of all embeddings, relative to the cache."""
+        prior = {item.prior_text for item in self.items if item.prior_text}
+        return {self.empty_caption} | {item.text for item in self.items} | prior
+
+    def split(self, split: Split) -> tuple[CachedItem, ...]:
+        """Pictures of one part.
+
+        Args:
+            split: The part.
+
+        Returns:
+            Its pictures, in the index's order.
+        """
+        return tuple(item for item in self.items if item.split == split)
+
+    def write(self, cache: Path) -> None:
+        """Write index.json.
+
+        Args:
+            cache: The cache's folder.
+        """
+        write_json(cache / "index.json", dataclasses.asdict(self))
+
+
+def read_index(cache: Path) -> CacheIndex:
+    """Read index.json.
+
+    Args:
+        cache: The cache's folder.
+
+    Returns:
+        What the cache holds.
+
+    Raises:
+        RunError: If there is no cache, or its index is damaged.
+    """
+    path = cache / "index.json"
+    if not path.is_file():
+        raise RunError("the pictures are not encoded yet", where=str(cache), todo="Run `veneer encode` first")
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        items = tuple(CachedItem(**{**item, "bucket": tuple(item["bucket"])}) for item in plain.pop("items"))
+        return CacheIndex(**plain, items=items)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"the index is damaged: {error}", where=str(path), todo="Run `veneer encode` again"
+        ) from error
+
+
+def content_key(*parts: object) -> str:
+    """Name of a cache file: a hash of all that its content depends on.
+
+    Args:
+        *parts: Anything with a stable text form.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name, on the CPU.
+    """
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, safetensors.torch.save(contiguous))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a cache file exists and is as long as its header says.
+
+    Args:
+        path: The file.
+
+    Returns:
+        True where it can be used.
+    """
+    try:
+        with safetensors.safe_open(path, "pt"):
+            return True
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
+class CacheReader:
+    """Reads tensors of a cache, and keeps them in memory up to a budget.
+
+    Args:
+        cache: The cache's folder.
+        budget_bytes: Most bytes to keep.
+    """
+
+    def __init__(self, cache: Path, budget_bytes: int = BUDGET_BYTES) -> None:
+        self._cache = cache
+        self._left = budget_bytes
+        self._kept: dict[str, dict[str, Tensor]] = {}
+        self._device = torch.device("cpu")
+        self._on_device: dict[str, Tensor] = {}
+
+    def keep_texts_on(self, device: torch.device, names: Collection[str], budget_bytes: int) -> bool:
+        """Give embeddings out on a device from now on: all of them, or none where they take too much.
+
+        Args:
+            device: Where batches are wanted.
+            names: The files of all embeddings, relative to the cache; of equal size.
+            budget_bytes: Most bytes that they may take.
+
+        Returns:
+            Whether they are.
+        """
+        one = self.tensors(next(iter(names)))["encoder_hidden_states"]
+        if len(names) * one.nbytes > budget_bytes:
+            return False
+        self._device = device
+        return True
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors of one file.
+
+        Args:
+            name: The file, relative to the cache.
+
+        Returns:
+            Tensors by name, on the CPU; not to be written to.
+
+        Raises:
+            RunError: If the file is missing or damaged.
+        """
+        if name in self._kept:
+            return self._kept[name]
+        try:
+            tensors = dict(safetensors.torch.load_file(self._cache / name))
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(
+                f"a cached file cannot be read: {error}",
+                where=str(self._cache / name),
+                todo="Run `veneer encode` again",
+            ) from error
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size <= self._left:
+            self._kept[name] = tensors
+            self._left -= size
+        return tensors
+
+    def text(self, name: str) -> Tensor:
+        """A caption's embedding.
+
+        Args:
+            name: The file, relative to the cache.
+
+        Returns:
+            Shape (L, D).
+        """
+        if self._device.type == "cpu":
+            return self.tensors(name)["encoder_hidden_states"]
+        if name not in self._on_device:
+            self._on_device[name] = self.tensors(name)["encoder_hidden_states"].to(self._device)
+        return self._on_device[name]

@@ -1,0 +1,1 @@
+"""Runs and stages that the studio starts."""

@@ -1,0 +1,297 @@
+"""Runs that the studio started: each a process of its own, in a queue, found again after a restart.
+
+A job is a folder ``WORKSPACE/.studio/jobs/NAME/`` with ``job.json`` (what to run, and the process that runs
+it), ``log.txt`` (what the process printed) and ``events.jsonl`` (`veneer.cli.eventlog`). Its state is never
+stored: it is read from the process and from the last event, so that closing the page or killing the studio
+loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from veneer.errors import EXIT_DONE, EXIT_INTERRUPTED, VeneerError
+from veneer.records.run import write_json
+from veneer.web.jobs.events import last_end
+from veneer.web.workspace import Workspace
+
+State = Literal["waiting", "running", "done", "stopped", "failed", "killed"]
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run asked for in the studio.
+
+    Attributes:
+        name: Name of the run.
+        recipe: What `veneer run` is given: a bundled name, or a path relative to the workspace.
+        out: The run folder, relative to the workspace.
+        redo: Stages to do again.
+        asked: When it was asked for, in seconds since 1970.
+        pid: Process that runs it; None while it waits.
+        born: When that process began, in seconds since 1970: tells it from a later one of the same number.
+        is_stopped: Whether it was asked to stop: it may end before it can say so.
+    """
+
+    name: str
+    recipe: str
+    out: str
+    redo: tuple[str, ...] = ()
+    asked: float = 0.0
+    pid: int | None = None
+    born: float = 0.0
+    is_stopped: bool = False
+
+    @property
+    def arguments(self) -> list[str]:
+        """Words after ``veneer`` that do the same in a shell."""
+        redo = [word for stage in self.redo for word in ("--redo", stage)]
+        return ["run", self.recipe, "--out", self.out, *redo]
+
+
+class JobBook:
+    """The jobs of a workspace.
+
+    Args:
+        workspace: The workspace.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.root = workspace.private / "jobs"
+        self._home = workspace.root
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+
+    def ask(self, name: str, recipe: str, out: str, redo: Sequence[str] = ()) -> Job:
+        """Put a run into the queue; it starts at once where nothing else runs.
+
+        Args:
+            name: Name of the run.
+            recipe: What `veneer run` is given, relative to the workspace.
+            out: The run folder, relative to the workspace.
+            redo: Stages to do again.
+
+        Returns:
+            The job.
+
+        Raises:
+            VeneerError: If this run waits or runs already.
+        """
+        with self._lock:
+            if self.state(name) in {"waiting", "running"}:
+                raise VeneerError(f"this run is {self.state(name)} already", where=name, todo="Stop it first")
+            job = Job(name, recipe, out, tuple(redo), time.time())
+            self._write(job)
+            self.advance()
+            return self.job(name) or job
+
+    def stop(self, name: str) -> None:
+        """Stop a run as Ctrl-C does: its step is finished and saved. A waiting one leaves the queue.
+
+        Args:
+            name: Name of the run.
+
+        Raises:
+            VeneerError: If it neither runs nor waits.
+        """
+        with self._lock:
+            job = self.job(name)
+            match self.state(name):
+                case "running" if job is not None and job.pid is not None:
+                    self._write(replace(job, is_stopped=True))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(job.pid, signal.SIGINT)
+                case "waiting":
+                    (self.root / name / "job.json").unlink()
+                case _:
+                    raise VeneerError("this run is not running", where=name, todo="Resume it to go on")
+
+    def advance(self) -> None:
+        """Start the job that has waited longest, where no job runs."""
+        with self._lock:
+            states = {job.name: self.state(job.name) for job in self.jobs()}
+            if "running" in states.values():
+                return
+            waiting = [job for job in self.jobs() if states[job.name] == "waiting"]
+            if waiting:
+                self._start(min(waiting, key=lambda job: job.asked))
+
+    def jobs(self) -> list[Job]:
+        """Every job known, the oldest first."""
+        names = [path.parent.name for path in self.root.glob("*/job.json")]
+        found = [job for name in names if (job := self.job(name)) is not None]
+        return sorted(found, key=lambda job: job.asked)
+
+    def job(self, name: str) -> Job | None:
+        """A job by its run's name; None where the studio never started it.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The job, or None.
+        """
+        path = self.root / name / "job.json"
+        try:
+            plain = json.loads(path.read_text("utf-8"))
+            return Job(**{**plain, "redo": tuple(plain["redo"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def state(self, name: str) -> State | None:
+        """What a job does now, as its process and its last event tell.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            Its state; None where the studio never started it.
+        """
+        job = self.job(name)
+        if job is None:
+            return None
+        if job.pid is None:
+            return "waiting"
+        if self._is_alive(job):
+            return "running"
+        match last_end(self.events(name)).get("status"):
+            case None:
+                return "stopped" if job.is_stopped else "killed"
+            case status if status == EXIT_DONE:
+                return "done"
+            case status if status == EXIT_INTERRUPTED:
+                return "stopped"
+        return "failed"
+
+    def log(self, name: str) -> Path:
+        """What a job printed.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The file, whether it exists or not.
+        """
+        return self.root / name / "log.txt"
+
+    def events(self, name: str) -> Path:
+        """Events of a job.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The file, whether it exists or not.
+        """
+        return self.root / name / "events.jsonl"
+
+    def memory_gib(self, name: str) -> float | None:
+        """Memory that a running job holds, its worker processes included.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            Resident memory in GiB; None where it does not run.
+        """
+        job = self.job(name)
+        if job is None or job.pid is None or not self._is_alive(job):
+            return None
+        try:
+            process = psutil.Process(job.pid)
+            family = [process, *process.children(recursive=True)]
+            return float(sum(one.memory_info().rss for one in family)) / 2**30
+        except psutil.Error:
+            return None
+
+    def forget(self, name: str) -> None:
+        """Remove what is known about a job.
+
+        Args:
+            name: Name of the run.
+        """
+        for path in (self.root / name / "job.json", self.log(name), self.events(name)):
+            path.unlink(missing_ok=True)
+
+    def watch(self, seconds: float = 1.0) -> None:
+        """Keep the queue moving, in a thread of its own, until `close`.
+
+        Args:
+            seconds: Seconds between two looks.
+        """
+
+        def look() -> None:
+            while not self._closing.wait(seconds):
+                with contextlib.suppress(OSError):
+                    self.advance()
+
+        threading.Thread(target=look, name="veneer-queue", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop looking; what runs goes on."""
+        self._closing.set()
+
+    def _start(self, job: Job) -> None:
+        self.events(job.name).unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "veneer.cli.child",
+            *job.arguments,
+            "--events",
+            str(self.events(job.name)),
+        ]
+        with self.log(job.name).open("wb") as log:
+            child = subprocess.Popen(
+                command,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C that ends the studio leaves the run alone
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": _search_path()},
+            )
+        self._children[job.name] = child
+        self._write(replace(job, pid=child.pid, born=_birth(child.pid)))
+
+    def _is_alive(self, job: Job) -> bool:
+        child = self._children.get(job.name)
+        if child is not None and child.pid == job.pid:
+            return child.poll() is None
+        try:
+            process = psutil.Process(job.pid)
+            return bool(
+                process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - job.born) < 1.0
+            )
+        except psutil.Error:
+            return False
+
+    def _write(self, job: Job) -> None:
+        write_json(self.root / job.name / "job.json", asdict(job))
+
+
+def _birth(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def _search_path() -> str:
+    """Where this process finds its packages: a run must use the same ones, wherever it is started."""
+    return os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)

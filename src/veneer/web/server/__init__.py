@@ -1,0 +1,1 @@
+"""The studio as a server: Gradio, addresses, who may ask."""

@@ -1,0 +1,291 @@
+"""The tab Compare: base against tuned with a slider, one's own prompts, checkpoints, report, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from veneer.errors import RunError, VeneerError
+from veneer.events import OnEvent
+from veneer.records.run import RunDir
+from veneer.web import late, markup
+from veneer.web.jobs.background import Outcome, watched
+from veneer.web.late import offered
+from veneer.web.messages import guarded
+from veneer.web.server.engine import gr
+from veneer.web.studio import Studio
+from veneer.web.tabs.compare import own_prompts
+from veneer.web.tabs.compare.pairs import SideBySide, find_beside, grid, slider
+from veneer.web.tabs.compare.verdict import report_frame, verdict_html
+from veneer.web.tabs.train import dashboard
+
+FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
+MAX_CELLS = 144
+LINE = "compare"
+"""Questions about the run shown are answered as they were asked: what is shown last is the run chosen."""
+
+
+@dataclass(frozen=True)
+class CompareTab:
+    """The tab's parts.
+
+    Attributes:
+        run: Which run.
+        verdict: Verdict and measures.
+        pair: Which pictures are beside each other.
+        beside: They.
+        prompts: One's own prompts.
+        rows: Checkpoints of the grid.
+        files: Buttons that download the LoRA and the report.
+        message: What the last button said.
+    """
+
+    run: Any
+    verdict: Any
+    pair: Any
+    beside: Any
+    prompts: Any
+    rows: Any
+    files: tuple[Any, Any, Any]
+    message: Any
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What changes with the run."""
+        return [self.verdict, self.pair, self.beside, self.prompts, self.rows, *self.files]
+
+
+def build(studio: Studio) -> CompareTab:
+    """Lay out the tab.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Its parts.
+    """
+    run = gr.Dropdown([], label="Run", elem_id="compare-run")
+    with gr.Row():
+        with gr.Column(min_width=300):
+            pair = gr.Dropdown([], label="Prompt and seed", elem_id="compare-pair")
+            beside = gr.HTML(elem_id="compare-beside")
+        with gr.Column(min_width=300):
+            verdict = gr.HTML(elem_id="compare-verdict")
+            with gr.Row(elem_classes="v-tools"):
+                files = [
+                    gr.DownloadButton(name, elem_id=f"compare-file-{n}", interactive=False, size="md")
+                    for n, name in enumerate(FILES)
+                ]
+    with gr.Accordion("Prompts and seeds of your own", open=True):
+        asked = _own_prompts()
+        draw = gr.Button("Draw base and tuned", variant="primary", elem_id="compare-draw")
+        drawn = gr.HTML(elem_id="compare-drawn")
+    with gr.Accordion("Checkpoints side by side", open=False):
+        rows = gr.CheckboxGroup(
+            [],
+            label="Checkpoints",
+            info="With the prompts, seeds and strength above.",
+            elem_id="compare-rows",
+        )
+        across = gr.Button("Draw the grid", elem_id="compare-grid")
+        table = gr.HTML(elem_id="compare-table")
+    with gr.Accordion("Report", open=False):
+        show = gr.Button("Show the report", elem_id="compare-show")
+        report = gr.HTML(elem_id="compare-report")
+    message = gr.HTML(elem_id="compare-message")
+    tab = CompareTab(run, verdict, pair, beside, asked[0], rows, (files[0], files[1], files[2]), message)
+    pair.input(
+        guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
+        show_progress="hidden", trigger_mode="always_last", concurrency_id=LINE,
+    )  # fmt: skip
+    mine = gr.State("")
+    done = draw.click(partial(_draw, studio), [run, *asked], [mine, drawn])
+    late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=LINE)
+    across.click(partial(_grid, studio), [run, *asked, rows], [table])
+    show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
+    return tab
+
+
+def _own_prompts() -> list[Any]:
+    prompts = gr.Textbox(label="Prompts, one a line", lines=2, max_lines=8, elem_id="compare-prompts")
+    with gr.Row():
+        seeds = gr.Textbox("0, 1", label="Seeds", max_lines=1, elem_id="compare-seeds")
+        scale = gr.Slider(
+            0, 2, 1, step=0.05, label="Strength of the LoRA", elem_id="compare-scale",
+            info="1 is as trained, 0 is the base.",
+        )  # fmt: skip
+        steps = gr.Textbox(label="Steps", max_lines=1, elem_id="compare-steps", placeholder="the recipe's")
+    return [prompts, seeds, scale, steps]
+
+
+def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
+    """Fill the tab when it is opened or another run is chosen.
+
+    Args:
+        studio: The studio.
+        tab: Its parts.
+        moments: Events that fill it.
+    """
+    fails = (gr.skip(),) * len(tab.outputs)
+
+    def fill(run: str | None, pair: str | None, prompts: str) -> tuple[Any, ...]:
+        names = studio.workspace.run_names()
+        shown = run if run in names else next(iter(names), None)
+        is_same = shown is not None and shown == run and bool(prompts.strip())
+        return offered(names, run), *_shown(studio, shown, pair, keep=is_same), ""
+
+    for moment in moments:
+        late.bind(
+            moment,
+            guarded(fill, (gr.skip(), *fails)),
+            [tab.run, tab.pair, tab.prompts],
+            [tab.run, *tab.outputs, tab.message],
+            show_progress="hidden",
+            line=LINE,
+        )
+    late.bind(
+        tab.run.input,
+        guarded(lambda n: (*_shown(studio, n), ""), fails),
+        [tab.run],
+        [*tab.outputs, tab.message],
+        show_progress="hidden",
+        trigger_mode="always_last",
+        line=LINE,
+    )
+
+
+def _shown(
+    studio: Studio, run: str | None, pair: str | None = None, *, keep: bool = False
+) -> tuple[Any, ...]:
+    """What the tab shows of a run; ``keep`` leaves alone what the user wrote and ticked."""
+    if not run:
+        return _nothing()
+    folder = studio.workspace.run(run)
+    pairs = _pairs(studio, run)
+    first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
+    steps = own_prompts.checkpoints(folder)
+    return (
+        verdict_html(dashboard.metrics(folder.metrics_json)),
+        late.about(
+            gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
+            run,
+        ),
+        slider(first)
+        if first
+        else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
+        gr.skip() if keep else _own(folder),
+        gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
+        *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.report / "index.html")],
+    )
+
+
+def _nothing() -> tuple[Any, ...]:
+    text = markup.empty(
+        "Nothing to compare yet",
+        "A run ends with pictures of base and tuned: start one on the tab Train, or press “Try it with the "
+        "bundled base” above.",
+    )
+    lists = gr.update(choices=[], value=None), gr.update(choices=[], value=[])
+    return text, lists[0], "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
+
+
+def _own(folder: RunDir) -> str:
+    try:
+        return "\n".join(folder.read_recipe().generate.prompts[:2])
+    except VeneerError:
+        return ""
+
+
+def _pairs(studio: Studio, run: str) -> list[SideBySide]:
+    folder = studio.workspace.run(run)
+    pairs = find_beside(folder.samples / "base", folder.samples / "tuned", folder.samples / "prompts.json")
+    drawn = studio.workspace.private / "drawn" / run
+    for tuned in sorted(drawn.glob("*/tuned-*"), key=lambda path: -path.stat().st_mtime):
+        note = f" · strength {tuned.name.removeprefix('tuned-')} (yours)"
+        pairs = [*find_beside(tuned.parent / "base", tuned, tuned / "prompts.json", note), *pairs]
+    return pairs
+
+
+def _beside(studio: Studio, run: str, key: str | None) -> str:
+    for pair in _pairs(studio, run):
+        if pair.key == key:
+            return slider(pair)
+    raise RunError("the pictures are gone", where=run, todo="Draw them again")
+
+
+def _file(path: Path) -> Any:
+    return gr.update(value=str(path) if path.is_file() else None, interactive=path.is_file())
+
+
+def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[Any, str]]:
+    """Draw; the first output is the run once its pictures are there."""
+
+    def work(on_event: OnEvent) -> list[str]:
+        folder = studio.workspace.run(run or "")
+        lora, embedding = own_prompts.learnt(folder)
+        asked = own_prompts.read_own_prompts(folder.read_recipe(), *asked_for)
+        out = own_prompts.place(studio, folder.name, asked)
+        with studio.at_work():
+            own_prompts.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            tuned = out / own_prompts.tuned_folder(asked)
+            own_prompts.draw(folder, asked, lora, tuned, on_event, embedding=embedding)
+        return own_prompts.command(folder, asked, "drawn")
+
+    outcome = Outcome()
+    for told in watched(work, outcome):
+        yield "", told
+    if outcome.error is not None:
+        yield "", outcome.message("")
+        return
+    yield run, outcome.message("Drawn: see above.") + markup.command(outcome.result)
+
+
+def _newest(studio: Studio, run: str | None, drawn: str) -> tuple[Any, Any]:
+    """What was drawn, unless another run is looked at by now."""
+    if not drawn or run != drawn:
+        return gr.skip(), gr.skip()
+    pairs = _pairs(studio, run)
+    return gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=pairs[0].key), slider(pairs[0])
+
+
+def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
+    *what, rows = asked_for
+
+    def work(on_event: OnEvent) -> str:
+        folder = studio.workspace.run(run or "")
+        _refuse_words(folder)
+        asked = own_prompts.read_own_prompts(folder.read_recipe(), *what)
+        columns = [(index, seed) for index in range(len(asked.prompts)) for seed in asked.seeds]
+        if not rows or (1 + len(rows)) * len(columns) > MAX_CELLS:
+            raise VeneerError(
+                f"{len(rows)} checkpoints with {len(columns)} pictures each",
+                todo=f"Choose checkpoints, prompts and seeds for at most {MAX_CELLS} pictures",
+            )
+        out = own_prompts.place(studio, folder.name, asked)
+        names = [f"{index:03d}-{seed}.png" for index, seed in columns]
+        with studio.at_work():
+            own_prompts.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            drawn = [("base", [out / "base" / name for name in names])]
+            for row in sorted(rows):
+                lora = own_prompts.checkpoint_lora(folder, row, out.parent / "checkpoints")
+                own_prompts.draw(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
+                drawn.append((row, [out / f"{row}-{asked.scale:g}" / name for name in names]))
+        return grid("Checkpoint", [f"{asked.prompts[index]} · seed {seed}" for index, seed in columns], drawn)
+
+    outcome = Outcome()
+    yield from watched(work, outcome)
+    yield outcome.message("The grid is drawn.") + (outcome.result or "")
+
+
+def _refuse_words(folder: RunDir) -> None:
+    """Checkpoints are drawn by their adapters; the words that they learnt are not kept apart."""
+    lora, embedding = own_prompts.learnt(folder)
+    if lora is None or embedding is not None:
+        raise RunError(
+            "a run that learnt a word has no grid of checkpoints",
+            where=folder.name,
+            todo="Draw base and tuned instead",
+        )

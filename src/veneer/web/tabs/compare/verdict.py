@@ -1,0 +1,66 @@
+"""Verdict, measures and report of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from veneer.errors import RunError
+from veneer.web import markup
+from veneer.web.studio import Studio
+from veneer.web.tabs.train.dashboard import VERDICTS
+
+
+def verdict_html(metrics: dict[str, Any]) -> str:
+    """Verdict, reasons and measures.
+
+    Args:
+        metrics: Content of metrics.json; empty before `compare`.
+
+    Returns:
+        HTML.
+    """
+    if not metrics:
+        return markup.empty("No verdict yet", "It is measured at the end of the run.")
+    from veneer.proof.wording import describe_measures
+
+    verdict = str(metrics["verdict"])
+    reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics["reasons"])
+    rows = [
+        [
+            _label(row),
+            row.base or "—",
+            row.tuned or "—",
+            f"<b>{markup.escaped(row.delta or '—')}</b>",
+            row.interval or "—",
+        ]
+        for row in describe_measures(metrics)
+    ]
+    table = markup.table("Measures", ("Measure", "Base", "Tuned", "Difference", "95 % interval"), rows)
+    badge = markup.badge(verdict, VERDICTS.get(verdict, "plain"))
+    return f'<div class="v-verdict"><h4>Verdict {badge}</h4><ul>{reasons}</ul>{table}</div>'
+
+
+def report_frame(studio: Studio, run: str | None) -> str:
+    """The report inside the page, kept apart from it: its script moves its slider, and reaches nothing else.
+
+    Args:
+        studio: The studio.
+        run: Name of the run.
+
+    Returns:
+        HTML.
+
+    Raises:
+        RunError: If the run has no report.
+    """
+    path = studio.workspace.run(run or "").report / "index.html"
+    if not path.is_file():
+        raise RunError("this run has no report yet", where=str(run), todo="Wait for its end, or resume it")
+    text = markup.escaped(path.read_text("utf-8"))
+    title = f"Report of {markup.escaped(run)}"
+    return f'<iframe class="v-report" title="{title}" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
+
+
+def _label(row: Any) -> str:
+    tip = markup.escaped(f"{row.question} {row.sentence}")
+    return f'<span title="{tip}">{markup.escaped(row.label)}</span>'

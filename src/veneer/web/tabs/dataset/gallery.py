@@ -1,0 +1,235 @@
+"""The pictures of a data set as the page shows them: filtered, in pages, with captions and findings."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veneer.data.provenance import read_lines
+from veneer.records.dataset import Dataset
+from veneer.web import markup
+from veneer.web.tabs.dataset.thumbnails import thumbnail
+
+ALL, NO_CAPTION, FLAGGED, REJECTED = "all", "no caption", "flagged", "rejected"
+PAGE = 12
+USUAL_RESOLUTION = 512
+"""Training resolution in pixels where none was asked for."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture on the page.
+
+    Attributes:
+        name: Its file name within the data set; of a rejected one the name it had.
+        path: The file.
+        caption: Its caption.
+        notes: What is wrong with it, in plain words.
+        flags: The same as flags.
+        can_return: Whether a rejected picture can be brought back.
+    """
+
+    name: str
+    path: Path
+    caption: str
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    can_return: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All pictures of a data set.
+
+    Attributes:
+        cards: Those in use, by name.
+        rejected: Those left out.
+    """
+
+    cards: Sequence[Card]
+    rejected: Sequence[Card]
+
+    def filters(self) -> list[tuple[str, str]]:
+        """What can be shown: (label with count, filter)."""
+        flags = Counter(flag for card in self.cards for flag in card.flags)
+        counts = {
+            ALL: len(self.cards),
+            NO_CAPTION: sum(not card.caption for card in self.cards),
+            FLAGGED: sum(bool(card.flags) for card in self.cards),
+            **flags,
+            REJECTED: len(self.rejected),
+        }
+        return [(f"{name} ({count})", name) for name, count in counts.items()]
+
+    def shown(self, chosen: str) -> list[Card]:
+        """The pictures that a filter lets through.
+
+        Args:
+            chosen: A filter.
+
+        Returns:
+            Cards; rejected ones only by their own filter.
+        """
+        match chosen:
+            case "all":
+                return list(self.cards)
+            case "no caption":
+                return [card for card in self.cards if not card.caption]
+            case "flagged":
+                return [card for card in self.cards if card.flags]
+            case "rejected":
+                return list(self.rejected)
+        return [card for card in self.cards if chosen in card.flags]
+
+
+def read_gallery(folder: Path) -> Gallery:
+    """Read a data set.
+
+    Args:
+        folder: The data set.
+
+    Returns:
+        Its pictures.
+
+    Raises:
+        DatasetError: If its metadata cannot be read.
+    """
+    dataset = Dataset(folder)
+    found = findings(dataset)
+    cards = [
+        Card(
+            item.file_name,
+            folder / item.file_name,
+            item.caption,
+            tuple(str(one["reason"]) for one in found.get(item.file_name, [])),
+            tuple(str(one["flag"]) for one in found.get(item.file_name, [])),
+        )
+        for item in dataset.items()
+    ]
+    return Gallery(
+        cards, [_rejected(folder, line) for line in read_lines(dataset.rejected / "reasons.jsonl")]
+    )
+
+
+def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """Read what `veneer check` found.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        Findings by picture; empty where it was not checked.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in _checked(dataset).get("findings", []):
+        found.setdefault(one["file_name"], []).append(one)
+    return found
+
+
+def checked_resolution(dataset: Dataset) -> int:
+    """Read which training resolution `veneer check` was last asked about.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
+    """
+    return int(_checked(dataset).get("resolution") or USUAL_RESOLUTION)
+
+
+def card_html(card: Card, cache: Path) -> str:
+    """A picture with its name and findings.
+
+    Args:
+        card: The picture.
+        cache: Folder of the thumbnails.
+
+    Returns:
+        HTML.
+    """
+    small = thumbnail(card.path, cache)
+    alt = card.caption or f"{card.name}, no caption yet"
+    shown = markup.picture(small, alt) if small else markup.empty("cannot be shown", card.path.name)
+    notes = "".join(f'<div class="v-gone">{markup.escaped(note)}</div>' for note in card.notes)
+    return f'{shown}<div class="v-cell"><b>{markup.escaped(Path(card.name).name)}</b>{notes}</div>'
+
+
+def make_ahead(cards: Iterable[Card], cache: Path) -> None:
+    """Make thumbnails of what is likely to be looked at next, without keeping anybody waiting.
+
+    Args:
+        cards: The pictures; where it is a generator, reading them keeps nobody waiting either.
+        cache: Folder of the thumbnails.
+    """
+
+    def make() -> None:
+        for card in cards:
+            thumbnail(card.path, cache)
+
+    threading.Thread(target=make, name="veneer-thumbnails", daemon=True).start()
+
+
+def facts(folder: Path, gallery: Gallery) -> str:
+    """Counts, sizes and buckets of a data set; buckets at the resolution that it was checked for.
+
+    Args:
+        folder: The data set.
+        gallery: Its pictures.
+
+    Returns:
+        HTML.
+    """
+    from veneer.encoding.buckets import bucket_for
+
+    sizes = _sizes(Dataset(folder), {card.name for card in gallery.cards})
+    resolution = checked_resolution(Dataset(folder))
+    pairs: list[tuple[str, object]] = [
+        ("Pictures", len(gallery.cards)),
+        ("With a caption", sum(bool(card.caption) for card in gallery.cards)),
+        ("Flagged", sum(bool(card.flags) for card in gallery.cards)),
+        ("Rejected", len(gallery.rejected)),
+    ]
+    if sizes:
+        small, large = min(sizes.values(), key=_area), max(sizes.values(), key=_area)
+        pairs.append(("Smallest and largest", f"{small[0]}x{small[1]} to {large[0]}x{large[1]} px"))
+        buckets = Counter(
+            bucket_for(size, resolution, 64 if resolution >= 256 else 8) for size in sizes.values()
+        )
+        most = [f"{w}x{h}: {count}" for (w, h), count in buckets.most_common(4)]
+        more = f" and {len(buckets) - 4} more" if len(buckets) > 4 else ""
+        pairs.append((f"Buckets at {resolution} px", ", ".join(most) + more))
+    return markup.facts(pairs)
+
+
+def _checked(dataset: Dataset) -> dict[str, Any]:
+    try:
+        return dict(json.loads(dataset.check_json.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _sizes(dataset: Dataset, names: set[str]) -> Mapping[str, tuple[int, int]]:
+    entries = read_lines(dataset.provenance_jsonl)
+    return {
+        entry["file_name"]: (int(entry["size"][0]), int(entry["size"][1]))
+        for entry in entries
+        if entry["file_name"] in names
+    }
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _rejected(folder: Path, line: Mapping[str, Any]) -> Card:
+    name = str(line.get("file_name") or Path(str(line["origin"])).name)
+    path = folder / str(line["file"]) if line.get("file") else folder / "rejected" / "not kept"
+    return Card(
+        name, path, str(line.get("caption", "")), (str(line["reason"]),), (), line["stage"] == "check"
+    )

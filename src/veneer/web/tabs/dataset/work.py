@@ -1,0 +1,285 @@
+"""What the buttons of the tab Data set do: they call what `veneer collect`, `check` and `caption` call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from veneer.captions import editing
+from veneer.config import CaptionTable, CollectTable
+from veneer.errors import VeneerError
+from veneer.events import OnEvent
+from veneer.records.dataset import Dataset
+from veneer.web import late, markup
+from veneer.web.jobs.background import Outcome, watched
+from veneer.web.messages import describe, guarded
+from veneer.web.server.engine import gr
+from veneer.web.studio import Studio
+from veneer.web.tabs.dataset import gallery, uploads
+from veneer.web.tabs.dataset.view import Views, render, subject
+
+NEW = "pictures"
+"""Name of a data set that was given none."""
+
+
+def saver(studio: Studio, number: int) -> Callable[..., Any]:
+    """Keep what a person wrote below a picture.
+
+    Args:
+        studio: The studio.
+        number: Which picture of the page.
+
+    Returns:
+        A handler of the pictures shown and the text, None where nobody changed it. Its outputs are the text,
+        where it is saved, and a message.
+    """
+
+    def save(shown: tuple[str, list[str]], text: str | None) -> Iterator[tuple[Any, Any]]:
+        dataset, names = shown
+        if text is None or number >= len(names):
+            yield gr.skip(), gr.skip()
+            return
+        if studio.hands.locked():
+            yield gr.skip(), markup.news(f"The caption of {names[number]} is saved as soon as this is done.")
+        try:
+            with studio.at_work(patient=True):
+                changed = editing.set_caption(studio.workspace.dataset(dataset), names[number], text)
+        except Exception as error:
+            yield gr.skip(), describe(error)
+            return
+        told = markup.news(f"The caption of {names[number]} is saved.", "good") if changed else gr.skip()
+        yield late.saved(" ".join(text.split()), subject(dataset, names[number])), told
+
+    return save
+
+
+def redrawer(studio: Studio) -> Callable[..., list[Any]]:
+    """Show a data set as it is now.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        A handler of the data set, filter and page.
+    """
+    return lambda name, show, page: _redrawn(studio, name, show, int(page or 1))
+
+
+def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
+    """Collect files that were dropped, a source, and a list of addresses.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        A handler of the data set's name, the files, and maybe a source, addresses and the most pictures to
+        have in the end. Its outputs are the data set, filter and page to look at, the files, source and
+        addresses, empty once they are collected, and a message.
+    """
+
+    def gather(
+        name: str | None,
+        files: list[str] | None,
+        source: str = "",
+        addresses: str = "",
+        limit: float | None = None,
+    ) -> Any:
+        wish, source = (name or NEW).strip(), source.strip()
+        named = [source] if source else []
+
+        def work(on_event: OnEvent) -> Any:
+            from veneer.stages.collect import collect
+
+            out = studio.workspace.dataset(wish)
+            with studio.at_work(), uploads.staged(studio.workspace, files or []) as folder:
+                if listed := uploads.address_list(studio.workspace, wish, addresses):
+                    named.append(listed)
+                sources = [str(folder)] if files else []
+                sources += [uploads.checked_source(studio.workspace, one) for one in named]
+                if not sources:
+                    raise VeneerError(
+                        "there is nothing to add", todo="Drop pictures, or write a search or web addresses"
+                    )
+                most = int(limit) if limit and named else None
+                config = CollectTable(limit=most, max_file_mib=uploads.MAX_FILE_MIB)
+                return collect(sources, out, config, on_event)
+
+        outcome = Outcome()
+        for told in watched(work, outcome):
+            yield [*[gr.skip()] * 6, told]
+        words = ["collect", *(["FOLDER"] if files else []), *named, "--out", f"datasets/{wish}"]
+        said = _said(outcome, words)
+        names = studio.workspace.dataset_names()
+        place = [gr.update(choices=names, value=wish), gallery.ALL, 1] if wish in names else [gr.skip()] * 3
+        emptied = [gr.skip()] * 3 if outcome.error else [None, "", ""]
+        yield [*place, *emptied, said]
+
+    return gather
+
+
+def editor(studio: Studio, change: Callable[..., int]) -> Callable[..., Any]:
+    """Change all captions of a data set.
+
+    Args:
+        studio: The studio.
+        change: Takes the folder and words, and tells how many captions it changed.
+
+    Returns:
+        A handler of the data set, filter, page and words.
+    """
+
+    def edit(name: str | None, show: str, page: float, *words: str) -> Any:
+        with studio.at_work():
+            count = change(_folder(studio, name), *words)
+        return (
+            *render(studio, name, show, int(page or 1)),
+            markup.news(f"{count} captions changed.", "good"),
+        )
+
+    return guarded(edit, (gr.skip(),) * len(Views.COUNTED))
+
+
+def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> Callable[..., Iterator[str]]:
+    """Have pictures described by a model.
+
+    Args:
+        studio: The studio.
+        overwrite: Whether captions that a model wrote are written anew.
+        chosen_only: Whether only the chosen pictures are, whoever wrote their captions.
+
+    Returns:
+        A handler of data set, captioner, prefix, trigger; where chosen of the pictures shown and the ticks
+        instead of the data set. Its output is a message.
+    """
+
+    def describe_pictures(place: Any, model: str, prefix: str, trigger: str, *ticks: bool) -> Iterator[str]:
+        name, names = place if chosen_only else (place, [])
+        table = CaptionTable(model=model or "none", prefix=prefix, trigger=trigger)
+
+        def work(on_event: OnEvent) -> Any:
+            from veneer.stages.caption import caption, caption_again
+
+            folder = _folder(studio, name)
+            with studio.at_work():
+                if chosen_only:
+                    return caption_again(folder, _ticked(names, *ticks), table, on_event)
+                return caption(folder, table, on_event, overwrite=overwrite)
+
+        options = [
+            word
+            for key, value in (("--prefix", prefix), ("--trigger", trigger))
+            if value
+            for word in (key, value)
+        ]
+        words = [
+            "caption",
+            f"datasets/{name}",
+            "--model",
+            table.model,
+            *options,
+            *(["--overwrite"] if overwrite else []),
+        ]
+        yield from _needs(work, words)
+
+    return describe_pictures
+
+
+def checker(
+    studio: Studio, *, apply: bool = False, restore: bool = False
+) -> Callable[..., Iterator[list[Any]]]:
+    """Look for bad pictures.
+
+    Args:
+        studio: The studio.
+        apply: Whether what `veneer check --apply` moves away is moved.
+        restore: Whether everything is brought back instead.
+
+    Returns:
+        A handler of the data set and the training resolution. Its outputs are the filter and page to look at,
+        and a message.
+    """
+
+    def look(name: str | None, resolution: float) -> Iterator[list[Any]]:
+        def work(on_event: OnEvent) -> Any:
+            from veneer.stages.check import check
+
+            with studio.at_work():
+                return check(
+                    _folder(studio, name),
+                    resolution=int(resolution or 512),
+                    apply=apply,
+                    restore=restore,
+                    on_event=on_event,
+                )
+
+        option = ["--apply"] * apply + ["--restore"] * restore
+        words = ["check", f"datasets/{name}", "--resolution", f"{resolution:g}", *option]
+        for told in _needs(work, words):
+            yield [gr.skip(), gr.skip(), told]
+        yield [gallery.ALL if apply or restore else gallery.FLAGGED, 1, gr.skip()]
+
+    return look
+
+
+def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
+    """Reject the chosen pictures, or bring them back.
+
+    Args:
+        studio: The studio.
+        restore: Whether they are brought back.
+
+    Returns:
+        A handler of the filter, page, the pictures shown and their ticks.
+    """
+
+    def move(show: str, page: float, shown: tuple[str, list[str]], *ticks: bool) -> Any:
+        from veneer.data.findings import Finding
+        from veneer.data.rejection import bring_back, move_away
+
+        name, names = shown
+        chosen = _ticked(names, *ticks)
+        dataset = Dataset(_folder(studio, name))
+        with studio.at_work():
+            if restore:
+                count = bring_back(dataset, chosen)
+            else:
+                count = move_away(
+                    dataset, {one: [Finding(one, "by-hand", "left out by a person")] for one in chosen}
+                )
+        word = "restored" if restore else "rejected; nothing is deleted"
+        return (*render(studio, name, show, int(page or 1)), markup.news(f"{count} pictures {word}.", "good"))
+
+    return guarded(move, (gr.skip(),) * len(Views.COUNTED))
+
+
+def _needs(work: Callable[[OnEvent], Any], words: list[str]) -> Iterator[str]:
+    outcome = Outcome()
+    yield from watched(work, outcome)
+    yield _said(outcome, words)
+
+
+def _said(outcome: Outcome, words: list[str]) -> str:
+    if outcome.error is not None:
+        return outcome.message("")
+    return outcome.message(outcome.result.summary) + markup.command(words)
+
+
+def _redrawn(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
+    try:
+        return render(studio, name, show, page)
+    except Exception:  # the message says already what is wrong with this data set
+        return [gr.skip()] * len(Views.COUNTED)
+
+
+def _ticked(names: list[str], *ticks: bool) -> list[str]:
+    chosen = [name for name, tick in zip(names, ticks, strict=False) if tick]
+    if not chosen:
+        raise VeneerError("no picture is chosen", todo="Tick “Choose” below some pictures first")
+    return chosen
+
+
+def _folder(studio: Studio, name: str | None) -> Path:
+    if not name:
+        raise VeneerError("no data set is chosen", todo="Choose one above, or drop pictures to make one")
+    return studio.workspace.dataset(name)

@@ -1,0 +1,272 @@
+"""The tab Recipe: a form made from the config model, the plan, and TOML in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from veneer.config import Recipe
+from veneer.errors import RecipeError
+from veneer.recipe import bundled_names, load_recipe, recipe_text, to_toml
+from veneer.web import late, markup
+from veneer.web.messages import guarded
+from veneer.web.server.engine import gr
+from veneer.web.studio import DEMO, Studio
+from veneer.web.tabs.recipe.fields import UPFRONT, Field, fields, read_form, values_of
+from veneer.web.tabs.recipe.plan import plan_html
+
+MAX_TOML_BYTES = 200_000
+LINE = "recipe"
+"""Questions about the form are answered as they were asked: what is told of it last is told of it now."""
+
+
+@dataclass(frozen=True)
+class RecipeTab:
+    """The tab's parts.
+
+    Attributes:
+        start: Which recipe is the starting point.
+        pictures: Which data set of the studio is used.
+        asked: Fields in the order of ``parts``.
+        parts: Their inputs.
+        about: What the starting point says about itself.
+        toml: The recipe as TOML.
+        message: What the last button said.
+    """
+
+    start: Any
+    pictures: Any
+    asked: Sequence[Field]
+    parts: Sequence[Any]
+    about: Any
+    toml: Any
+    message: Any
+
+
+def build(studio: Studio) -> RecipeTab:
+    """Lay out the tab.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Its parts.
+    """
+    first = load_recipe(DEMO)  # the form holds it from the start: nothing comes later and writes over it
+    with gr.Row():
+        start = gr.Dropdown(
+            studio.workspace.recipe_names(), value=DEMO, label="Starting point", elem_id="recipe-start",
+            info="A bundled or saved recipe.",
+        )  # fmt: skip
+        pictures = gr.Dropdown(
+            [], label="Data set of the studio", elem_id="recipe-dataset",
+            info="Puts it into collect.sources.",
+        )  # fmt: skip
+        load = gr.UploadButton("Load a TOML file", file_types=[".toml"], elem_id="recipe-load")
+    about = gr.HTML(_about(recipe_text(DEMO)), elem_id="recipe-about")
+    parts = _parts({field.name: field for field in fields()}, first)
+    with gr.Row():
+        name = gr.Textbox(label="Save as", placeholder="my-style", max_lines=1, elem_id="recipe-name")
+        save = gr.Button("Save", variant="primary", elem_id="recipe-save")
+        plan = gr.Button("Show the plan", elem_id="recipe-plan")
+    message = gr.HTML(elem_id="recipe-message")
+    with gr.Accordion("As TOML", open=False):
+        toml = gr.Code(
+            to_toml(first), language=None, label="Recipe", elem_id="recipe-toml", interactive=False
+        )
+    asked, inputs = zip(*parts, strict=True)
+    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
+    _wire_form(tab, studio)
+    out, kept = [*tab.parts, toml, message], _kept(tab)
+    saving = guarded(lambda n, *v: _save(studio, tab, n, v), kept)
+    done = late.mark(save.click, saving, [name, *tab.parts], out, line=LINE)
+    offer = partial(lists, studio)
+    late.mark(done.then, offer, None, [tab.start, tab.pictures], show_progress="hidden")
+    planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
+    late.mark(plan.click, planning, [start, *tab.parts], out, line=LINE)
+    loading = guarded(lambda file: _load_file(tab, file), kept[1:])
+    _look(tab, late.bind(load.upload, loading, [load], [*tab.parts, message], line=LINE).then)
+    return tab
+
+
+def _parts(known: dict[str, Field], recipe: Recipe) -> list[tuple[Field, Any]]:
+    """The inputs of all fields: what matters in front, the rest folded by table."""
+    parts: list[tuple[Field, Any]] = []
+
+    def in_columns(some: Sequence[Field]) -> None:
+        with gr.Row(elem_classes="v-fields"):
+            shown = values_of(recipe, some)
+            parts.extend((field, part_for(field, one)) for field, one in zip(some, shown, strict=True))
+
+    in_columns([known[name] for name in UPFRONT])
+    for table in Recipe.model_fields:
+        rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
+        if rest:
+            with gr.Accordion(f"More of {table} ({len(rest)})", open=False, elem_id=f"more-{table}"):
+                in_columns(rest)
+    return parts
+
+
+def part_for(field: Field, shown: Any) -> Any:
+    """The input of a field.
+
+    Args:
+        field: The field.
+        shown: What stands in it at first.
+
+    Returns:
+        A part of the page.
+    """
+    about = {"label": field.name, "info": field.sentence, "elem_id": f"field-{field.name.replace('.', '-')}"}
+    match field.kind:
+        case "flag":
+            return gr.Checkbox(shown, **about)
+        case "choice":
+            return gr.Dropdown(list(field.choices), value=shown, **about)
+        case "lines" | "pairs":
+            return gr.Textbox(shown, lines=2, max_lines=8, **about)
+    return gr.Textbox(shown, max_lines=1, **about)
+
+
+def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
+    """Offer new recipes and data sets whenever the tab is opened.
+
+    Args:
+        studio: The studio.
+        tab: Its parts.
+        opened: Event of the tab being opened.
+    """
+    late.mark(opened, partial(lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
+
+
+def lists(studio: Studio) -> list[Any]:
+    """What the lists of the tab offer now.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Updates of starting points and data sets.
+    """
+    return [
+        gr.update(choices=studio.workspace.recipe_names()),
+        gr.update(choices=studio.workspace.dataset_names()),
+    ]
+
+
+def _wire_form(tab: RecipeTab, studio: Studio) -> None:
+    out = [tab.about, *tab.parts, tab.message]
+    load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
+    sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
+    how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": LINE}
+    _look(tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
+    put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
+    _look(tab, put.then)
+    left = [
+        part.blur if field.kind not in {"flag", "choice"} else part.input
+        for field, part in zip(tab.asked, tab.parts, strict=True)
+    ]
+    _look(tab, partial(gr.on, left))
+
+
+def _look(tab: RecipeTab, moment: Callable[..., Any]) -> None:
+    """Have the whole form looked at: marks, and the recipe as TOML."""
+    late.mark(
+        moment, _looker(tab), tab.parts, [*tab.parts, tab.toml],
+        show_progress="hidden", trigger_mode="always_last", line=LINE,
+    )  # fmt: skip
+
+
+def _looker(tab: RecipeTab) -> Callable[..., Any]:
+    def look(*shown: Any) -> list[Any]:
+        recipe, faults = read_form(tab.asked, shown)
+        return [*_marks(tab, faults), gr.skip() if recipe is None else to_toml(recipe)]
+
+    return look
+
+
+def _marks(tab: RecipeTab, faults: Any) -> list[Any]:
+    """Every field's sentence, or what is wrong with it in its place."""
+    marks = []
+    for field in tab.asked:
+        fault = faults.get(field.name)
+        info = f"Does not fit: {fault}. {field.sentence}" if fault else field.sentence
+        marks.append(gr.update(info=info, elem_classes=["v-field-bad"] if fault else []))
+    return marks
+
+
+def _loaded(studio: Studio, tab: RecipeTab, name: str) -> list[Any]:
+    path = _path(studio, studio.workspace.recipe(name))
+    recipe = load_recipe(path)
+    about = _about(recipe_text(path)) if name in bundled_names() else ""
+    return [about, *values_of(recipe, tab.asked), ""]
+
+
+def _about(text: str) -> str:
+    """What a bundled recipe says at its top: prose, then lines such as "Hardware: a GPU"."""
+    head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    prose = " ".join(takewhile(bool, head))
+    named = [line.partition(":")[::2] for line in head[len(list(takewhile(bool, head))) :] if ":" in line]
+    pairs = [(name, value.strip()) for name, value in named if name != "Command"]
+    return markup.news(prose) + markup.facts(pairs) if prose else ""
+
+
+def _load_file(tab: RecipeTab, file: str) -> list[Any]:
+    if Path(file).stat().st_size > MAX_TOML_BYTES:
+        raise RecipeError(
+            "the file is too large for a recipe", where=Path(file).name, todo="Choose a TOML file"
+        )
+    try:
+        recipe = load_recipe(file)
+    except RecipeError as error:  # by the name that the user knows, not by the place of the upload
+        own = [text.replace(file, Path(file).name) for text in (error.what, error.where, error.todo)]
+        raise RecipeError(own[0], where=own[1], todo=own[2]) from error
+    told = markup.news(f"{Path(file).name} is loaded; save it under a name to run it.", "good")
+    return [*values_of(recipe, tab.asked), told]
+
+
+def _read(tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, list[Any], str]:
+    recipe, faults = read_form(tab.asked, shown)
+    lines = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+    told = (
+        markup.failure(f"{len(faults)} fields do not fit: {lines}", "Mend what is marked") if faults else ""
+    )
+    return recipe, _marks(tab, faults), told
+
+
+def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> list[Any]:
+    recipe, marks, told = _read(tab, shown)
+    if recipe is None:
+        return [*marks, gr.skip(), told]
+    path = studio.workspace.save_recipe(name, to_toml(recipe))
+    told = markup.news(f"Saved as {path.stem}. Start it on the tab Train.", "good")
+    command = ["run", studio.workspace.spelled(path), "--out", f"runs/{path.stem}"]
+    return [*marks, to_toml(recipe), told + markup.command(command)]
+
+
+def _plan(studio: Studio, tab: RecipeTab, start: str | None, shown: Sequence[Any]) -> list[Any]:
+    recipe, marks, told = _read(tab, shown)
+    if recipe is None:
+        return [*marks, gr.skip(), told]
+    plan = plan_html(studio, recipe) + _plan_command(studio, start, recipe)
+    return [*marks, to_toml(recipe), plan]
+
+
+def _plan_command(studio: Studio, start: str | None, recipe: Recipe) -> str:
+    """How a shell shows the plan: by the starting point, where the form says the same as it."""
+    spelled = studio.workspace.recipe(start or DEMO)
+    if load_recipe(_path(studio, spelled)) != recipe:
+        return markup.news("Save the recipe to see its plan in a shell, or to start it on the tab Train.")
+    return markup.command(["run", spelled, "--dry-run"])
+
+
+def _path(studio: Studio, spelled: str) -> str:
+    return str(studio.workspace.root / spelled) if spelled.endswith(".toml") else spelled
+
+
+def _kept(tab: RecipeTab) -> tuple[Any, ...]:
+    return (gr.skip(),) * (len(tab.parts) + 1)

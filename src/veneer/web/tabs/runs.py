@@ -1,0 +1,167 @@
+"""The tab Runs: all runs, what differs between two, and deleting."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from veneer.errors import VeneerError
+from veneer.recipe import differences
+from veneer.web import late, markup
+from veneer.web.messages import guarded
+from veneer.web.server.engine import gr
+from veneer.web.studio import Studio
+from veneer.web.tabs.train import dashboard
+from veneer.web.workspace import disk_use
+
+MEASURES = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
+
+
+def build(studio: Studio) -> tuple[Any, list[Any]]:
+    """Lay out the tab.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        The table, and the lists of runs.
+    """
+    table = gr.HTML(elem_id="runs-table")
+    with gr.Accordion("What differs between two runs", open=False):
+        with gr.Row():
+            one = gr.Dropdown([], label="First run", elem_id="runs-one")
+            other = gr.Dropdown([], label="Second run", elem_id="runs-other")
+        difference = gr.HTML(elem_id="runs-difference")
+    with gr.Accordion("Delete a run", open=False):
+        doomed = gr.Dropdown([], label="Run to delete", elem_id="runs-doomed")
+        ask = gr.Button("Delete this run", variant="stop", elem_id="runs-delete")
+        with gr.Group(visible=False) as sure:
+            typed = gr.Textbox(label="Write the run's name to delete it for good", elem_id="runs-typed")
+            with gr.Row():
+                yes = gr.Button("Delete for good", variant="stop", elem_id="runs-yes")
+                no = gr.Button("Keep it", elem_id="runs-no")
+        message = gr.HTML(elem_id="runs-message")
+    for side in (one, other):
+        side.change(guarded(lambda a, b: compare(studio, a, b), None), [one, other], [difference])
+    ask.click(guarded(lambda n: _ask(studio, n), (gr.skip(),)), [doomed], [sure, message])
+    late.bind(no.click, lambda: (gr.update(visible=False), "", ""), None, [sure, typed, message])
+    lists = [one, other, doomed]
+    late.bind(
+        yes.click,
+        guarded(lambda n, t: _delete(studio, n, t), (gr.skip(),) * 6),
+        [doomed, typed],
+        [table, *lists, sure, typed, message],
+    )
+    return table, lists
+
+
+def overview(studio: Studio) -> str:
+    """A table of all runs.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        HTML.
+    """
+    names = studio.run_names()
+    if not names:
+        return markup.empty(
+            "No runs yet", "Press “Try it with the bundled base” above, or start one on the tab Train."
+        )
+    heads = ("Run", "State", "Verdict", *(name.replace("_", " ") for name in MEASURES), "Base", "On disk")
+    return markup.table("All runs, the newest first", heads, [_row(studio, name) for name in names])
+
+
+def compare(studio: Studio, one: str | None, other: str | None) -> str:
+    """What differs between the recipes of two runs.
+
+    Args:
+        studio: The studio.
+        one: Name of a run.
+        other: Name of the other.
+
+    Returns:
+        HTML.
+
+    Raises:
+        RunError: If a folder holds no run.
+    """
+    if not one or not other:
+        return markup.empty("Nothing to compare yet", "Choose two runs.")
+    first, second = (studio.workspace.run(n).read_recipe().model_dump(mode="json") for n in (one, other))
+    lines = differences(first, second)
+    if not lines:
+        return markup.news("The two recipes are the same.")
+    rows = []
+    for line in lines:
+        key, _, change = line.partition(": ")
+        before, _, after = change.partition(" -> ")
+        rows.append([f"<code>{markup.escaped(text)}</code>" for text in (key, before, after)])
+    return markup.table(f"Recipe of {one} against {other}", ("Key", one, other), rows)
+
+
+def lists(studio: Studio) -> list[Any]:
+    """What the lists of the tab offer now.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        One update for each list.
+    """
+    names = studio.run_names()
+    return [gr.update(choices=names)] * 3
+
+
+def _row(studio: Studio, name: str) -> list[str]:
+    folder, state = studio.workspace.run(name), studio.jobs.state(name)
+    measured = dashboard.metrics(folder.metrics_json)
+    verdict = str(measured.get("verdict", ""))
+    cells = [f"<b>{markup.escaped(name)}</b>"]
+    cells.append(markup.badge(*dashboard.WORDS[state]) if state else markup.badge("not started here"))
+    cells.append(markup.badge(verdict, dashboard.VERDICTS.get(verdict, "plain")) if verdict else "—")
+    cells += [_measure(measured.get("measures", {}).get(measure)) for measure in MEASURES]
+    cells += [_base(studio, name), markup.gib(disk_use(folder.root))]
+    return cells
+
+
+def _measure(measure: Any) -> str:
+    if not isinstance(measure, dict) or not isinstance(measure.get("delta"), int | float):
+        return "—"
+    low, high = measure.get("ci95") or (None, None)
+    tip = f"95 % interval {low:+.3g} to {high:+.3g}" if isinstance(low, int | float) else ""
+    return f'<span title="{markup.escaped(tip)}">{measure["delta"]:+.3g}</span>'
+
+
+def _base(studio: Studio, name: str) -> str:
+    try:
+        return markup.escaped(Path(studio.workspace.run(name).read_recipe().base.model).name)
+    except VeneerError as error:
+        return f'<span class="v-gone">{markup.escaped(_short(error))}</span>'
+
+
+def _short(error: VeneerError) -> str:
+    return f"cannot be read: {error.what[:120]}"
+
+
+def _ask(studio: Studio, name: str | None) -> tuple[Any, str]:
+    folder = studio.workspace.run(name or "")
+    if studio.jobs.state(folder.name) in {"running", "waiting"}:
+        raise VeneerError("this run is at work", where=folder.name, todo="Stop it on the tab Train first")
+    size = markup.gib(disk_use(folder.root))
+    return gr.update(visible=True), markup.news(
+        f"Deleting {name} frees {size}; its pictures and LoRA are gone then.", "warn"
+    )
+
+
+def _delete(studio: Studio, name: str | None, typed: str) -> tuple[Any, ...]:
+    folder = studio.workspace.run(name or "")
+    if typed.strip() != folder.name:
+        raise VeneerError("the name does not fit", where=typed, todo=f"Write {folder.name}")
+    _ask(studio, name)
+    shutil.rmtree(folder.root, ignore_errors=False) if folder.root.exists() else None
+    studio.jobs.forget(folder.name)
+    fresh = [gr.update(choices=studio.run_names(), value=None)] * 3
+    return overview(studio), *fresh, gr.update(visible=False), "", markup.news(f"{name} is deleted.", "good")

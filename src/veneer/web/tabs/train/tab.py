@@ -1,0 +1,173 @@
+"""The tab Train: start, stop and resume runs, and watch them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from veneer.web import late, markup
+from veneer.web.late import offered
+from veneer.web.messages import describe, guarded
+from veneer.web.server.engine import gr
+from veneer.web.studio import DEMO, Studio
+from veneer.web.tabs.train import dashboard
+from veneer.web.workspace import free_name
+
+REFRESH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """The tab's parts that others need.
+
+    Attributes:
+        recipe: Which recipe is started.
+        shown: Which run is shown.
+        message: What the last button said.
+        clock: Refreshes the views while the tab is open.
+    """
+
+    recipe: Any
+    shown: Any
+    message: Any
+    clock: Any
+
+
+def build(studio: Studio) -> TrainTab:
+    """Lay out the tab.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        Its parts.
+    """
+    with gr.Row(equal_height=True):
+        recipe = gr.Dropdown(
+            [], label="Recipe", info="Saved recipes first, then the bundled ones.", elem_id="train-recipe"
+        )
+        name = gr.Textbox(
+            label="Name of the run",
+            placeholder="made from the recipe's name",
+            info="An existing name goes on with that run.",
+            elem_id="train-name",
+        )
+        start = gr.Button("Start", variant="primary", elem_id="train-start")
+    message = gr.HTML(elem_id="train-message")
+    with gr.Row(equal_height=True):
+        shown = gr.Dropdown([], label="Run shown", elem_id="train-shown")
+        stop = gr.Button("Stop", variant="stop", elem_id="train-stop")
+        resume = gr.Button("Resume", elem_id="train-resume")
+    status = gr.HTML(elem_id="train-status")
+    charts = gr.HTML(elem_id="train-charts")
+    previews = gr.HTML(elem_id="train-previews")
+    with gr.Accordion("Log", open=False):
+        log = gr.HTML(elem_id="train-log")
+    views = [status, charts, previews, log]
+    seen = gr.State({})
+
+    starting = guarded(lambda r, n: _start(studio, r, n), (gr.skip(),))
+    late.bind(start.click, starting, [recipe, name], [shown, message])
+    stop.click(guarded(lambda n: _stop(studio, n), None), [shown], [message])
+    resume.click(guarded(lambda n: _resume(studio, n), None), [shown], [message])
+    refresh = {"fn": lambda n, s: _refresh(studio, n, s), "inputs": [shown, seen], "outputs": [*views, seen]}
+    shown.change(**refresh, show_progress="hidden")
+    message.change(**refresh, show_progress="hidden")
+    clock = gr.Timer(REFRESH_SECONDS, active=False)
+    clock.tick(**refresh, show_progress="hidden", trigger_mode="once")
+    return TrainTab(recipe, shown, message, clock)
+
+
+def wire(studio: Studio, tab: TrainTab, moments: list[Any]) -> None:
+    """Fill the tab when it is opened.
+
+    Args:
+        studio: The studio.
+        tab: Its parts.
+        moments: Events that fill it.
+    """
+    for moment in moments:
+        late.bind(
+            moment,
+            lambda recipe, shown: choices(studio, recipe, shown),
+            [tab.recipe, tab.shown],
+            [tab.recipe, tab.shown],
+            show_progress="hidden",
+        )
+
+
+def choices(studio: Studio, recipe: str | None, shown: str | None) -> tuple[Any, Any]:
+    """What the lists of the tab offer now.
+
+    Args:
+        studio: The studio.
+        recipe: The recipe chosen.
+        shown: The run shown.
+
+    Returns:
+        Updates of recipe and run.
+    """
+    recipes, runs = studio.workspace.recipe_names(), studio.run_names()
+    first = DEMO if DEMO in recipes else recipes[0]
+    return offered(recipes, recipe, first), offered(runs, shown)
+
+
+def try_demo(studio: Studio) -> tuple[Any, str]:
+    """Start the bundled demo, or show it where it runs already.
+
+    Args:
+        studio: The studio.
+
+    Returns:
+        The run to show, and a message.
+    """
+    for job in studio.jobs.jobs():
+        if job.recipe == DEMO and studio.jobs.state(job.name) in {"running", "waiting"}:
+            return _show(studio, job.name), markup.news("The demo runs already.")
+    try:
+        job = studio.start(DEMO, free_name(DEMO, studio.run_names()))
+    except Exception as error:
+        return gr.skip(), describe(error)
+    return _show(studio, job.name), _started(job.name, job.arguments)
+
+
+def _start(studio: Studio, recipe: str, name: str) -> tuple[Any, str]:
+    job = studio.start(recipe, name.strip() or free_name(recipe, studio.run_names()))
+    return _show(studio, job.name), _started(job.name, job.arguments)
+
+
+def _stop(studio: Studio, name: str | None) -> str:
+    if studio.jobs.state(name or "") == "waiting":
+        studio.jobs.stop(name or "")
+        return markup.news(f"{name} has left the queue.", "warn")
+    studio.jobs.stop(name or "")
+    return markup.news(
+        f"{name} is told to stop; it finishes its step and saves. Stop once more ends it at once.", "warn"
+    )
+
+
+def _resume(studio: Studio, name: str | None) -> str:
+    job = studio.resume(name or "")
+    return _started(job.name, job.arguments)
+
+
+def _show(studio: Studio, name: str) -> Any:
+    return gr.update(choices=studio.run_names(), value=name)
+
+
+def _started(name: str, arguments: list[str]) -> str:
+    text = f"{name} is started, or waits for its turn. It goes on when this page is closed."
+    return markup.news(text, "good") + markup.command(arguments)
+
+
+def _refresh(studio: Studio, name: str | None, seen: dict[str, str]) -> list[Any]:
+    """The views of a run; what did not change is left alone, so that nothing flickers or scrolls."""
+    fresh, updates = {}, []
+    for view in (dashboard.status, dashboard.charts, dashboard.previews, dashboard.log_text):
+        try:
+            fresh[view.__name__] = view(studio, name)
+        except Exception as error:
+            fresh[view.__name__] = describe(error)
+        changed = fresh[view.__name__] != seen.get(view.__name__)
+        updates.append(fresh[view.__name__] if changed else gr.skip())
+    return [*updates, fresh]
