@@ -19,6 +19,10 @@ def source(tmp_path):
     return tiny_pictures(tmp_path / "source", 6)
 
 
+def entries(dataset):
+    return list(read_lines(dataset.provenance_jsonl))
+
+
 def run(sources, out, **table):
     events = []
     result = collect([str(source) for source in sources], out, CollectTable(**table), events.append)
@@ -31,7 +35,7 @@ def test_pictures_get_standard_names_and_provenance(source, tmp_path):
     dataset = Dataset(tmp_path / "set")
     assert result.added == 7
     assert dataset.picture_names() == [f"images/{n:06d}.png" for n in range(1, 8)]
-    first, last = dataset.provenance()[0], dataset.provenance()[-1]
+    first, last = entries(dataset)[0], entries(dataset)[-1]
     assert first["origin"] == str((source / "picture-000.png").resolve())
     assert (first["changes"], first["original_size"], first["format"]) == ([], [64, 64], "PNG")
     assert last["changes"] == ["transparency laid over white"]
@@ -163,7 +167,7 @@ def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monke
     dataset = Dataset(tmp_path / "set")
     assert result.pictures == 6
     assert dataset.picture_names() == [f"images/{n:06d}.png" for n in range(1, 7)]
-    assert [entry["file_name"] for entry in dataset.provenance()] == dataset.picture_names()
+    assert [entry["file_name"] for entry in entries(dataset)] == dataset.picture_names()
     assert [item.file_name for item in dataset.read_metadata()] == dataset.picture_names()
     assert not list(dataset.images.glob(".*"))
 
@@ -200,7 +204,7 @@ def test_masks_come_along(source, tmp_path):
 def test_the_bundled_pictures_have_names_that_travel(source, tmp_path, monkeypatch):
     monkeypatch.setattr(veneer.data.sources, "POCKET_PICTURES", source)
     run(["pocket"], tmp_path / "set")
-    assert Dataset(tmp_path / "set").provenance()[0]["origin"] == "pocket:picture-000.png"
+    assert entries(Dataset(tmp_path / "set"))[0]["origin"] == "pocket:picture-000.png"
 
 
 def test_a_hugging_face_set_is_read_with_its_captions(source, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from veneer.config import CollectTable
 from veneer.data.download import Reach
-from veneer.data.provenance import Provenance
+from veneer.data.provenance import Provenance, read_lines
 from veneer.errors import DatasetError, NetworkError
 from veneer.records.dataset import Dataset
 from veneer.stages.collect import collect
@@ -24,6 +24,10 @@ TABLE = CollectTable(max_file_mib=0.5)
 def web():
     with web_server() as server:
         yield server
+
+
+def entries(dataset):
+    return list(read_lines(dataset.provenance_jsonl))
 
 
 def resolve(host, port):
@@ -233,7 +237,7 @@ def test_a_search_is_paged_by_results_and_takes_its_filters_along(tmp_path, web)
     assert [query["first"] for query in web.searches] == [["1"], ["36"], ["61"]]
     assert web.searches[0]["q"] == ["red houses"]
     assert web.searches[0]["qft"] == [" filterui:imagesize-large filterui:photo-photo filterui:license-L1"]
-    entry = Dataset(tmp_path / "set").provenance()[0]
+    entry = entries(Dataset(tmp_path / "set"))[0]
     assert entry["query"] == "red houses"
     assert entry["page"] == "http://pages.example/0"
     assert entry["origin"] == web.results[0]
@@ -256,7 +260,7 @@ def test_a_limit_ends_the_search_and_two_searches_share_it(tmp_path, web):
         ["bing:cats", "bing:dogs"], tmp_path / "set", table, search_address=web.address + "/search"
     )
     assert result.pictures == 10
-    queries = [entry["query"] for entry in Dataset(tmp_path / "set").provenance()]
+    queries = [entry["query"] for entry in entries(Dataset(tmp_path / "set"))]
     assert (queries.count("cats"), queries.count("dogs")) == (5, 5)
 
 
@@ -316,7 +320,7 @@ def test_captions_and_columns_of_a_list_come_along(tmp_path, web):
     assert result.captioned == 4
     item = Dataset(tmp_path / "set").items()[0]
     assert (item.caption, item.extra) == ("café 0", {"author": "me"})
-    assert Dataset(tmp_path / "set").provenance()[0]["licence"] == "CC0"
+    assert entries(Dataset(tmp_path / "set"))[0]["licence"] == "CC0"
     assert any("1 lines" in e.message and "nonsense" in e.message for e in events if hasattr(e, "code"))
 
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from veneer.errors import DatasetError
-from veneer.records.dataset import Dataset, Item, read_text_any
+from veneer.records.dataset import Dataset, Item
+from veneer.text import read_text_any
 
 
 @pytest.fixture

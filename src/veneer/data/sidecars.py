@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from veneer.records.dataset import Dataset, Item, mismatch_error, read_text_any
+from veneer.records.dataset import Dataset, Item, mismatch_error
+from veneer.text import normal_form, read_text_any
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 _METADATA = ("metadata.csv", "metadata.jsonl")
@@ -27,7 +27,7 @@ def folder_captions(root: Path, pictures: Collection[str]) -> Mapping[str, Item]
     Raises:
         DatasetError: If a metadata file cannot be read, or names pictures that do not exist.
     """
-    by_form = {_form(name): name for name in pictures}
+    by_form = {normal_form(name): name for name in pictures}
     captions = {name: Item(name, text) for name in pictures if (text := text_beside(root / name))}
     for folder in sorted({str(PurePosixPath(name).parent) for name in pictures} | {"."}):
         captions |= _metadata_captions(root, folder, by_form)
@@ -74,7 +74,7 @@ def _metadata_captions(root: Path, folder: str, by_form: Mapping[str, str]) -> d
     missing = []
     for item in Dataset(place).read_metadata():
         name = item.file_name if folder == "." else f"{folder}/{item.file_name}"
-        known = by_form.get(_form(name))
+        known = by_form.get(normal_form(name))
         if known is None:
             missing.append(name)
         else:
@@ -83,8 +83,3 @@ def _metadata_captions(root: Path, folder: str, by_form: Mapping[str, str]) -> d
         here = [name for name in by_form.values() if PurePosixPath(name).is_relative_to(folder)]
         raise mismatch_error(place, place, missing, sorted(set(here) - set(found)))
     return found
-
-
-def _form(name: str) -> str:
-    """One spelling for names that look alike: macOS writes accents as characters of their own."""
-    return unicodedata.normalize("NFC", name)

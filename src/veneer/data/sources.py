@@ -11,7 +11,8 @@ from typing import Any
 from veneer.data.sidecars import folder_captions, stray_caption_files
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
-from veneer.records.dataset import PICTURE_SUFFIXES, Item, some_of
+from veneer.records.dataset import PICTURE_SUFFIXES, Item
+from veneer.text import some_of
 
 POCKET_PICTURES = Path(__file__).parents[1] / "pocket" / "demo"
 """The bundled demo pictures."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,8 +17,9 @@ from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_result
 from veneer.data.sources import Found
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Notice, OnEvent
-from veneer.records.dataset import CAPTION_KEYS, read_text_any, some_of
+from veneer.records.dataset import CAPTION_KEYS
 from veneer.records.run import write_text
+from veneer.text import csv_rows, read_text_any, some_of
 
 OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
 _PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
@@ -210,10 +209,7 @@ def _plain_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    text = read_text_any(file)
-    heading = text.partition("\n")[0]
-    separator = next((mark for mark in ",;\t" if mark in heading), ",")
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv_rows(read_text_any(file))
     columns = list(reader.fieldnames or [])
     address = next((column for column in _ADDRESS_COLUMNS if column in columns), None)
     if address is None:

@@ -16,8 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 
 from veneer.errors import DatasetError
 from veneer.records.run import write_text
+from veneer.text import counted, csv_rows, normal_form, read_text_any, some_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})
 CAPTION_KEYS = ("caption", "text")
@@ -119,10 +118,10 @@ class Dataset:
             DatasetError: If the metadata names pictures that do not exist, or cannot be read.
         """
         names = self.picture_names()
-        spelled = {_form(name): name for name in names}
+        spelled = {normal_form(name): name for name in names}
         known, missing = {}, []
         for item in self.read_metadata():
-            name = spelled.get(_form(item.file_name))
+            name = spelled.get(normal_form(item.file_name))
             if name is None:
                 missing.append(item.file_name)
             else:
@@ -195,50 +194,6 @@ class Dataset:
     def _mismatch(self, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
         return mismatch_error(self.root, self.metadata_file, missing, unnamed)
 
-    def provenance(self) -> list[dict[str, Any]]:
-        """Read where each picture came from.
-
-        Returns:
-            One object for each picture, in the order of collection; empty where nothing is known.
-
-        Raises:
-            DatasetError: If a line is damaged.
-        """
-        return list(_jsonl_rows(self.provenance_jsonl)) if self.provenance_jsonl.is_file() else []
-
-
-def read_text_any(path: Path) -> str:
-    """Read text in UTF-8 with or without BOM, UTF-16 with BOM, or, failing these, Windows-1252.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its text.
-
-    Raises:
-        DatasetError: If it is in another script's old encoding: a wrong guess would spoil the captions.
-    """
-    raw = path.read_bytes()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if _accents_stand_together(raw):
-            raise DatasetError(
-                "neither UTF-8 nor a Western European encoding",
-                where=str(path),
-                todo="Save it as UTF-8, such as with `iconv -f GB18030 -t UTF-8` (or SHIFT_JIS, CP1251, ...)",
-            ) from error
-        return raw.decode("cp1252", errors="replace")
-
-
-def _accents_stand_together(raw: bytes) -> bool:
-    """Whether most bytes beyond ASCII have a neighbour of their kind: as in Chinese, not as in French."""
-    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", raw)]
-    return sum(length for length in runs if length > 1) > sum(runs) / 2
-
 
 def _pictures_below(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
@@ -251,11 +206,8 @@ def _pictures_below(root: Path) -> Iterator[str]:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    text = read_text_any(path)
-    heading = text.partition("\n")[0]
-    separator = next((mark for mark in ",;\t" if mark in heading), ",")  # Excel writes ; in much of Europe
     try:
-        yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        yield from csv_rows(read_text_any(path))
     except csv.Error as error:
         raise DatasetError(
             f"not a CSV file: {error}", where=str(path), todo="Mend it, or write metadata.jsonl"
@@ -295,20 +247,6 @@ def _read_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
     return list(items.values())
 
 
-def some_of(names: Sequence[str], count: int = 10) -> str:
-    """Write out the first of many names.
-
-    Args:
-        names: The names.
-        count: How many are written out.
-
-    Returns:
-        Such as "a.png, b.png and 3 more".
-    """
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
 def mismatch_error(folder: Path, where: Path, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
     """The error for metadata that does not fit the pictures, with the first ten of each kind.
 
@@ -328,21 +266,3 @@ def mismatch_error(folder: Path, where: Path, missing: Sequence[str], unnamed: S
         where=str(where),
         todo=f"Put them back, or take their lines out with `veneer caption {folder} --prune`",
     )
-
-
-def counted(number: int, word: str) -> str:
-    """Write out how many there are of something.
-
-    Args:
-        number: How many.
-        word: What one of them is called, such as "picture".
-
-    Returns:
-        Such as "1 picture" or "2 pictures".
-    """
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _form(name: str) -> str:
-    """One spelling for names that look alike: macOS writes accents as characters of their own."""
-    return unicodedata.normalize("NFC", name)

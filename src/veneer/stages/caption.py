@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unicodedata import normalize
 
 from veneer import processes
 from veneer.captions.captioning import STAGE, CaptionWork, Records, TokenCounter
@@ -21,7 +20,8 @@ from veneer.data.sidecars import text_beside
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.models.embedder import Embedder
-from veneer.records.dataset import Dataset, Item, counted, some_of
+from veneer.records.dataset import Dataset, Item
+from veneer.text import counted, normal_form, some_of
 
 _ADVICE: Mapping[Fault, str] = {
     "empty": "the model said nothing; write them by hand",
@@ -207,9 +207,9 @@ def _plan(
 
 
 def _prune(folder: Dataset, *, dry_run: bool) -> int:
-    present = {normalize("NFC", name) for name in folder.picture_names()}
+    present = {normal_form(name) for name in folder.picture_names()}
     lines = folder.read_metadata()
-    kept = [item for item in lines if normalize("NFC", item.file_name) in present]
+    kept = [item for item in lines if normal_form(item.file_name) in present]
     if len(kept) < len(lines) and not dry_run:
         folder.write_metadata(kept)
     return len(lines) - len(kept)

@@ -31,8 +31,9 @@ from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.records.dataset import Dataset, counted, some_of
+from veneer.records.dataset import Dataset
 from veneer.records.run import write_json, write_text
+from veneer.text import counted, some_of
 
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder

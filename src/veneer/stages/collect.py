@@ -25,7 +25,8 @@ from veneer.data.websources import Web, refuse_wrong_options
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.records.dataset import Dataset, Item, counted
+from veneer.records.dataset import Dataset, Item
+from veneer.text import counted
 
 STAGE = "collect"
 MIN_PICTURES = 4

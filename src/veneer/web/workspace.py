@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import filelock
 from veneer.errors import VeneerError
 from veneer.recipe import bundled_names
 from veneer.records.run import RunDir, write_text
+from veneer.text import normal_form
 
 _NAME = re.compile(r"[^\W_][\w.-]*")
 _RESERVED = frozenset({"con", "prn", "aux", "nul"})
@@ -236,7 +236,7 @@ def checked_name(name: str, kind: str) -> str:
     Raises:
         VeneerError: If it is empty, too long, or holds anything but letters, digits, ``.``, ``-`` and ``_``.
     """
-    name = unicodedata.normalize("NFC", name or "").strip()
+    name = normal_form(name or "").strip()
     if not name:
         raise VeneerError(f"the {kind} has no name", todo="Write or choose one")
     if not _NAME.fullmatch(name) or ".." in name or len(name) > 80 or name.lower() in _RESERVED:
