@@ -10,7 +10,8 @@ import torch
 
 from veneer.config import Recipe
 from veneer.lora.adapter import adapter_state, attach
-from veneer.lora.file import save_diffusers
+from veneer.lora.file import write_diffusers
+from veneer.lora.weights import from_state
 from veneer.models.base import load_base
 from veneer.recipe import resolve
 from veneer.records.dataset import Dataset, Item
@@ -78,7 +79,7 @@ def write_lora(path: Path, base: Path, strength: float) -> Path:
         for name, weight in adapter_state(unet).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_diffusers(path, state, recipe.lora, {})
+    write_diffusers(path, from_state(state, recipe.lora, {}))
     return path
 
 

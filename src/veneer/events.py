@@ -1,4 +1,4 @@
-"""What happens during a stage, as typed events: one stream feeds bar, log, trackers, page and tests."""
+"""What happens during a stage, as typed events: one stream feeds bar, log, page and tests."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from veneer.lora.textual_inversion import (
     verify_embedding,
     write_embedding,
 )
-from veneer.models.base import load_base, load_pipeline
+from veneer.models.base import assemble, load_base
 from veneer.records.dataset import Dataset, Item
 from veneer.records.run import RunDir
 from veneer.stages.encode import encode
@@ -155,7 +155,7 @@ def test_plain_diffusers_draws_the_tuned_picture(
     assert np.abs(ours - np.asarray(theirs, int)).max() <= 1
 
     # The base reads the word as it was before training, so that step 0 and base are the same picture.
-    plain = load_pipeline(str(base_folder))
+    plain = assemble(load_base(str(base_folder)), "dpmsolver")
     prompt = "a " + " ".join(["city"] * lora.get("embedding_vectors", 1)) + " dog"
     first = plain(prompt, generator=torch.Generator().manual_seed(0), **options).images[0]
     assert np.abs(base - np.asarray(first, int)).max() <= 1
@@ -178,7 +178,7 @@ def test_the_file_is_what_other_tools_look_for(base_folder: Path, tmp_path: Path
 
 
 def test_a_word_of_another_size_is_refused_and_the_same_word_is_replaced(base_folder: Path) -> None:
-    pipeline = load_pipeline(str(base_folder))
+    pipeline = assemble(load_base(str(base_folder)), "dpmsolver")
     load_textual_inversion(pipeline, Embedding(TOKEN, torch.ones(3, 16)))
     load_textual_inversion(pipeline, Embedding(TOKEN, torch.zeros(1, 16)))
     table = pipeline.text_encoder.get_input_embeddings().weight

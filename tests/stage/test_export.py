@@ -21,7 +21,7 @@ from veneer.lora.convert import export_file, merge_files, resize_file
 from veneer.lora.file import read_lora
 from veneer.lora.merge import delta
 from veneer.lora.weights import LoraFile
-from veneer.models.base import load_pipeline
+from veneer.models.base import assemble, load_base
 from veneer.recipe import load_recipe
 from veneer.records.run import RunDir
 from veneer.stages.export import export
@@ -70,7 +70,7 @@ def test_plain_diffusers_draws_the_trained_picture(
     result = export(run, recipe)
     assert max(result.differences.values()) < 1e-5
 
-    ours = load_pipeline(str(base_folder), scheduler="own")
+    ours = assemble(load_base(str(base_folder)), "own")
     before = picture(ours)
     for network, prefix in ((ours.unet, ""), (ours.text_encoder, "text_encoder.")):
         own = {

@@ -7,7 +7,6 @@ from PIL import Image
 from proofrun import make_run, proof_recipe
 from veneer.errors import RunError
 from veneer.records.run import RunDir, write_json
-from veneer.stages import report as report_module
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import model_card, push, report
@@ -139,7 +138,3 @@ def test_push_sends_adapter_card_and_measures(page, run, recipe, monkeypatch):
     assert set(sent) == {
         "README.md", "pytorch_lora_weights.safetensors", "grid.png", "metrics.json", "recipe.toml"
     }  # fmt: skip
-
-
-def test_templates_are_packaged():
-    assert "report.html.jinja" in report_module.template_names()

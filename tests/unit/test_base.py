@@ -13,11 +13,11 @@ import tiny
 from veneer.errors import BaseModelError
 from veneer.models import parts
 from veneer.models.base import (
+    assemble,
     build_scheduler,
     encode_pixels,
     encode_prompt,
     load_base,
-    load_pipeline,
     token_count,
     tokenize_prompt,
 )
@@ -170,7 +170,7 @@ class TestPipeline:
         plain = StableDiffusionPipeline.from_pretrained(base_folder)
         plain.scheduler = DDIMScheduler.from_config(plain.scheduler.config)
         plain.set_progress_bar_config(disable=True)
-        ours = load_pipeline(str(base_folder), scheduler="ddim")
+        ours = assemble(load_base(str(base_folder)), "ddim")
         pictures = [
             pipe("a red city", height=32, width=32, num_inference_steps=3, output_type="np",
                  generator=torch.Generator().manual_seed(0)).images[0]

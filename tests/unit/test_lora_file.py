@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from loras import random_lora
 from veneer.errors import AdapterError
-from veneer.lora.file import read_lora, save_diffusers, save_kohya, write_diffusers, write_kohya
+from veneer.lora.file import read_lora, write_diffusers, write_kohya
 from veneer.lora.merge import delta
-from veneer.lora.weights import LoraFile
+from veneer.lora.weights import LoraFile, from_state
 
 WRITERS = {"diffusers": write_diffusers, "kohya": write_kohya}
 KINDS: list[dict[str, Any]] = [
@@ -169,8 +169,11 @@ class TestTable:
         from veneer.config import LoraTable
 
         lora = random_lora(base_folder, lora_alpha=3)
-        for save in (save_diffusers, save_kohya):
-            save(tmp_path / "x.safetensors", lora.state, LoraTable(lora_alpha=3), {"veneer.step": "5"})
+        for write in (write_diffusers, write_kohya):
+            write(
+                tmp_path / "x.safetensors",
+                from_state(lora.state, LoraTable(lora_alpha=3), {"veneer.step": "5"}),
+            )
             back = read_lora(tmp_path / "x.safetensors")
             assert_same_update(lora, back)
             assert (back.rank, back.alpha, back.metadata["veneer.step"]) == (4, 3, "5")

@@ -55,9 +55,6 @@ def _extras() -> dict[str, object]:
 
     extras = {
         "web": "gradio",
-        "bing": "bing_image_downloader",
-        "tensorboard": "tensorboard",
-        "wandb": "wandb",
         "adamw8bit": "bitsandbytes",
         "prodigy": "prodigyopt",
         "schedulefree": "schedulefree",

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from veneer.errors import RunError
 from veneer.events import OnEvent, ignore
 from veneer.lora.file import read_lora
-from veneer.lora.names import TEXT_PREFIX
 from veneer.lora.weights import LoraFile, from_state
 from veneer.recipe import load_recipe, to_toml
 from veneer.versions import VERSION
@@ -45,7 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Read the adapter of a checkpoint.
 
     Args:
-        path: Its `adapter.safetensors`; the text encoder's part lies in `text_encoder.safetensors` beside it.
+        path: Its `adapter.safetensors`.
 
     Returns:
         Weights by peft's names, the text encoder's with the prefix ``text_encoder.``.
@@ -57,8 +56,4 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise RunError(
             "the chosen checkpoint is gone", where=str(path), todo="Train again: `veneer train RUN`"
         )
-    state = dict(load_file(path))
-    beside = path.with_name("text_encoder.safetensors")
-    if beside.is_file():
-        state |= {TEXT_PREFIX + name: weight for name, weight in load_file(beside).items()}
-    return {name: weight for name, weight in state.items() if ".lora_" in name}
+    return {name: weight for name, weight in load_file(path).items() if ".lora_" in name}

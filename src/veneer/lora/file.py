@@ -17,12 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from veneer.config import LoraTable
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.metadata import DIFFUSERS_KEY, adapter_metadata, alphas_of_metadata, kohya_metadata
 from veneer.lora.names import TEXT_PREFIX, diffusers_name, kohya_name, module_of_kohya, weight_of_diffusers
-from veneer.lora.weights import DOWN, MAGNITUDE, UP, LoraFile, from_state, split_name
+from veneer.lora.weights import DOWN, MAGNITUDE, UP, LoraFile, split_name
 from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error
 from veneer.records.run import write_bytes
 
@@ -33,32 +32,6 @@ OTHER_KINDS = {
     "oft_": "OFT",
     "a1.": "GLoRA",
 }
-
-
-def save_diffusers(
-    path: Path, state: Mapping[str, Tensor], lora: LoraTable, metadata: Mapping[str, str]
-) -> None:
-    """Write an adapter in diffusers' layout.
-
-    Args:
-        path: The file.
-        state: Weights by peft's names.
-        lora: The settings that they were trained with.
-        metadata: Text to carry along.
-    """
-    write_diffusers(path, from_state(state, lora, metadata))
-
-
-def save_kohya(path: Path, state: Mapping[str, Tensor], lora: LoraTable, metadata: Mapping[str, str]) -> None:
-    """Write an adapter in kohya's layout.
-
-    Args:
-        path: The file.
-        state: Weights by peft's names.
-        lora: The settings that they were trained with.
-        metadata: Text to carry along.
-    """
-    write_kohya(path, from_state(state, lora, metadata))
 
 
 def write_diffusers(path: Path, lora: LoraFile) -> None:

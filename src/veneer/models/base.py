@@ -123,37 +123,6 @@ def load_base(
     return base
 
 
-def load_pipeline(
-    model: str,
-    *,
-    vae: str | None = None,
-    revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    scheduler: str = "dpmsolver",
-    on_event: OnEvent = ignore,
-) -> Any:
-    """Load a base model as a diffusers pipeline that draws pictures.
-
-    Args:
-        model: As for `load_base`.
-        vae: As for `load_base`, like `revision`, `dtype` and `device`.
-        revision: Revision of the hub repository.
-        dtype: Precision of the weights.
-        device: Where the weights go.
-        scheduler: Sampler: "ddim", "dpmsolver", "euler", "pndm" or "ddpm".
-        on_event: Listener for notices.
-
-    Returns:
-        A `StableDiffusionPipeline` without safety checker, its own progress bar off.
-
-    Raises:
-        BaseModelError: If the model cannot be loaded, or the sampler is unknown.
-    """
-    base = load_base(model, vae=vae, revision=revision, dtype=dtype, device=device, on_event=on_event)
-    return assemble(base, scheduler)
-
-
 def assemble(base: Base, scheduler: str) -> Any:
     """Put the parts of a base together as a diffusers pipeline; nothing is copied.
 

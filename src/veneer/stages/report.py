@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -146,13 +145,3 @@ def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str
         todo = "Log in with `hf auth login`, and check the name OWNER/NAME"
         raise NetworkError(f"the hub took nothing: {reason}", where=repo, todo=todo) from error
     return address
-
-
-def template_names() -> tuple[str, ...]:
-    """Names of the templates that come with Veneer.
-
-    Returns:
-        File names, sorted.
-    """
-    folder = resources.files("veneer") / "templates"
-    return tuple(sorted(file.name for file in folder.iterdir() if file.name.endswith(".jinja")))

@@ -40,18 +40,6 @@ class Objective:
     distance: Distance
     weights: Tensor
 
-    def to(self, device: torch.device) -> Objective:
-        """The same objective with its tables on a device; nothing is copied where they are there already.
-
-        Args:
-            device: Where the loop runs.
-
-        Returns:
-            The objective.
-        """
-        alphas_cumprod, weights = self.alphas_cumprod.to(device), self.weights.to(device)
-        return Objective(alphas_cumprod, self.target, self.distance, weights)
-
 
 def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """Noisy latents at given timesteps.

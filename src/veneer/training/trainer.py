@@ -1,6 +1,6 @@
 """The training loop and what surrounds it: steps, checkpoints, validation, and what to do about bad numbers.
 
-The loop knows nothing of prediction types, optimizers or trackers: those were chosen before (`losses`,
+The loop knows nothing of prediction types or optimizers: those were chosen before (`losses`,
 `optimizers`), and everything random comes with the batch (`batches`).
 """
 
