@@ -37,7 +37,7 @@ from bench.methods_systems import (
 from veneer.errors import VeneerError
 from veneer.machine import hardware, set_threads
 from veneer.models.modelfiles import pocket_folder
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 from veneer.stats import paired
 from veneer.versions import versions
 

@@ -53,7 +53,7 @@ from veneer.models.embedder import Embedder, load_embedder
 from veneer.models.modelfiles import hash_file
 from veneer.models.sampling import Sampler, load_sampler
 from veneer.recipe import fingerprint
-from veneer.records.run import write_json
+from veneer.records.files import write_json
 
 SCORES, PICTURES = "scores.json", "pictures.npz"
 

@@ -10,7 +10,7 @@ from typing import Any
 from bench.gpu_cases import COMPILED, EAGER, GPU_ARMS, POCKET
 from bench.machine import about, machine_name
 from bench.speed_systems import CACHED, PLAIN, VENEER
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 
 EXPLANATION = """Pictures a second: medians over turns of ten steps, the first of them left out, each arm
 with the card for itself, one after the other in one process. *Plain* is the report's loop, with VAE and

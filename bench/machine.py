@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.machine import hardware
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"

@@ -25,7 +25,8 @@ from veneer.proof.promptset import Job, Prompt, build_jobs, build_prompts
 from veneer.recipe import fingerprint, load_recipe, resolve
 from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import RunDir, write_json
+from veneer.records.files import write_json
+from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.stages.export import export
 from veneer.stages.train import train

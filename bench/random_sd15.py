@@ -33,7 +33,7 @@ from transformers import (
 from veneer.models.families import read_json
 from veneer.models.parts import SD1
 from veneer.models.vocabulary import find_vocabulary
-from veneer.records.run import staged_folder
+from veneer.records.files import staged_folder
 from veneer.seeds import torch_generator
 
 DTYPES = {

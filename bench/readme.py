@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.style_systems import BASE
 from bench.style_tables import ALL_STYLES, RESULTS, TITLES, number
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 
 BEGIN = "<!-- ruler: written by python -m bench.readme -->"
 END = "<!-- end of ruler -->"

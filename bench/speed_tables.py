@@ -14,7 +14,7 @@ from bench.gpu_tables import table as gpu_table
 from bench.machine import about, machine_name
 from bench.speed_systems import ARMS, CACHED, PLAIN, VENEER
 from veneer.machine import hardware
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"

@@ -15,7 +15,7 @@ from bench.machine import machine_name
 from bench.style_systems import BASE, TRUTH, Plan, Scores, recommended, settings_of, steps_of
 from pocket.draw import contact_sheet
 from veneer.machine import hardware
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 from veneer.stats import Measure, paired
 from veneer.versions import versions
 

@@ -15,7 +15,8 @@ from veneer.lora.weights import from_state
 from veneer.models.base import load_base
 from veneer.recipe import resolve
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import RunDir, write_json, write_text
+from veneer.records.files import write_json, write_text
+from veneer.records.run import RunDir
 
 CAPTIONS = (
     "a red circle",

@@ -26,7 +26,8 @@ from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError, VeneerError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
 from veneer.identity import STAGE_NAMES, identity_of
 from veneer.recipe import differences
-from veneer.records.run import RunDir, write_json
+from veneer.records.files import write_json
+from veneer.records.run import RunDir
 from veneer.versions import versions
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from PIL import Image
 from proofrun import make_run, proof_recipe
 from veneer.config import GenerateTable
 from veneer.errors import RunError
-from veneer.records.run import RunDir, write_json
+from veneer.records.files import write_json
+from veneer.records.run import RunDir
 from veneer.stages.compare import CONTRACT, compare, compare_folders
 from veneer.stages.generate import generate, generate_files
 

@@ -6,7 +6,8 @@ from PIL import Image
 
 from proofrun import make_run, proof_recipe
 from veneer.errors import RunError
-from veneer.records.run import RunDir, write_json
+from veneer.records.files import write_json
+from veneer.records.run import RunDir
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import model_card, push, report

@@ -11,7 +11,7 @@ from veneer.errors import RunError
 from veneer.events import Notice, StageFinished
 from veneer.identity import STAGE_NAMES
 from veneer.recipe import resolve
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 
 
 @dataclass(frozen=True)

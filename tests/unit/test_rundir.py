@@ -4,7 +4,8 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.records.run import RunDir, staged_folder, write_text
+from veneer.records.files import staged_folder, write_text
+from veneer.records.run import RunDir
 
 
 def test_the_recipe_is_written_and_read_back(tmp_path):

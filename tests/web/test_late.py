@@ -12,7 +12,8 @@ from PIL import Image
 
 from veneer.recipe import load_recipe, resolve, to_toml
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import RunDir, write_json
+from veneer.records.files import write_json
+from veneer.records.run import RunDir
 from web.driving import Running, end, open_page, veneer_ui, wait_for_address
 from web.steps import SLOW, choose, count, eventually, says, tab, unfold, value, write
 

@@ -12,7 +12,7 @@ from veneer.data.findings import Finding
 from veneer.data.rejection import bring_back, move_away
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import write_json
+from veneer.records.files import write_json
 from veneer.stages.caption import caption_again
 from veneer.web import markup
 from veneer.web.jobs.queue import JobBook

@@ -17,7 +17,7 @@ from veneer.captions.faults import Fault
 from veneer.config import CaptionTable
 from veneer.data.provenance import drop_torn_line, read_lines
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 
 Author = Literal["model", "name", "person"]
 

@@ -38,7 +38,7 @@ def copy(
     """Copy a recipe to a file of your own."""
     from veneer.errors import RecipeError
     from veneer.recipe import recipe_text
-    from veneer.records.run import write_text
+    from veneer.records.files import write_text
 
     if file.exists():
         raise RecipeError("the file exists", where=str(file), todo="Choose another name")

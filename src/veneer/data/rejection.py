@@ -10,7 +10,7 @@ from typing import Any
 from veneer.data.findings import Finding
 from veneer.data.provenance import drop_torn_line, read_lines
 from veneer.records.dataset import Dataset, Item
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 
 _STAGE = "check"
 

@@ -18,7 +18,7 @@ from veneer.data.sources import Found
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Notice, OnEvent
 from veneer.records.dataset import CAPTION_KEYS
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 from veneer.text import csv_rows, read_text_any, some_of
 
 OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"

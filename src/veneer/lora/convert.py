@@ -21,7 +21,7 @@ from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
 from veneer.lora.weights import LoraFile
 from veneer.models.base import assemble, load_base
-from veneer.records.run import staged_folder
+from veneer.records.files import staged_folder
 
 FileLayout = Literal["diffusers", "kohya"]
 Precision = Literal["float32", "float16", "bfloat16"]

@@ -23,7 +23,7 @@ from veneer.lora.metadata import DIFFUSERS_KEY, adapter_metadata, alphas_of_meta
 from veneer.lora.names import TEXT_PREFIX, diffusers_name, kohya_name, module_of_kohya, weight_of_diffusers
 from veneer.lora.weights import DOWN, MAGNITUDE, UP, LoraFile, split_name
 from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error
-from veneer.records.run import write_bytes
+from veneer.records.files import write_bytes
 
 OTHER_KINDS = {
     "hada_": "LoHa",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.records.run import write_json
+from veneer.records.files import write_json
 
 Kind = Literal["recipe", "held_out", "general"]
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from veneer.errors import RunError
-from veneer.records.run import write_bytes, write_json
+from veneer.records.files import write_bytes, write_json
 
 Split = Literal["train", "held_out", "prior"]
 BUDGET_BYTES = 2 * 2**30

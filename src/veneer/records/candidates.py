@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from veneer.config import Choice
-from veneer.records.run import write_json
+from veneer.records.files import write_json
 
 Kind = Literal["step", "ema", "average"]
 

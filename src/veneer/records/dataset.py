@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.errors import DatasetError
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 from veneer.text import counted, csv_rows, normal_form, read_text_any, some_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})

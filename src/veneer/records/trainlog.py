@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from veneer.events import StepEvent
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 
 
 @dataclass(frozen=True)

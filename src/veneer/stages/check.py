@@ -32,7 +32,7 @@ from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
-from veneer.records.run import write_json, write_text
+from veneer.records.files import write_json, write_text
 from veneer.text import counted, some_of
 
 if TYPE_CHECKING:

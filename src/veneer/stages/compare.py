@@ -24,7 +24,8 @@ from veneer.proof.promptset import read_index, read_prompts, split_items
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
 from veneer.records.dataset import Dataset
-from veneer.records.run import RunDir, write_bytes, write_json
+from veneer.records.files import write_bytes, write_json
+from veneer.records.run import RunDir
 
 CONTRACT = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
 PAIRS_SHOWN = 12

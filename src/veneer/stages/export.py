@@ -22,7 +22,8 @@ from veneer.lora.textual_inversion import file_stem, verify_embedding, write_emb
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base
 from veneer.recipe import to_toml
-from veneer.records.run import RunDir, staged_folder
+from veneer.records.files import staged_folder
+from veneer.records.run import RunDir
 from veneer.versions import VERSION
 
 STAGE = "export"

@@ -36,7 +36,8 @@ from veneer.proof.promptset import (
     write_prompts,
 )
 from veneer.recipe import fingerprint
-from veneer.records.run import RunDir, write_bytes, write_json
+from veneer.records.files import write_bytes, write_json
+from veneer.records.run import RunDir
 
 STAGE = "generate"
 IDENTITY = "veneer"

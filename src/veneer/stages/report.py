@@ -15,7 +15,8 @@ from veneer.errors import NetworkError, RunError
 from veneer.events import OnEvent, Progress, StageStarted, ignore
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
-from veneer.records.run import RunDir, write_bytes, write_text
+from veneer.records.files import write_bytes, write_text
+from veneer.records.run import RunDir
 
 STAGE = "report"
 

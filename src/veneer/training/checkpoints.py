@@ -27,7 +27,7 @@ from torch import Tensor
 
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent
-from veneer.records.run import replace_folder, sync_tree
+from veneer.records.files import replace_folder, sync_tree
 
 State = dict[str, Any]
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -19,7 +19,8 @@ from veneer.kernels.cudnn import trying
 from veneer.models.base import assemble, load_base
 from veneer.models.embedder import choose_embedders
 from veneer.models.sampling import Sample, Sampler, sample
-from veneer.records.run import RunDir, write_bytes
+from veneer.records.files import write_bytes
+from veneer.records.run import RunDir
 from veneer.training.network import Network
 
 Preview = Callable[[int], None]

@@ -16,7 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from veneer.events import Event, StepEvent
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 
 WARM_UP_STEPS = 2
 STEPS = 3

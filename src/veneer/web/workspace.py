@@ -20,7 +20,8 @@ import filelock
 
 from veneer.errors import VeneerError
 from veneer.recipe import bundled_names
-from veneer.records.run import RunDir, write_text
+from veneer.records.files import write_text
+from veneer.records.run import RunDir
 from veneer.text import normal_form
 
 _NAME = re.compile(r"[^\W_][\w.-]*")

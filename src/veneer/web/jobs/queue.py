@@ -24,7 +24,7 @@ from typing import Literal
 import psutil
 
 from veneer.errors import EXIT_DONE, EXIT_INTERRUPTED, VeneerError
-from veneer.records.run import write_json
+from veneer.records.files import write_json
 from veneer.web.jobs.events import last_end
 from veneer.web.workspace import Workspace
 

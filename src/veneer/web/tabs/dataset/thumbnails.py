@@ -9,7 +9,7 @@ from pathlib import Path
 
 from veneer.data.picture import load_picture
 from veneer.errors import DatasetError
-from veneer.records.run import write_bytes
+from veneer.records.files import write_bytes
 
 SIDE_PX = 224
 _BROKEN = b""

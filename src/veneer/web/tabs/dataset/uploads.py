@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 
 from veneer.errors import VeneerError
 from veneer.records.dataset import PICTURE_SUFFIXES
-from veneer.records.run import write_text
+from veneer.records.files import write_text
 from veneer.web.workspace import Workspace, checked_name
 
 TEXT_SUFFIXES = frozenset({".txt", ".caption", ".csv", ".jsonl"})

@@ -1,0 +1,99 @@
+"""Files written so that a kill leaves the old one or the new one: aside, flushed, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: aside, flushed, renamed.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: aside, flushed, renamed.
+
+    Args:
+        path: The file.
+        content: Its bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all.
+
+    Args:
+        path: The file.
+        value: Plain data.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def staged_folder(final: Path, *, resume: bool = False) -> Iterator[Path]:
+    """A folder written under a temporary name, and renamed when the block ends well.
+
+    Args:
+        final: The folder's name in the end; an older one is replaced.
+        resume: Whether what an interrupted command left under the temporary name is kept.
+
+    Yields:
+        The folder to write into.
+    """
+    aside = final.with_name(f"{final.name}.partial")
+    if aside.exists() and not resume:
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True, exist_ok=True)
+    yield aside
+    sync_tree(aside)
+    replace_folder(aside, final)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Put a complete folder in the place of another.
+
+    Args:
+        new: The complete folder.
+        final: Where it goes; an older one is removed.
+    """
+    if final.exists():
+        old = final.with_name(f"{final.name}.old.partial")
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        new.rename(final)
+        shutil.rmtree(old)
+    else:
+        new.rename(final)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file of a folder to the disk.
+
+    Args:
+        folder: The folder.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
