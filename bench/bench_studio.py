@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from bench.machine import heading, setting, write_results
+from helpers.driving import end, kill_runs, veneer_ui, wait_for_address
+from helpers.steps import says, tab
 from veneer.records.dataset import Dataset, Item
 from web.conftest import CHROMIUM, OPTIONS
-from web.driving import end, kill_runs, veneer_ui, wait_for_address
-from web.steps import says, tab
 
 NUM_PICTURES, SIDE_PX = 1000, 512
 ALL_THERE = """(() => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random Stable Diffusion 1.x (`tiny.tiny_base`)."""
-    import tiny
+    from helpers import tiny
 
     return tiny.tiny_base(tmp_path_factory.mktemp("base"))
 
@@ -23,7 +24,7 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures of 64 px (`tiny.tiny_pictures`)."""
-    import tiny
+    from helpers import tiny
 
     return tiny.tiny_pictures(tmp_path_factory.mktemp("pictures"), 12)
 
@@ -31,7 +32,7 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random CLIP (`tiny.tiny_clip`)."""
-    import tiny
+    from helpers import tiny
 
     return tiny.tiny_clip(tmp_path_factory.mktemp("clip"))
 
@@ -39,6 +40,13 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def blip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random BLIP (`tiny.tiny_blip`)."""
-    import tiny
+    from helpers import tiny
 
     return tiny.tiny_blip(tmp_path_factory.mktemp("blip"))
+
+
+@pytest.fixture(scope="session")
+def with_gradio() -> None:
+    """Skip where the extra `web` is not installed."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("gradio is not installed: pip install -e '.[web]'")

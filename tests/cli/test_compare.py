@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from proofrun import make_run, proof_recipe
+from helpers.proofrun import make_run, proof_recipe
 from veneer.cli import exit_status
 from veneer.config import GenerateTable
 from veneer.records.run import RunDir

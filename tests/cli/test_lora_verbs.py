@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loras import random_lora
+from helpers.loras import random_lora
 from veneer.cli import exit_status
 from veneer.lora.embedding_file import Embedding
 from veneer.lora.file import read_lora, write_diffusers

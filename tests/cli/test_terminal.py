@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import commands
-from terminals import Screen, around_this_process, frames, in_terminal
+from helpers.commands import commands
+from helpers.terminals import Screen, around_this_process, frames, in_terminal
 from veneer.cli import exit_status
 from veneer.identity import STAGE_NAMES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training import encoded_run, log_lines, recipe_for, train_quietly
+from helpers.training import encoded_run, log_lines, recipe_for, train_quietly
 
 FILE = Path(__file__).with_name("losses.json")
 RECIPES = {

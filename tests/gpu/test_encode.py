@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import recipe_for, write_dataset
+from helpers.training import recipe_for, write_dataset
 from veneer import machine
 from veneer.encoding import jobs as encodejob
 from veneer.events import Event, Notice

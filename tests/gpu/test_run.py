@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny import tiny_pictures
+from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.events import Event, Notice, StageFinished
 from veneer.identity import STAGE_NAMES

@@ -12,7 +12,7 @@ import diffusers
 import pytest
 import torch
 
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.events import Notice, StepEvent
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir

@@ -86,7 +86,7 @@ def test_rows_of_tokens_are_the_captions(pictures: list[Picture]) -> None:
 
 
 def test_clip_reads_the_same_without_the_padding(pictures: list[Picture]) -> None:
-    from pocketsets import TINY
+    from helpers.pocketsets import TINY
 
     tokenizer = CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")
     clip = build_clip(TINY, tokenizer).eval()
@@ -127,7 +127,7 @@ def test_plain_pictures_are_chosen_most(pictures: list[Picture]) -> None:
 
 
 def test_a_held_encoder_takes_no_gradient() -> None:
-    from pocketsets import TINY
+    from helpers.pocketsets import TINY
 
     vae = build_vae(TINY)
     for part in (vae.encoder, vae.quant_conv):

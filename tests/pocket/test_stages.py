@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-import pocketsets
+from helpers import pocketsets
+from helpers.pocketsets import TINY
 from pocket import stages, waiting
 from pocket.__main__ import plan, share_seconds
 from pocket.config import CPU, GPU, TRAININGS, Size
@@ -26,7 +27,6 @@ from pocket.sources import RecipeError, StoppedError, source_named
 from pocket.stages import ALL, PRELOADED, Job, run_beside, run_in_turn, run_side_by_side
 from pocket.subjects import load_subjects
 from pocket.waiting import forget_marks, mark_done, wait_for
-from pocketsets import TINY
 
 MADE = ("draw", "tokenizer", "tokens", "clip", "vae", "latents", "layout", "unet", "decoder", "captioner")
 

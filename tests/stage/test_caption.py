@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-import captioners
-from tiny import tiny_pictures
+from helpers import captioners
+from helpers.tiny import tiny_pictures
 from veneer.captions import captioning as captionwork
 from veneer.captions.captioner import AGAIN, FIRST, Captioner, load_captioner
 from veneer.cli import exit_status

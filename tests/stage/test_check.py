@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiny import tiny_pictures
+from helpers.tiny import tiny_pictures
 from veneer.cli import exit_status
 from veneer.data.inspection import inspect_picture
 from veneer.data.worker import Failure

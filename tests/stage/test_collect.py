@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import veneer.data.sources
-from tiny import tiny_pictures
+from helpers.tiny import tiny_pictures
 from veneer.config import CollectTable
 from veneer.data.provenance import Provenance, read_lines
 from veneer.errors import DatasetError

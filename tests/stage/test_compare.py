@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proofrun import make_run, proof_recipe
+from helpers.proofrun import make_run, proof_recipe
 from veneer.config import GenerateTable
 from veneer.errors import RunError
 from veneer.records.files import write_json

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from proofrun import make_run, proof_recipe, write_lora
+from helpers.proofrun import make_run, proof_recipe, write_lora
 from veneer.cli import exit_status
 from veneer.errors import AdapterError, RunError
 from veneer.records.run import RunDir

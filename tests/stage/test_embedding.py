@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.config import LoraTable, Recipe
 from veneer.errors import AdapterError, RecipeError
 from veneer.events import Notice

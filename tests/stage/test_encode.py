@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training import encoded_run, recipe_for, write_dataset
+from helpers.training import encoded_run, recipe_for, write_dataset
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import DatasetError, RunError
 from veneer.events import Event, Notice

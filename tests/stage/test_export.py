@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import tiny
-from loras import random_lora
+from helpers import tiny
+from helpers.loras import random_lora
 from veneer.config import Recipe
 from veneer.errors import AdapterError, RunError, VeneerError
 from veneer.events import Event, Notice

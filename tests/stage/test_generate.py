@@ -8,7 +8,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from proofrun import make_run, proof_recipe, write_lora
+from helpers.proofrun import make_run, proof_recipe, write_lora
 from veneer.config import GenerateTable
 from veneer.errors import AdapterError, RunError
 from veneer.lora.drawing import draw

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from proofrun import make_run, proof_recipe
+from helpers.proofrun import make_run, proof_recipe
 from veneer.config import Recipe
 from veneer.lora.drawing import draw
 from veneer.records.run import RunDir

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer import machine
 from veneer.records.run import RunDir
 

@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from safetensors import safe_open
 
 from bench.plain_loop import Settings, train_plainly
-from proofrun import make_run
+from helpers.proofrun import make_run
 from veneer.config import GenerateTable
 from veneer.lora.loading import load_lora
 from veneer.models.sampling import load_sampler, sample

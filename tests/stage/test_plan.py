@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from training import copy_run, encoded_run, recipe_for, train_quietly, write_dataset
+from helpers.training import copy_run, encoded_run, recipe_for, train_quietly, write_dataset
 from veneer import machine
 from veneer.errors import DatasetError
 from veneer.lora.adapter import attach, trainable

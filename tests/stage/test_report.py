@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from proofrun import make_run, proof_recipe
+from helpers.proofrun import make_run, proof_recipe
 from veneer.errors import RunError
 from veneer.records.files import write_json
 from veneer.records.run import RunDir

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tiny import tiny_pictures
+from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.events import StageFinished
 from veneer.identity import STAGE_NAMES

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tape import LookedError, Recorder, Tape
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
+from helpers.tape import LookedError, Recorder, Tape
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.events import Notice, StepEvent
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir

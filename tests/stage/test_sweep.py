@@ -1,6 +1,6 @@
 import pytest
 
-from proofrun import write_lora
+from helpers.proofrun import write_lora
 from veneer.config import GenerateTable
 from veneer.errors import RunError
 from veneer.proof.comparison import References

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.errors import RunError, TrainingError
 from veneer.events import CheckpointEvent, Notice, PreviewEvent, StepEvent, ValidationEvent
 from veneer.records.run import RunDir

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-import tiny
-from training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
+from helpers import tiny
+from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer.config import LoraTable
 from veneer.lora.adapter import adapter_state, attach, trainable
 from veneer.models.base import load_base

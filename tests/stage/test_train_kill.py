@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.killing import bytes_of, kill_often
-from training import copy_run, encoded_run, recipe_for, train_quietly
+from helpers.training import copy_run, encoded_run, recipe_for, train_quietly
 from veneer.config import Recipe
 from veneer.records.run import RunDir
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-import tiny
-from training import encoded_run, log_lines, recipe_for, train_quietly, write_dataset
+from helpers import tiny
+from helpers.training import encoded_run, log_lines, recipe_for, train_quietly, write_dataset
 from veneer.config import LoraTable, TrainTable
 from veneer.errors import RecipeError
 from veneer.events import Notice

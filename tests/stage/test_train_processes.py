@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proofrun import make_run, proof_recipe
-from tape import Recorder
-from training import copy_run, encoded_run, log_lines, recipe_for, train_child, train_quietly, write_dataset
+from helpers.proofrun import make_run, proof_recipe
+from helpers.tape import Recorder
+from helpers.training import (
+    copy_run,
+    encoded_run,
+    log_lines,
+    recipe_for,
+    train_child,
+    train_quietly,
+    write_dataset,
+)
 from veneer.captions import captioning as captionwork
 from veneer.config import CaptionTable, Recipe
 from veneer.records.cache import read_index
@@ -75,7 +83,7 @@ def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["veneer.stages.train", "training"])
+    context.set_forkserver_preload(["veneer.stages.train", "helpers.training"])
     children = [
         context.Process(target=in_process, args=(rank, port, target, str(run.root), recipe))
         for rank in range(2)

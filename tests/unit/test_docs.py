@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import commands
+from helpers.commands import commands
 
 ROOT = Path(__file__).parents[2]
 MAKE = runpy.run_path(str(ROOT / "docs/make_reference.py"))

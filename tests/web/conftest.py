@@ -11,17 +11,10 @@ from typing import Any
 
 import pytest
 
-from web.driving import Running, end, kill_runs, open_page, tiny_recipe, veneer_ui, wait_for_address
+from helpers.driving import Running, end, kill_runs, open_page, tiny_recipe, veneer_ui, wait_for_address
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="session")
-def with_gradio() -> None:
-    """Skip where the extra `web` is not installed."""
-    if importlib.util.find_spec("gradio") is None:
-        pytest.skip("gradio is not installed: pip install -e '.[web]'")
 
 
 @pytest.fixture

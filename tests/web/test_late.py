@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.driving import Running, end, open_page, veneer_ui, wait_for_address
+from helpers.steps import SLOW, choose, count, eventually, says, tab, unfold, value, write
 from veneer.recipe import load_recipe, resolve, to_toml
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_json
 from veneer.records.run import RunDir
-from web.driving import Running, end, open_page, veneer_ui, wait_for_address
-from web.steps import SLOW, choose, count, eventually, says, tab, unfold, value, write
 
 pytestmark = pytest.mark.timeout(1500)
 JOIN = "**/gradio_api/queue/join*"

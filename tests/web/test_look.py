@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proofrun import make_run, proof_recipe
+from helpers.driving import Running, end, open_page, veneer_ui, wait_for_address
+from helpers.proofrun import make_run, proof_recipe
+from helpers.steps import CONTRAST, NAMELESS, count, eventually, says, tab, unfold, write
 from veneer.records.dataset import Dataset, Item
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import report
-from web.driving import Running, end, open_page, veneer_ui, wait_for_address
-from web.steps import CONTRAST, NAMELESS, count, eventually, says, tab, unfold, write
 
 pytestmark = pytest.mark.timeout(1500)
 PICTURES = 1000

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from web.driving import complaints_of, wait_for_address
+from helpers.driving import complaints_of, wait_for_address
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proofrun import make_run, proof_recipe
+from helpers.proofrun import make_run, proof_recipe
 from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import report

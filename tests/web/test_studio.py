@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tiny import tiny_pictures
-from web.steps import (
+from helpers.steps import (
     NAMELESS,
     SLOW,
     choose,
@@ -24,6 +23,7 @@ from web.steps import (
     value,
     write,
 )  # fmt: skip
+from helpers.tiny import tiny_pictures
 
 
 def the_empty_studio_says_what_to_do_first(page, studio):

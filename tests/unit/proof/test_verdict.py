@@ -201,7 +201,7 @@ def test_prompt_that_falls_alike_everywhere_is_not_better():
 
 def test_rules_and_their_page_name_the_same_reasons():
     source = Path(verdict_module.__file__).read_text("utf-8")
-    page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "verdict.md").read_text("utf-8")
     codes = set(re.findall(r'Reason\(\s*"([a-z-]+)"', source)) - {"style-rose"}
     assert len(codes) > 15
     assert codes <= set(re.findall(r"`([a-z-]+)`", page))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import relative_error, small_unet
+from helpers.kernels import relative_error, small_unet
 from veneer.kernels import convolution
 from veneer.kernels.convolution import ProductConv2d, convolve, is_gain, use_fast_convolutions
 

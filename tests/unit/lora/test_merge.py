@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from loras import random_lora, unet_output
+from helpers.loras import random_lora, unet_output
 from veneer.errors import AdapterError
 from veneer.lora.adapter import inject, load_adapter_state
 from veneer.lora.merge import delta, delta_norm, merge_adapters, merge_into, resize_adapter

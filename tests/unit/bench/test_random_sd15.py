@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import tiny
 from bench import random_sd15
 from bench.random_sd15 import build_random_sd15, structure, write_random
+from helpers import tiny
 from veneer.config import LoraTable
 from veneer.lora.adapter import attach
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from loras import random_lora
+from helpers.loras import random_lora
 from veneer.errors import AdapterError
 from veneer.lora.check import applied, verify
 from veneer.lora.file import write_diffusers, write_kohya

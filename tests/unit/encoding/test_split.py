@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training import recipe_for, write_dataset
+from helpers.training import recipe_for, write_dataset
 from veneer.encoding.split import held_out_count, hold_out, near_copies, read_pictures
 from veneer.errors import DatasetError
 from veneer.events import Event, Notice, ignore

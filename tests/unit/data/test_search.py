@@ -7,9 +7,9 @@ import json
 import pytest
 from bing_image_downloader import bing
 
+from helpers.webserver import result_page
 from veneer.data.search import Query, parse_query, read_results
 from veneer.errors import DatasetError
-from webserver import result_page
 
 ADDRESSES = [
     "http://a.example/1.jpg",

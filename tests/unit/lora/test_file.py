@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loras import random_lora
+from helpers.loras import random_lora
 from veneer.errors import AdapterError
 from veneer.lora.file import read_lora, write_diffusers, write_kohya
 from veneer.lora.merge import delta

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tape import Recorder
+from helpers.tape import Recorder
 from veneer.config import TrainTable
 from veneer.events import ignore
 from veneer.training.batches import MicroBatch

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-import tiny
+from helpers import tiny
 from veneer.config import Recipe
 from veneer.events import Event
 from veneer.recipe import resolve

@@ -5,8 +5,8 @@ import contextlib
 import pytest
 import torch
 
-import tiny
-from training import copy_run, encoded_run, recipe_for, train_quietly
+from helpers import tiny
+from helpers.training import copy_run, encoded_run, recipe_for, train_quietly
 from veneer import machine
 from veneer.encoding.jobs import load_batches
 from veneer.kernels import convolution

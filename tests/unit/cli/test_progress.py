@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from terminals import Screen, frames
+from helpers.terminals import Screen, frames
 from veneer.cli import progress
 from veneer.cli.progress import ProgressPrinter
 from veneer.cli.statusline import Status, StatusLine

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
+from helpers.workerjobs import double, misbehave, start_slowly, write_late
 from veneer.data.worker import Failure, Workers
-from workerjobs import double, misbehave, start_slowly, write_late
 
 
 def test_results_come_in_order_with_their_labels():

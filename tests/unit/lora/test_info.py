@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loras import random_lora
+from helpers.loras import random_lora
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.info import inspect, kind_of
 from veneer.lora.merge import delta

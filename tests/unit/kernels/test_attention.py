@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
-from kernels import relative_error, small_unet
+from helpers.kernels import relative_error, small_unet
 from veneer.kernels import attention
 from veneer.kernels.attention import (
     AttentionBuffer,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import relative_error, small_unet
+from helpers.kernels import relative_error, small_unet
 from veneer.config import LoraTable
 from veneer.kernels import lora_linear
 from veneer.kernels.lora_linear import FusedLinear, use_fused_layers

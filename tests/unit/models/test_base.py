@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import ldm
-import tiny
+from helpers import ldm, tiny
 from veneer.errors import BaseModelError
 from veneer.models import parts
 from veneer.models.base import (

@@ -1,4 +1,4 @@
-"""Processes and devices."""
+"""The machine: threads, memory, devices."""
 
 from __future__ import annotations
 
@@ -11,27 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from veneer import machine, processes
+from veneer import machine
 from veneer.errors import RecipeError
-
-
-def test_shards_are_disjoint_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert processes.shard([1, 2, 3]) == [1, 2, 3]
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    parts = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        parts.append(processes.shard(list(range(5))))
-    assert parts == [[0, 2, 4], [1, 3]]
-    assert not processes.is_main_process()
-
-
-def test_sums_of_one_process_are_its_own() -> None:
-    tensor = torch.ones(3)
-    processes.sum_in_place([tensor])
-    assert processes.share_numbers([1.5, 2]) == [1.5, 2]
-    assert tensor.tolist() == [1, 1, 1]
-    processes.wait_for_everyone()
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux")
@@ -59,12 +40,6 @@ def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(RecipeError, match="no such device"):
         machine.pick_device("cuda:99")
     assert machine.pick_device("cpu").type == "cpu"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
-def test_fp16_on_a_cpu_says_what_to_take_instead() -> None:
-    with pytest.raises(RecipeError, match="bf16"):
-        processes.accelerator("fp16")
 
 
 def test_out_of_memory_is_recognised() -> None:
@@ -122,16 +97,6 @@ def test_free_memory_is_at_most_what_a_container_may_have(
     assert machine.free_memory() > free / 2
     limit.write_text(f"{2**25}\n")
     assert machine.free_memory() == 2**25
-
-
-@pytest.mark.parametrize(("kind", "cast"), [("cpu", "bf16"), ("cuda", "no")])
-def test_only_a_cpu_casts_by_itself(monkeypatch: pytest.MonkeyPatch, kind: str, cast: str) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(machine, "pick_device", lambda: torch.device(kind))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(machine, "Accelerator", lambda mixed_precision, cpu: asked.append(mixed_precision))
-    processes.accelerator("bf16")
-    assert asked == [cast]
 
 
 def test_measuring_makes_no_context_and_hands_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:

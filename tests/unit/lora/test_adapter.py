@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import get_peft_model_state_dict
 
-from loras import unet_output
+from helpers.loras import unet_output
 from veneer.config import LoraTable
 from veneer.errors import AdapterError, RecipeError
 from veneer.lora.adapter import (
