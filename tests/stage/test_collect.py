@@ -8,9 +8,10 @@ from PIL import Image
 import veneer.data.sources
 from helpers.tiny import tiny_pictures
 from veneer.config import CollectTable
-from veneer.data.provenance import Provenance, read_lines
+from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import read_lines
 from veneer.stages.collect import collect
 
 

@@ -15,9 +15,9 @@ from typing import Literal
 
 from veneer.captions.faults import Fault
 from veneer.config import CaptionTable
-from veneer.data.provenance import drop_torn_line, read_lines
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_text
+from veneer.records.jsonlines import drop_torn_line, read_lines
 
 Author = Literal["model", "name", "person"]
 

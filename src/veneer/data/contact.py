@@ -10,9 +10,9 @@ import jinja2
 
 from veneer.data.findings import FLAGS, MEANINGS, Finding, Flag
 from veneer.data.picture import small_jpeg
-from veneer.data.provenance import read_lines
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import read_lines
 
 THUMBNAIL_PX = 176
 MOST_SHOWN = 60

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from veneer.data.findings import Finding, embedding_findings, low_scores
 from veneer.data.inspection import Inspected
 from veneer.data.picture import load_small
-from veneer.data.provenance import read_lines
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import read_lines
 
 Features = NDArray[np.float32]
 

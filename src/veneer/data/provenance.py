@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,9 +17,12 @@ from typing import Any
 
 from veneer.data.standard import Standardised
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import append_lines, drop_torn_line, read_lines
+from veneer.records.names import FreeNames, is_within, move_unless_there
 
 _PARTIAL = ".partial"
 _NUMBERED = re.compile(r"(\d{6,})\.")
+_OURS = re.compile(r"\.(job-\d+|\d{6,})\.partial")
 
 
 class Provenance:
@@ -41,6 +42,7 @@ class Provenance:
         self.refused: dict[str, str] = {}
         self.by_sha256: dict[str, str] = {}
         self._read()
+        self._names = FreeNames(dataset.rejected, self._promised)
         self._number = self._last_number()
         self._job = 0
 
@@ -92,7 +94,7 @@ class Provenance:
             "size": made.size,
             "changes": made.changes,
         }
-        _append(self._provenance, entry)
+        append_lines(self._provenance, [entry])
         numbered.replace(self.dataset.root / name)
         self.accepted[origin] = name
         self.by_sha256[made.sha256] = name
@@ -116,8 +118,7 @@ class Provenance:
             "time": _now(),
             **facts,
         }
-        self._reasons.parent.mkdir(exist_ok=True)
-        _append(self._reasons, entry)
+        append_lines(self._reasons, [entry])
         self.refused[origin] = str(facts.get("stamp", ""))
 
     def entries(self) -> Iterator[dict[str, Any]]:
@@ -137,11 +138,7 @@ class Provenance:
         yield from read_lines(self._reasons)
 
     def _keep(self, file: Path) -> str:
-        target = self.dataset.rejected / file.name
-        number = 1
-        while target.exists():
-            number += 1
-            target = self.dataset.rejected / f"{file.stem}-{number}{file.suffix}"
+        target = self._names.give(file.name)
         target.parent.mkdir(exist_ok=True)
         with contextlib.suppress(OSError):  # an unreadable file cannot be copied either; its reason says so
             shutil.copyfile(file, target)
@@ -151,21 +148,29 @@ class Provenance:
     def _mend(self) -> None:
         for path in (self._provenance, self._reasons):
             drop_torn_line(path)
-        names = {Path(entry["file_name"]).stem: entry["file_name"] for entry in self.entries()}
+        names = {Path(name).stem: name for entry in self.entries() if (name := self._own_name(entry))}
         for partial in self.dataset.images.glob(f".*{_PARTIAL}"):
-            name = names.get(partial.name[1 : -len(_PARTIAL)])
-            if name is None:
-                partial.unlink()
-            else:
-                partial.replace(self.dataset.root / name)
+            entered = names.get(partial.name[1 : -len(_PARTIAL)])
+            if entered:
+                move_unless_there(partial, self.dataset.root / entered)
+            if _OURS.fullmatch(partial.name):
+                partial.unlink(missing_ok=True)
 
     def _read(self) -> None:
         for entry in self.entries():
-            self.accepted[entry["origin"]] = entry["file_name"]
-            self.by_sha256[entry["sha256"]] = entry["file_name"]
+            if name := self._own_name(entry):
+                self.accepted[str(entry.get("origin", ""))] = name
+                self.by_sha256[str(entry.get("sha256", ""))] = name
+        self._promised = []
         for entry in self.left_out():
-            if entry["stage"] == "collect":
-                self.refused[entry["origin"]] = entry.get("stamp", "")
+            self._promised.append(Path(str(entry.get("file", ""))).name)
+            if entry.get("stage") == "collect":
+                self.refused[str(entry.get("origin", ""))] = str(entry.get("stamp", ""))
+
+    def _own_name(self, entry: Mapping[str, Any]) -> str:
+        """The name that an entry gives its picture; empty where it leads out of the data set."""
+        name = str(entry.get("file_name", ""))
+        return name if is_within(self.dataset.root, name) else ""
 
     def _last_number(self) -> int:
         names = [Path(name).name for name in self.accepted.values()]
@@ -174,38 +179,5 @@ class Provenance:
         return max(numbers, default=0)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a file of JSON objects, one a line.
-
-    Args:
-        path: The file; a missing one has no lines.
-
-    Yields:
-        The objects.
-    """
-    if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            yield from (json.loads(line) for line in file if line.strip())
-
-
-def drop_torn_line(path: Path) -> None:
-    """Cut off a last line that a killed command left unfinished.
-
-    Args:
-        path: A file of lines; a missing one stays missing.
-    """
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-
-
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _append(path: Path, entry: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, ensure_ascii=False) + "\n")

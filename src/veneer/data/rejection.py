@@ -1,18 +1,23 @@
-"""Move pictures of a data set to ``rejected/`` and back; nothing is ever deleted."""
+"""Move pictures of a data set to ``rejected/`` and back; nothing is deleted, no file replaced."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from veneer.data.findings import Finding
-from veneer.data.provenance import drop_torn_line, read_lines
+from veneer.errors import DatasetError
+from veneer.events import Notice, OnEvent, ignore
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_text
+from veneer.records.jsonlines import append_lines, drop_torn_line, json_line, read_lines
+from veneer.records.names import FreeNames, is_within, mask_of, move_unless_there
+from veneer.text import counted, some_of
 
 _STAGE = "check"
+Line = dict[str, Any]
 
 
 def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> int:
@@ -32,49 +37,94 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
         return 0
     items = dataset.read_metadata()
     known = {item.file_name: item for item in items}
-    dataset.rejected.mkdir(exist_ok=True)
-    entries = [_entry(dataset, known.get(name, Item(name)), found) for name, found in findings.items()]
-    with _reasons(dataset).open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    begun = _begun(dataset, [name for name in findings if name not in known])
+    promised = [Path(str(line.get("file", ""))).name for line in read_lines(_reasons(dataset))]
+    names = FreeNames(dataset.rejected, promised)
+    new = {
+        name: _entry(dataset, known.get(name, Item(name)), found, names)
+        for name, found in findings.items()
+        if name not in begun
+    }
+    append_lines(_reasons(dataset), new.values())
     dataset.write_metadata([item for item in items if item.file_name not in findings])
-    for entry in entries:
-        _move(dataset.root / entry["file_name"], dataset.root / entry["file"])
-    return len(entries)
+    entries = (begun | new).values()
+    return sum(_move(dataset.root / entry["file_name"], dataset.root / entry["file"]) for entry in entries)
 
 
-def bring_back(dataset: Dataset, names: Collection[str] | None = None) -> int:
+def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event: OnEvent = ignore) -> int:
     """Bring back what `move_away` moved, with the captions it had.
 
     Args:
         dataset: The data set.
         names: Which pictures, by the names they had; None for all.
+        on_event: Told of pictures that stay away, as another file has their place.
 
     Returns:
         Pictures brought back.
     """
     drop_torn_line(_reasons(dataset))
     lines = list(read_lines(_reasons(dataset)))
-    mine = [line for line in lines if line["stage"] == _STAGE]
-    mine = [line for line in mine if names is None or line["file_name"] in names]
+    mine = [line for line in _ours(dataset, lines) if names is None or line["file_name"] in names]
     items = {item.file_name: item for item in dataset.read_metadata()}
-    moved = 0
+    was_sorted = list(items) == sorted(items)
+    moved, stay = 0, []
     for line in mine:
         name, file = line["file_name"], dataset.root / line["file"]
-        if file.is_file():
-            _move(file, dataset.root / name)
+        if os.path.lexists(file):
+            if not _move(file, dataset.root / name):
+                stay.append(line)
+                continue
             moved += 1
-        if (dataset.root / name).is_file() and not items.get(name, Item(name)).caption:
-            items[name] = Item(name, line["caption"], line["extra"])
+        if _is_the_same(dataset, line) and not items.get(name, Item(name)).caption:
+            items[name] = Item(name, str(line.get("caption", "")), line.get("extra") or {})
     if mine:
-        dataset.write_metadata([items[name] for name in sorted(items)])
-        others = (line for line in lines if line not in mine)
-        write_text(_reasons(dataset), "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in others))
+        dataset.write_metadata([items[name] for name in (sorted(items) if was_sorted else items)])
+        left = [line for line in lines if line not in mine or line in stay]
+        write_text(_reasons(dataset), "".join(json_line(line) for line in left))
+    _notify(stay, on_event)
     return moved
 
 
-def _entry(dataset: Dataset, item: Item, findings: Sequence[Finding]) -> dict[str, Any]:
+def _notify(stay: Sequence[Line], on_event: OnEvent) -> None:
+    if stay:
+        pairs = [f"{line['file']} for {line['file_name']}" for line in stay]
+        message = (
+            f"{counted(len(stay), 'picture')} not brought back, as another file has the place: "
+            f"{some_of(pairs)}"
+        )
+        on_event(Notice(_STAGE, "place-taken", message))
+
+
+def _ours(dataset: Dataset, lines: Sequence[Line]) -> Iterator[Line]:
+    """Lines of this stage; the folder may be a stranger's, so each must stay within it."""
+    for line in lines:
+        if line.get("stage") != _STAGE:
+            continue
+        for key in ("file", "file_name"):
+            if not is_within(dataset.root, str(line.get(key, ""))):
+                raise DatasetError(
+                    f"a place outside the data set: {line.get(key)!r}",
+                    where=str(_reasons(dataset)),
+                    todo="Delete the line",
+                )
+        yield line
+
+
+def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, Line]:
+    """Entries of a command that ended before it had moved their pictures, without a line in the metadata."""
+    lines = _ours(dataset, list(read_lines(_reasons(dataset))))
+    unmoved = (line for line in lines if _is_the_same(dataset, line) and not _has_arrived(dataset, line))
+    return {line["file_name"]: line for line in unmoved if line["file_name"] in names}
+
+
+def _has_arrived(dataset: Dataset, line: Line) -> bool:
+    file, place = dataset.root / line["file"], dataset.root / line["file_name"]
+    return os.path.lexists(file) and not (place.is_file() and file.is_file() and file.samefile(place))
+
+
+def _entry(dataset: Dataset, item: Item, findings: Sequence[Finding], names: FreeNames) -> Line:
     return {
-        "file": _free_name(dataset, item.file_name),
+        "file": f"rejected/{names.give(_flat(item.file_name)).name}",
         "origin": item.file_name,
         "stage": _STAGE,
         "reason": "; ".join(finding.reason for finding in findings),
@@ -82,27 +132,37 @@ def _entry(dataset: Dataset, item: Item, findings: Sequence[Finding]) -> dict[st
         "file_name": item.file_name,
         "caption": item.caption,
         "extra": dict(item.extra),
+        "stamp": _stamp(dataset.root / item.file_name),
     }
 
 
-def _free_name(dataset: Dataset, name: str) -> str:
-    """Flat name under rejected/; sub-folders become part of it, so that equal names do not meet."""
-    flat = "-".join(Path(name).parts[1:] or Path(name).parts)
-    candidate, number = flat, 1
-    while (dataset.rejected / candidate).exists():
-        number += 1
-        candidate = f"{Path(flat).stem}-{number}{Path(flat).suffix}"
-    return f"rejected/{candidate}"
+def _stamp(path: Path) -> str:
+    """What stays when a file moves, and tells it from another of its name; empty where there is none."""
+    if not path.is_file():
+        return ""
+    facts = path.stat()
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _move(source: Path, target: Path) -> None:
-    if not source.is_file():
-        return  # an earlier command was interrupted after this step
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
-    mask = source.with_name(f"{source.stem}.mask.png")
-    if mask.is_file():
-        mask.replace(target.with_name(f"{target.stem}.mask.png"))
+def _is_the_same(dataset: Dataset, line: Line) -> bool:
+    """Whether what lies in a picture's old place is that picture, and not a newer one."""
+    stamp = _stamp(dataset.root / line["file_name"])
+    return stamp != "" and line.get("stamp", stamp) == stamp
+
+
+def _flat(name: str) -> str:
+    """Flat name under rejected/; sub-folders become part of it."""
+    return "-".join(Path(name).parts[1:] or Path(name).parts)
+
+
+def _move(source: Path, target: Path) -> bool:
+    if not os.path.lexists(source):
+        return False  # an earlier command was interrupted after this step
+    if not move_unless_there(source, target):
+        return False
+    if mask_of(source).is_file():
+        move_unless_there(mask_of(source), mask_of(target))
+    return True
 
 
 def _reasons(dataset: Dataset) -> Path:

@@ -26,13 +26,13 @@ from veneer.data.findings import (
     own_findings,
 )
 from veneer.data.inspection import VERSION, Inspected, inspect_picture, prepare
-from veneer.data.provenance import drop_torn_line, read_lines
 from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_json, write_text
+from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.text import counted, some_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def check(
         raise DatasetError("apply and restore exclude each other", where=str(dataset))
     if restore:
         names = folder.picture_names()
-        restored = bring_back(folder)
+        restored = bring_back(folder, on_event=on_event)
         return CheckResult(dataset, len(names) + restored, restored=restored)
     names = folder.picture_names()
     if not names:

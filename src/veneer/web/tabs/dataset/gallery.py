@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from veneer.data.provenance import read_lines
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import read_lines
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
 
