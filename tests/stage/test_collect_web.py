@@ -11,9 +11,10 @@ import pytest
 from helpers.webserver import encoded, result_page, web_server
 from veneer.config import CollectTable
 from veneer.data.download import Reach
-from veneer.data.provenance import Provenance, read_lines
+from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError, NetworkError
 from veneer.records.dataset import Dataset
+from veneer.records.jsonlines import read_lines
 from veneer.stages.collect import collect
 
 HOSTS = {"pictures.example": "127.0.0.1", "inside.example": "10.0.0.1", "other.example": "127.0.0.1"}
