@@ -185,7 +185,7 @@ def prepare(case: Case) -> None:
         case: The case.
     """
     run = RunDir(Path(case.run))
-    if not (run.cache / "index.json").is_file():
+    if not run.cache_index.is_file():
         recipe = recipe_of(case)
         _write_dataset(case, PICTURES).write_recipe(recipe)
         encode(run, recipe)

@@ -216,7 +216,7 @@ def set_up_bench(work: Path, budget: Budget, weights: str) -> Bench:
     shared.write_recipe(recipe)
     for stage in ("collect", "check", "caption", "encode"):
         run_stage(stage, shared, redo=False)
-    held_out = [item.caption for item in read_index(shared.cache).split("held_out")]
+    held_out = [item.caption for item in read_index(shared).split("held_out")]
     prompts = build_prompts(recipe, held_out)
     general = [prompt for prompt in prompts if prompt.kind == "general"]
     kept = [prompt for prompt in prompts if prompt not in general[budget.general :]]
@@ -306,7 +306,7 @@ def _write_prior(bench: Bench, general: Sequence[Prompt]) -> None:
 
 
 def _compare(bench: Bench, run: RunDir) -> tuple[dict[str, Measure | None], str]:
-    index, candidates = read_index(run.cache), read_candidates(run.candidates_json)
+    index, candidates = read_index(run), read_candidates(run.candidates_json)
     held_out, training = index.split("held_out"), index.split("train")
     references = References(
         held_out=tuple(run.dataset / item.file_name for item in held_out),

@@ -63,8 +63,8 @@ def test_the_cache_is_the_cpus_within_rounding(
     assert seen == {torch.float32 if asks_for_float32 else torch.bfloat16}
     monkeypatch.setattr(machine, "pick_device", lambda name="auto": torch.device("cpu"))
     theirs = encoded(tmp_path / "cpu", base, 40)
-    assert read_index(mine.cache).items == read_index(theirs.cache).items
-    for item in read_index(mine.cache).items:
+    assert read_index(mine).items == read_index(theirs).items
+    for item in read_index(mine).items:
         a, b = (CacheReader(run.cache).tensors(item.latents) for run in (mine, theirs))
         assert a["mean"].dtype == torch.float32
         assert torch.equal(a["crops"], b["crops"])

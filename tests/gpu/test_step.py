@@ -52,7 +52,7 @@ def base(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     recipe = recipe_for(base, encode={"buckets": True, "resolution": 64})
     run = encoded_run(tmp_path_factory.mktemp("ready") / "run", recipe)
-    assert len({item.bucket for item in read_index(run.cache).split("train")}) == 2
+    assert len({item.bucket for item in read_index(run).split("train")}) == 2
     return run
 
 

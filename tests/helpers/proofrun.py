@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from helpers.indexes import cache_index, cached_item
 from veneer.config import Recipe
 from veneer.lora.adapter import adapter_state, attach
 from veneer.lora.file import write_diffusers
@@ -60,10 +61,10 @@ def make_run(root: Path, base: Path, pictures: Path, *, strength: float = 0.5) -
     described = list(zip(names, captions, strict=True))
     Dataset(run.dataset).write_metadata([Item(name, text) for name, text in described])
     items = [
-        {"file_name": name, "caption": text, "split": "held_out" if index < 4 else "train"}
+        cached_item(file_name=name, caption=text, split="held_out" if index < 4 else "train")
         for index, (name, text) in enumerate(described)
     ]
-    write_json(run.cache / "index.json", {"native_px": 32, "items": items})
+    cache_index(items, native_px=32).write(run.cache_index)
     _write_training(run)
     write_lora(run.lora_file, base, strength)
     return run

@@ -71,8 +71,8 @@ def test_adapter_that_changes_nothing(run, drawn):
 
 
 def test_no_held_out_pictures(run, drawn):
-    index = json.loads((run.cache / "index.json").read_text())
-    write_json(run.cache / "index.json", index | {"items": [i | {"split": "train"} for i in index["items"]]})
+    index = json.loads(run.cache_index.read_text())
+    write_json(run.cache_index, index | {"items": [i | {"split": "train"} for i in index["items"]]})
     events = []
     result = compare(run, drawn[1], events.append)
     assert result.measures["style"] is None

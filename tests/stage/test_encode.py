@@ -25,7 +25,7 @@ from veneer.stages.encode import encode
 def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_for(base_folder)
     run = encoded_run(tmp_path, recipe)
-    index, reader = read_index(run.cache), CacheReader(run.cache)
+    index, reader = read_index(run), CacheReader(run.cache)
     base = load_base(str(base_folder))
     item = next(item for item in index.items if item.split == "train" and item.bucket == (32, 32))
     with Image.open(run.dataset / item.file_name) as picture:
@@ -65,7 +65,7 @@ def test_a_changed_picture_alone_is_encoded_again_and_the_old_file_goes(
 ) -> None:
     recipe = recipe_for(base_folder)
     run = encoded_run(tmp_path, recipe)
-    path = run.dataset / read_index(run.cache).items[0].file_name
+    path = run.dataset / read_index(run).items[0].file_name
     with Image.open(path) as picture:
         changed = picture.rotate(90)
     changed.save(path)
@@ -87,7 +87,7 @@ def test_buckets_keep_aspects_and_variants_give_crops(base_folder: Path, tmp_pat
     run = encoded_run(
         tmp_path, recipe_for(base_folder, encode={"buckets": True, "variants": 3, "resolution": 64})
     )
-    index, reader = read_index(run.cache), CacheReader(run.cache)
+    index, reader = read_index(run), CacheReader(run.cache)
     assert len({item.bucket for item in index.items}) == 2
     for item in index.items:
         views = 1 if item.split == "held_out" else 6
@@ -136,7 +136,7 @@ def test_masks_are_cached_at_the_size_of_the_latents(base_folder: Path, tmp_path
     mask.paste(255, (0, 0, 32, 64))
     mask.save(run.dataset / "images" / "picture-000.mask.png")
     encode(run, recipe_for(base_folder, train={"masked_loss": True}))
-    index = read_index(run.cache)
+    index = read_index(run)
     item = next(item for item in index.items if item.file_name.endswith("picture-000.png"))
     masks = CacheReader(run.cache).tensors(item.latents)["masks"]
     assert masks.shape[1:] == (1, 16, 16)
@@ -225,7 +225,7 @@ def test_numbers_that_bf16_cannot_hold_are_made_in_float32_and_that_is_said(
     told: list[Event] = []
     encode(run, recipe, told.append)
     assert [event.code for event in told if isinstance(event, Notice)].count("vae-float32") == 1
-    for item in read_index(run.cache).items:
+    for item in read_index(run).items:
         mine, theirs = (CacheReader(one.cache).tensors(item.latents) for one in (run, wanted))
         torch.testing.assert_close(mine["mean"], theirs["mean"], rtol=0.02, atol=0.02)  # weights were rounded
 

@@ -64,7 +64,7 @@ def notices(events) -> list[str]:
 
 
 def shapes_of(run: RunDir) -> int:
-    items = read_index(run.cache).split("train")
+    items = read_index(run).split("train")
     return len({item.bucket for item in items})
 
 

@@ -55,7 +55,7 @@ def float64_losses(
     unet = base.unet.double()
     parameters = list(trainable(unet).values())
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-    index, reader = read_index(run.cache), CacheReader(run.cache)
+    index, reader = read_index(run), CacheReader(run.cache)
     items = index.split("train")
     order = DataOrder((tuple(range(len(items))),), 2, derive(0, "order-train"))
     alphas = base.scheduler.alphas_cumprod.double()

@@ -119,7 +119,7 @@ def test_two_processes_encode_what_one_encodes(base_folder: Path, tmp_path: Path
     two = RunDir(tmp_path / "two")
     write_dataset(two)
     in_two_processes(encode_child, two, recipe)
-    assert read_index(two.cache) == read_index(one.cache)
+    assert read_index(two) == read_index(one)
     for file in one.cache.rglob("*.safetensors"):
         assert (two.cache / file.relative_to(one.cache)).read_bytes() == file.read_bytes()
 

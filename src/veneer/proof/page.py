@@ -16,9 +16,10 @@ from veneer.errors import RunError
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, held_out_curve, read_candidates, read_log
 from veneer.proof.pairs import Pair, find_pairs
-from veneer.proof.promptset import read_index, read_prompts
+from veneer.proof.promptset import read_prompts
 from veneer.proof.sheet import Group
 from veneer.proof.wording import describe_measures
+from veneer.records.cache import known_index
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 
@@ -202,7 +203,8 @@ def _charts(run: RunDir, candidates: Mapping[str, Any], chosen_step: int | None)
 
 
 def _training(run: RunDir) -> dict[str, Any]:
-    splits = {item["file_name"]: item["split"] for item in read_index(run.cache / "index.json")["items"]}
+    index = known_index(run)
+    splits = {item.file_name: item.split for item in index.items} if index else {}
     items = Dataset(run.dataset).items() if run.dataset.is_dir() else []
     shown = [
         {

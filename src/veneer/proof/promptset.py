@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from veneer.config import Recipe
 from veneer.errors import RunError
@@ -139,38 +139,3 @@ def read_prompts(path: Path) -> list[Prompt]:
         return [Prompt(**entry) for entry in json.loads(path.read_text("utf-8"))]
     except (ValueError, TypeError) as error:
         raise RunError(f"the prompt set is damaged: {error}", where=str(path)) from error
-
-
-def read_index(path: Path) -> Mapping[str, Any]:
-    """Read what the stage encode found out about base and pictures.
-
-    Args:
-        path: ``cache/index.json``.
-
-    Returns:
-        Its content; "items" is empty where there is no such file.
-
-    Raises:
-        RunError: If the file is damaged.
-    """
-    if not path.is_file():
-        return {"items": []}
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except ValueError as error:
-        raise RunError(
-            f"damaged: {error}", where=str(path), todo="Encode again: `veneer encode RUN`"
-        ) from error
-
-
-def split_items(index: Mapping[str, Any], split: Literal["train", "held_out"]) -> list[Mapping[str, Any]]:
-    """Pictures of one part of the data set.
-
-    Args:
-        index: Content of ``cache/index.json``.
-        split: Which part.
-
-    Returns:
-        Its entries: "file_name", "caption" and what else encode wrote.
-    """
-    return [item for item in index["items"] if item["split"] == split]

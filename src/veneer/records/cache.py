@@ -12,13 +12,11 @@ depends on, so a file that exists is right, and a second `encode` of the same pi
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import safetensors
 import safetensors.torch
@@ -26,66 +24,58 @@ import torch
 from torch import Tensor
 
 from veneer.errors import RunError
-from veneer.records.files import write_bytes, write_json
+from veneer.records.files import Record, write_bytes
+from veneer.records.run import RunDir
 
 Split = Literal["train", "held_out", "prior"]
 BUDGET_BYTES = 2 * 2**30
 """Most bytes of latents and embeddings that a reader keeps in memory."""
 
 
-@dataclass(frozen=True)
-class CachedItem:
-    """A picture in the cache.
-
-    Attributes:
-        file_name: Its path within the data set; of a prior picture, its full path.
-        caption: Its caption.
-        sha256: Hash of the picture's bytes.
-        split: Whether it is trained on, held out, or a picture of what the base should keep.
-        bucket: Width and height of its bucket, in pixels.
-        latents: File of its latents, relative to the cache.
-        text: File of its caption's embedding, relative to the cache.
-        tokens: Tokens of the caption with begin and end, before truncation.
-        truncated: Whether the caption is longer than the text encoder reads.
-        prior_text: File of the caption without prefix and trigger, for prior prediction; empty where not
-            used.
-    """
+class CachedItem(Record):
+    """A picture in the cache."""
 
     file_name: str
+    """Its path within the data set; of a prior picture, its full path."""
     caption: str
+    """Its caption."""
     sha256: str
+    """Hash of the picture's bytes."""
     split: Split
+    """Whether it is trained on, held out, or a picture of what the base should keep."""
     bucket: tuple[int, int]
+    """Width and height of its bucket, in pixels."""
     latents: str
+    """File of its latents, relative to the cache."""
     text: str
+    """File of its caption's embedding, relative to the cache."""
     tokens: int
+    """Tokens of the caption with begin and end, before truncation."""
     truncated: bool
+    """Whether the caption is longer than the text encoder reads."""
     prior_text: str = ""
+    """File of the caption without prefix and trigger, for prior prediction; empty where not used."""
 
 
-@dataclass(frozen=True)
-class CacheIndex:
-    """What the cache holds.
-
-    Attributes:
-        base: Fingerprint of the base model.
-        vae_factor: Pixels of a picture for each latent pixel, along a side.
-        native_px: Side of the pictures that the base was trained on, in pixels.
-        prediction_type: What the base's UNet predicts.
-        empty_caption: File of the empty caption's embedding, relative to the cache.
-        crops: Crop variants of each picture.
-        mirrored: Whether every crop is there mirrored too.
-        items: Every picture.
-    """
+class CacheIndex(Record):
+    """What the cache holds: ``cache/index.json``."""
 
     base: str
+    """Fingerprint of the base model."""
     vae_factor: int
+    """Pixels of a picture for each latent pixel, along a side."""
     native_px: int
+    """Side of the pictures that the base was trained on, in pixels."""
     prediction_type: str
+    """What the base's UNet predicts."""
     empty_caption: str
+    """File of the empty caption's embedding, relative to the cache."""
     crops: int
+    """Crop variants of each picture."""
     mirrored: bool
+    """Whether every crop is there mirrored too."""
     items: tuple[CachedItem, ...]
+    """Every picture."""
 
     @property
     def shapes(self) -> set[tuple[int, int]]:
@@ -99,48 +89,43 @@ class CacheIndex:
         return {self.empty_caption} | {item.text for item in self.items} | prior
 
     def split(self, split: Split) -> tuple[CachedItem, ...]:
-        """Pictures of one part.
-
-        Args:
-            split: The part.
-
-        Returns:
-            Its pictures, in the index's order.
-        """
+        """Pictures of one part, in the index's order."""
         return tuple(item for item in self.items if item.split == split)
 
-    def write(self, cache: Path) -> None:
-        """Write index.json.
 
-        Args:
-            cache: The cache's folder.
-        """
-        write_json(cache / "index.json", dataclasses.asdict(self))
-
-
-def read_index(cache: Path) -> CacheIndex:
-    """Read index.json.
+def read_index(run: RunDir) -> CacheIndex:
+    """Read what a run's cache holds.
 
     Args:
-        cache: The cache's folder.
+        run: The run.
 
     Returns:
-        What the cache holds.
+        The index of its cache.
 
     Raises:
         RunError: If there is no cache, or its index is damaged.
     """
-    path = cache / "index.json"
-    if not path.is_file():
-        raise RunError("the pictures are not encoded yet", where=str(cache), todo="Run `veneer encode` first")
-    try:
-        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        items = tuple(CachedItem(**{**item, "bucket": tuple(item["bucket"])}) for item in plain.pop("items"))
-        return CacheIndex(**plain, items=items)
-    except (ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"the index is damaged: {error}", where=str(path), todo="Run `veneer encode` again"
-        ) from error
+    index = known_index(run)
+    if index is None:
+        todo = "Run `veneer encode` first"
+        raise RunError("the pictures are not encoded yet", where=str(run.cache), todo=todo)
+    return index
+
+
+def known_index(run: RunDir) -> CacheIndex | None:
+    """Read what a run's cache holds, where there is one.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The index of its cache; None before `encode`.
+
+    Raises:
+        RunError: If the index is damaged.
+    """
+    path = run.cache_index
+    return CacheIndex.read(path, "Run `veneer encode` again") if path.is_file() else None
 
 
 def content_key(*parts: object) -> str:

@@ -1,4 +1,4 @@
-"""Files written so that a kill leaves the old one or the new one: aside, flushed, renamed."""
+"""Records, and files written so that a kill leaves the old one or the new one: aside, flushed, renamed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,51 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from veneer.errors import RunError
+
+
+class Record(BaseModel):
+    """What a file of a run holds: frozen. A key that a later version wrote is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    @classmethod
+    def read(cls, path: Path, todo: str) -> Self:
+        """Read the record that a whole JSON file is.
+
+        Args:
+            path: The file.
+            todo: What mends a damaged one, such as "Run `veneer encode` again".
+
+        Returns:
+            The record.
+
+        Raises:
+            RunError: If the file cannot be read as this record.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise damaged(path, error, todo) from error
+
+    def write(self, path: Path) -> None:
+        """Write the record as a JSON file of its own."""
+        write_json(path, self.model_dump())
+
+
+def damaged(path: Path, error: Exception, todo: str) -> RunError:
+    """The error for a file of a run that cannot be understood, with the first fault of it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        fault = f"{place}: {first['msg']}" if place else first["msg"]
+    else:
+        fault = str(error)
+    return RunError(f"{path.name} is damaged: {fault}", where=str(path), todo=todo)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -61,6 +61,11 @@ class RunDir:
         return self.root / "cache"
 
     @property
+    def cache_index(self) -> Path:
+        """What the cache holds, and from what it was made."""
+        return self.cache / "index.json"
+
+    @property
     def train(self) -> Path:
         """Log, checkpoints and previews."""
         return self.root / "train"

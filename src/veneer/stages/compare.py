@@ -20,9 +20,10 @@ from veneer.models.sampling import load_sampler
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside
-from veneer.proof.promptset import read_index, read_prompts, split_items
+from veneer.proof.promptset import read_prompts
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
+from veneer.records.cache import known_index
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json
 from veneer.records.run import RunDir
@@ -231,14 +232,17 @@ def read_references(run: RunDir, recipe: Recipe) -> References:
     Returns:
         Held-out and training pictures, losses and sizes; empty where the run does not have them.
     """
-    index = read_index(run.cache / "index.json")
-    held_out, training = split_items(index, "held_out"), split_items(index, "train")
+    index = known_index(run)
+    held_out, training = (index.split("held_out"), index.split("train")) if index else ((), ())
     candidates = read_candidates(run.candidates_json)
-    side_px, native_px = recipe.generate.resolution or recipe.encode.resolution, index.get("native_px")
+    side_px, native_px = (
+        recipe.generate.resolution or recipe.encode.resolution,
+        index.native_px if index else None,
+    )
     return References(
-        held_out=tuple(run.dataset / str(item["file_name"]) for item in held_out),
-        training=tuple(run.dataset / str(item["file_name"]) for item in training),
-        captions=tuple(str(item["caption"]) for item in training),
+        held_out=tuple(run.dataset / item.file_name for item in held_out),
+        training=tuple(run.dataset / item.file_name for item in training),
+        captions=tuple(item.caption for item in training),
         losses=losses_of(candidates),
         picture_losses=picture_losses(candidates),
         native_px=native_px,

@@ -103,7 +103,7 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
         _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
         processes.wait_for_everyone()
         if processes.is_main_process():
-            index.write(run.cache)
+            index.write(run.cache_index)
             _prune(run.cache, index)
     processes.wait_for_everyone()
     return _result(index, len(todo), reshaped, base, on_event)

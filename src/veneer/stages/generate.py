@@ -31,11 +31,10 @@ from veneer.proof.promptset import (
     Prompt,
     build_jobs,
     build_prompts,
-    read_index,
-    split_items,
     write_prompts,
 )
 from veneer.recipe import fingerprint
+from veneer.records.cache import known_index
 from veneer.records.files import write_bytes, write_json
 from veneer.records.run import RunDir
 
@@ -112,9 +111,8 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
         raise RunError(
             "the run has no adapter yet", where=str(run.lora_file), todo="Train and export it first"
         )
-    held_out = [
-        str(item["caption"]) for item in split_items(read_index(run.cache / "index.json"), "held_out")
-    ]
+    index = known_index(run)
+    held_out = [item.caption for item in index.split("held_out")] if index else []
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
     sampler = _sampler(recipe, on_event)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     """
     machine.set_threads()
     on_event = Pace(on_event)
-    index = read_index(run.cache)
+    index = read_index(run)
     identity = identity_of(index, recipe)
     found = _newest(run, on_event)
     if found is not None:
@@ -202,7 +202,7 @@ def identity_of(index: CacheIndex, recipe: Recipe) -> dict[str, Any]:
         del settings["max_train_steps"]
     return {
         "base": index.base,
-        "cache": fingerprint(asdict(index)),
+        "cache": fingerprint(index.model_dump()),
         "encode": {"flip": recipe.encode.flip},
         "lora": tables["lora"],
         "train": settings,

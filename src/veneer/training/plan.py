@@ -153,8 +153,8 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
 
 
 def _pictures(run: RunDir, recipe: Recipe) -> tuple[int, int]:
-    if (run.cache / "index.json").is_file():
-        index = read_index(run.cache)
+    if run.cache_index.is_file():
+        index = read_index(run)
         return len(index.split("train")), len(index.split("held_out"))
     count = len(Dataset(run.dataset).picture_names())
     held_out = held_out_count(count, recipe.train.validation_share)

@@ -41,10 +41,3 @@ def test_no_prompt_at_all_is_refused():
     empty = resolve({"generate": {"prompts": []}, "compare": {"general_prompts": []}})
     with pytest.raises(RunError, match="no prompt"):
         promptset.build_prompts(empty, [])
-
-
-def test_index_that_is_not_there_has_no_items(tmp_path):
-    assert promptset.read_index(tmp_path / "index.json")["items"] == []
-    (tmp_path / "index.json").write_text("{")
-    with pytest.raises(RunError, match="damaged"):
-        promptset.read_index(tmp_path / "index.json")

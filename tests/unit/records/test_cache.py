@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from veneer.records.cache import CachedItem, CacheIndex, CacheReader, write_tensors
+from helpers.indexes import cache_index, cached_item
+from veneer.records.cache import CachedItem, CacheReader, Split, write_tensors
 
 NAMES = ("text/a.safetensors", "text/b.safetensors")
 BYTES = 2 * 7 * 6 * 4
@@ -29,10 +30,9 @@ def test_all_embeddings_are_on_the_device_or_none(reader: CacheReader, room: int
 
 
 def test_an_index_knows_its_shapes_and_embeddings() -> None:
-    def item(split, side: int, text: str, prior: str = "") -> CachedItem:
-        return CachedItem("a", "a", "", split, (side, side), "l", text, 3, truncated=False, prior_text=prior)
+    def item(split: Split, side: int, text: str, prior: str = "") -> CachedItem:
+        return cached_item(split=split, bucket=(side, side), text=text, prior_text=prior)
 
-    items = item("train", 64, "t1", "p1"), item("held_out", 96, "t2"), item("prior", 80, "t3")
-    index = CacheIndex("b", 8, 64, "epsilon", "empty", 1, False, items)
+    index = cache_index([item("train", 64, "t1", "p1"), item("held_out", 96, "t2"), item("prior", 80, "t3")])
     assert index.shapes == {(64, 64), (80, 80)}
     assert index.texts == {"empty", "t1", "t2", "t3", "p1"}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers.indexes import cache_index, cached_item
 from veneer.config import TrainTable
-from veneer.records.cache import CachedItem, CacheIndex
 from veneer.training import batches, randomness
 from veneer.training.batches import BatchSource, MicroBatch
 from veneer.training.data_order import DataOrder
@@ -90,8 +90,8 @@ def test_what_cannot_happen_is_not_drawn(monkeypatch, flip, dropout, crops, draw
         return original(seed, purpose, step, item)
 
     monkeypatch.setattr(batches.draws, "uniform", uniform)
-    item = CachedItem("a.png", "a", "", "train", (64, 64), "a", "t", 3, truncated=False)
-    index = CacheIndex("b", 8, 64, "epsilon", "empty", crops, True, (item,) * 2)
+    item = cached_item()
+    index = cache_index((item,) * 2, crops=crops, mirrored=True)
     settings = TrainTable(caption_dropout=dropout)
     source = BatchSource(Reader(), index, settings, flip, (0, 1000), DataOrder(((0, 1),), 2, 0), None)
     next(source.at(1))

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
+from helpers.indexes import cache_index, cached_item
 from veneer.events import Notice
 from veneer.recipe import resolve
-from veneer.records.cache import CachedItem, CacheIndex, Split
+from veneer.records.cache import CacheIndex, Split
 from veneer.training.unused_settings import tell_idle_settings
 
 
 def index_of(*splits: Split) -> CacheIndex:
     items = tuple(
-        CachedItem(f"{n}.png", "<w>, a cat" if n else "a cat", "", split, (64, 64), "", "", 5, False)
+        cached_item(file_name=f"{n}.png", caption="<w>, a cat" if n else "a cat", split=split)
         for n, split in enumerate(splits)
     )
-    return CacheIndex("base", 8, 512, "epsilon", "", 1, False, items)
+    return cache_index(items)
 
 
 def told(tables: dict[str, dict[str, Any]], index: CacheIndex | None = None) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from veneer.records.cache import CachedItem, CacheIndex
+from helpers.indexes import cache_index, cached_item
 from veneer.training.validation import BATCH, MAX_POINTS, STRATA, Validator, grid
 
 
@@ -38,8 +38,8 @@ def test_the_grid_keeps_to_the_trained_timesteps() -> None:
     [("cpu", 64, BATCH), ("cuda", 64, 64), ("cuda", 512, 32), ("cuda", 1024, 8), ("cuda", 2048, BATCH)],
 )
 def test_an_accelerator_judges_as_many_as_fill_it(device: str, side_px: int, size: int) -> None:
-    item = CachedItem("a.png", "a", "", "held_out", (side_px, side_px), "a", "t", 3, truncated=False)
-    index = CacheIndex("b", 8, 512, "epsilon", "empty", 1, False, (item,) * 32)
+    item = cached_item(split="held_out", bucket=(side_px, side_px))
+    index = cache_index((item,) * 32, native_px=512)
     accelerator = SimpleNamespace(device=torch.device(device))
     validator = Validator(None, None, index, None, seed=0, timestep_range=(0, 1000), accelerator=accelerator)
     assert Counter(len(points) for points in validator._batches()) == {size: 256 // size}
