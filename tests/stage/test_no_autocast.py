@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
-from veneer import machine
+from veneer import processes
 from veneer.records.run import RunDir
 
 KINDS = {
@@ -32,8 +32,8 @@ def test_it_trains(ready: RunDir, base_folder: Path, tmp_path: Path, monkeypatch
     recipe = recipe_for(base_folder, train=train, lora=lora)
     cast, plain = copy_run(ready, tmp_path / "cast"), copy_run(ready, tmp_path / "plain")
     train_quietly(cast, recipe)
-    accelerator = machine.Accelerator
-    monkeypatch.setattr(machine, "Accelerator", lambda mixed_precision, cpu: accelerator(cpu=cpu))
+    accelerator = processes.Accelerator
+    monkeypatch.setattr(processes, "Accelerator", lambda mixed_precision, cpu: accelerator(cpu=cpu))
     train_quietly(plain, recipe)
     for key, rel in (("loss", 0.01), ("grad_norm", 0.1)):
         wanted = [line[key] for line in log_lines(cast)]

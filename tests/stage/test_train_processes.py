@@ -58,7 +58,7 @@ def late(module, name: str) -> None:
 
 
 def generate_child(root: str, recipe: Recipe) -> None:
-    late(generating, "_wear_first_word")
+    late(generating, "_load_first_word")
     generate(RunDir(Path(root)), recipe)
 
 
