@@ -5,7 +5,7 @@
 The most telling sizes come first. When the seconds are used up the rest is named as not measured, and results
 are written after every task: what a cut-off run has measured it keeps. A task that breaks the device or hangs
 is left, and the others go on in a new process. The document is ``bench/results/speed_DEVICE_DATE.{json,md}``,
-of which `bench.speed_tables` puts the table into README.md. `bench.gpu_cases` has the sizes,
+of which `bench.speed_tables` puts the table into docs/speed.md. `bench.gpu_cases` has the sizes,
 `bench.gpu_systems` how they are measured. On a CPU, `--dry` tries the script at tiny sizes.
 """
 
@@ -119,7 +119,7 @@ class Bench:
         self._leave(task, why)
         for entry in self.record["cases"]:
             if entry["title"] == task.case.title and task.kind == "train":
-                entry["failed"][task.arm] = why
+                entry["failed"][task.system] = why
 
     @contextlib.contextmanager
     def _watching(self, task: Task) -> Iterator[None]:
@@ -174,11 +174,11 @@ class Bench:
                 self._tell(task, f"{steps} steps")
             case _:
                 rate = matrix_rate(task.case.precision, None if self.record["has_gpu"] else 256)
-                arm = gpu_systems.train_task(task, self.work, deadline)
+                system = gpu_systems.train_task(task, self.work, deadline)
                 entry = self._entry(task)
                 entry["ceiling_flop_per_second"].append(rate)
-                entry["arms"][task.arm] = arm
-                self._tell(task, _speed(task, arm))
+                entry["arms"][task.system] = system
+                self._tell(task, _speed(task, system))
 
     def _entry(self, task: Task) -> dict[str, Any]:
         for entry in self.record["cases"]:
@@ -219,13 +219,13 @@ def is_broken() -> bool:
     return False
 
 
-def _speed(task: Task, arm: dict[str, Any]) -> str:
-    turns = [turn["seconds"] for turn in arm["turns"]]
+def _speed(task: Task, system: dict[str, Any]) -> str:
+    turns = [turn["seconds"] for turn in system["turns"]]
     seconds = statistics.median(turns[1:] or turns)
-    peak = max(turn["peak_device_memory_gib"] for turn in arm["turns"])
+    peak = max(turn["peak_device_memory_gib"] for turn in system["turns"])
     return (
         f"{seconds:.4f} s/step, {task.case.batch_size / seconds:.1f} pictures/s, {peak:.2f} GiB, "
-        f"first turn {arm['seconds_to_first_turn']:.1f} s"
+        f"first turn {system['seconds_to_first_turn']:.1f} s"
     )
 
 

@@ -2,14 +2,14 @@
 
     python -m bench.bench_speed [--cases WORD ...] [--turns N] [--work FOLDER] [--results FOLDER]
 
-Three arms take turns on the same base, pictures, precision and machine: the plain loop (`bench.plain_loop`),
+Three systems take turns on the same base, pictures, precision, machine: the plain loop (`bench.plain_loop`),
 the plain loop with cached latents and embeddings, and Veneer's own stage `train`. Each is a process of its
 own, so that peak memory and the seconds to the first step are its own. In every round a large matrix product
 in the same precision is timed too: the machine's ceiling. Operations are counted on torch's meta device by
 PyTorch's own counter. SD 1.5 has its exact structure and random weights, on which speed does not depend.
 
 This is the bench for CPUs; `bench.bench_gpu` is the one for GPUs. The document is
-``bench/results/speed_HARDWARE_DATE.{json,md}``; `bench.speed_tables` puts the table into README.md.
+``bench/results/speed_HARDWARE_DATE.{json,md}``; `bench.speed_tables` puts the table into docs/speed.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.speed_systems import ARMS, VENEER, Arm, Case, Turn, plain, recipe_of
+from bench.speed_systems import SYSTEMS, VENEER, Case, System, Turn, plain, recipe_of
 
 WARM_UP_TURNS = 2
 POCKET, SD15 = "pocket", "SD 1.5"
@@ -40,7 +40,7 @@ def cases(work: Path, turns: int) -> list[Case]:
 
     Args:
         work: Folder of runs and of the random base.
-        turns: Turns of each arm at the large size, warm-up included.
+        turns: Turns of each system at the large size, warm-up included.
 
     Returns:
         The sizes.
@@ -87,42 +87,42 @@ def prepare(case: Case) -> dict[str, Any]:
 
 
 def measure(case: Case, work: Path) -> dict[str, Any]:
-    """Let the arms of a case take turns.
+    """Let the systems of a case take turns.
 
     Args:
         case: The case.
-        work: Folder for what the arms write.
+        work: Folder for what the systems write.
 
     Returns:
-        Plain data: every turn of every arm, the ceiling of every round, operations, losses.
+        Plain data: every turn of every system, the ceiling of every round, operations, losses.
     """
     from bench.speed_ceiling import flop_of_step, matrix_rate
 
     encoded = prepare(case)
-    out = {name: work / "out" / f"{case.title} {name}" for name in ARMS}
-    arms: dict[str, Arm] = {}
-    turns: dict[str, list[Turn]] = {name: [] for name in ARMS}
+    out = {name: work / "out" / f"{case.title} {name}" for name in SYSTEMS}
+    systems: dict[str, System] = {}
+    turns: dict[str, list[Turn]] = {name: [] for name in SYSTEMS}
     first: dict[str, float] = {}
     failed: dict[str, str] = {}
     ceiling = [matrix_rate(case.precision)]
     with contextlib.ExitStack() as stack:
         for number in range(case.turns):
-            for name in [name for name in ARMS if name not in failed]:
+            for name in [name for name in SYSTEMS if name not in failed]:
                 try:
                     if number == 0:
-                        arms[name] = Arm(name, case, out[name])
-                        stack.callback(arms[name].close)
+                        systems[name] = System(name, case, out[name])
+                        stack.callback(systems[name].close)
                     else:
-                        arms[name].go_on()
-                    turns[name].append(arms[name].wait())
+                        systems[name].go_on()
+                    turns[name].append(systems[name].wait())
                 except RuntimeError as error:
                     failed[name] = str(error)
                     continue
-                first.setdefault(name, time.perf_counter() - arms[name].started)
+                first.setdefault(name, time.perf_counter() - systems[name].started)
                 _tell(case, name, number, turns[name][-1])
             ceiling.append(matrix_rate(case.precision))
-        for name in [name for name in ARMS if name not in failed]:
-            arms[name].go_on()
+        for name in [name for name in SYSTEMS if name not in failed]:
+            systems[name].go_on()
     return {
         **asdict(case),
         "title": case.title,
@@ -131,7 +131,7 @@ def measure(case: Case, work: Path) -> dict[str, Any]:
         "encoding": encoded,
         "arms": {
             name: {"seconds_to_first_turn": first[name], "turns": [plain(turn) for turn in turns[name]]}
-            for name in ARMS
+            for name in SYSTEMS
             if name not in failed
         },
         "failed": failed,

@@ -1,18 +1,18 @@
-"""The ruler: customising measured against truth, on four styles that the pocket base never saw.
+"""The style bench: customising measured against truth, on four styles that the pocket base never saw.
 
     python -m bench.bench_style [--steps 240] [--seeds 0 1 2] [--styles openmoji ...] [--work FOLDER]
         [--set KEY=VALUE ...]
 
 For each style and seed: learn from 48 pictures, then ask for 48 other subjects whose true pictures exist.
-Arms: the base with its best prompt; the plain loop (`bench.plain_loop`) at Veneer's batch and its own best
-learning rate; Veneer's recipe in as many steps; the same in a third of them. ``--arms`` adds
+Systems: the base with its best prompt; the plain loop (`bench.plain_loop`) at Veneer's batch and its own best
+learning rate; Veneer's recipe in as many steps; the same in a third of them. ``--systems`` adds
 ``plain-report``, the plain loop at the report's own settings.
 
-Each arm is kept in the work folder as soon as it is measured, so the same command goes on where it stopped,
-and parts (``--styles``, ``--seeds``) may run side by side. An arm is done again where base, judge or settings
-changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints its table
-unless ``--write`` asks for the document of all styles with fewer seeds or arms, and so does a trial of other
-settings (``--set train.learning_rate=1e-3``).
+Each system is kept in the work folder as soon as it is measured, so the same command goes on where it
+stopped, and parts (``--styles``, ``--seeds``) may run side by side. A system is done again where base, judge
+or settings changed. The whole writes ``bench/results/style_HARDWARE_DATE.{json,md,png}``; a part only prints
+its table unless ``--write`` asks for the document of all styles with fewer seeds or systems, and so does a
+trial of other settings (``--set train.learning_rate=1e-3``).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from bench.style_systems import (
-    ARMS,
     BASE,
-    EXTRA_ARMS,
+    EXTRA_SYSTEMS,
+    SYSTEMS,
     TRUTH,
     Plan,
     Scores,
@@ -41,7 +41,7 @@ from bench.style_systems import (
     score,
     scores_of,
     settings_of,
-    train_arm,
+    train_system,
 )
 from bench.style_tables import Found, Measured, document, write_results
 from bench.style_tasks import NUM_SUBJECTS, STYLES, Style, Task, build_task, the_judge, write_dataset
@@ -59,8 +59,8 @@ SCORES, PICTURES = "scores.json", "pictures.npz"
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """What all arms are measured with, loaded once.
+class StyleBench:
+    """What all systems are measured with, loaded once.
 
     Attributes:
         plan: What the bench is asked for.
@@ -77,10 +77,10 @@ class Ruler:
     judge_hash: str
 
     def identity(self, settings: Mapping[str, Any]) -> str:
-        """Name what an arm's scores depend on.
+        """Name what a system's scores depend on.
 
         Args:
-            settings: How the arm was trained.
+            settings: How the system was trained.
 
         Returns:
             A short hash.
@@ -90,14 +90,14 @@ class Ruler:
         return fingerprint([*own, dict(settings)])
 
 
-def set_up_ruler(plan: Plan) -> Ruler:
+def load_bench(plan: Plan) -> StyleBench:
     """Load base, CLIP and judge.
 
     Args:
         plan: What the bench is asked for.
 
     Returns:
-        The ruler.
+        The style bench.
 
     Raises:
         RecipeError: If the judge was never trained.
@@ -105,62 +105,62 @@ def set_up_ruler(plan: Plan) -> Ruler:
     the_judge()
     set_threads()
     sampler, clip = load_sampler("pocket", recommended(plan.steps, 0).generate), load_embedder("pocket")
-    return Ruler(plan, sampler, clip, general_features(sampler, clip), hash_file(JUDGE_FILE))
+    return StyleBench(plan, sampler, clip, general_features(sampler, clip), hash_file(JUDGE_FILE))
 
 
-def measure_style(ruler: Ruler, style: Style) -> dict[str, dict[str, Measured]]:
-    """Every arm on one style, seed by seed.
+def measure_style(bench: StyleBench, style: Style) -> dict[str, dict[str, Measured]]:
+    """Every system on one style, seed by seed.
 
     Args:
-        ruler: What is measured with.
+        bench: What is measured with.
         style: The style.
 
     Returns:
-        What was found, by seed and arm; truth and base are the same for every seed.
+        What was found, by seed and system; truth and base are the same for every seed.
     """
-    plan, root = ruler.plan, ruler.plan.work / style.name
-    task = build_task(style, 0, ruler.sampler.native_px, plan.num_subjects)
-    base, truth = _measure_base(ruler, task, root / BASE), _measure_truth(ruler, task)
+    plan, root = bench.plan, bench.plan.work / style.name
+    task = build_task(style, 0, bench.sampler.native_px, plan.num_subjects)
+    base, truth = _measure_base(bench, task, root / BASE), _measure_truth(bench, task)
     by_seed = {}
     for seed in plan.seeds:
-        task = build_task(style, seed, ruler.sampler.native_px, plan.num_subjects)
+        task = build_task(style, seed, bench.sampler.native_px, plan.num_subjects)
         folder = root / f"seed-{seed}"
-        found = {arm: _measure_arm(ruler, arm, task, seed, folder) for arm in plan.arms}
+        found = {system: _measure_system(bench, system, task, seed, folder) for system in plan.systems}
         by_seed[str(seed)] = {TRUTH: truth, BASE: base, **found}
     return by_seed
 
 
-def _measure_base(ruler: Ruler, task: Task, folder: Path) -> Measured:
-    identity = ruler.identity({"arm": BASE})
+def _measure_base(bench: StyleBench, task: Task, folder: Path) -> Measured:
+    identity = bench.identity({"arm": BASE})
     kept = _kept(folder, identity)
     if kept is None:
-        unload_lora(ruler.sampler)
-        word = best_word(ruler.sampler, task)
-        scores, drawn = score(ruler.sampler, ruler.clip, task, word, ruler.general, is_base=True)
+        unload_lora(bench.sampler)
+        word = best_word(bench.sampler, task)
+        scores, drawn = score(bench.sampler, bench.clip, task, word, bench.general, is_base=True)
         kept = _keep(folder, identity, Measured(scores, 0.0, word), drawn)
         _tell(task, "all seeds", f"base, called {word!r}", kept)
     return kept
 
 
-def _measure_truth(ruler: Ruler, task: Task) -> Measured:
+def _measure_truth(bench: StyleBench, task: Task) -> Measured:
     """What the true pictures themselves get: no adapter can be asked for more."""
-    scores = scores_of(task.true_pictures(task.asked), ruler.clip, task, np.zeros(0))
+    scores = scores_of(task.true_pictures(task.asked), bench.clip, task, np.zeros(0))
     return Measured(scores, 0.0, task.style.word)
 
 
-def _measure_arm(ruler: Ruler, arm: str, task: Task, seed: int, folder: Path) -> Measured:
-    identity = ruler.identity({"arm": arm, **settings_of(arm, ruler.plan, seed)})
-    kept = _kept(folder / arm, identity)
+def _measure_system(bench: StyleBench, system: str, task: Task, seed: int, folder: Path) -> Measured:
+    identity = bench.identity({"arm": system, **settings_of(system, bench.plan, seed)})
+    kept = _kept(folder / system, identity)
     if kept is None:
-        shutil.rmtree(folder / arm, ignore_errors=True)
+        shutil.rmtree(folder / system, ignore_errors=True)
         if not (folder / "data" / "metadata.csv").is_file():
             write_dataset(task, folder / "data")
-        lora, seconds = train_arm(arm, ruler.plan, seed, folder, side_px=task.side_px)
-        load_lora(ruler.sampler, lora)
-        scores, drawn = score(ruler.sampler, ruler.clip, task, task.style.word, ruler.general)
-        unload_lora(ruler.sampler)
-        kept = _keep(folder / arm, identity, Measured(scores, round(seconds, 1), task.style.word), drawn)
-        _tell(task, f"seed {seed}", arm, kept)
+        lora, seconds = train_system(system, bench.plan, seed, folder, side_px=task.side_px)
+        load_lora(bench.sampler, lora)
+        scores, drawn = score(bench.sampler, bench.clip, task, task.style.word, bench.general)
+        unload_lora(bench.sampler)
+        kept = _keep(folder / system, identity, Measured(scores, round(seconds, 1), task.style.word), drawn)
+        _tell(task, f"seed {seed}", system, kept)
     return kept
 
 
@@ -179,18 +179,20 @@ def _keep(folder: Path, identity: str, found: Measured, drawn: np.ndarray) -> Me
     return found
 
 
-def _tell(task: Task, seed: str, arm: str, found: Measured) -> None:
+def _tell(task: Task, seed: str, system: str, found: Measured) -> None:
     scores = found.scores
     parts = {"similarity": scores.similarity, "first": scores.first, "styled": scores.styled}
     numbers = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in parts.items())
-    print(f"{task.style.name}, {seed}, {arm}: {numbers}, {found.seconds:.0f} s", file=sys.stderr, flush=True)
+    print(
+        f"{task.style.name}, {seed}, {system}: {numbers}, {found.seconds:.0f} s", file=sys.stderr, flush=True
+    )
 
 
 def sheet_rows(plan: Plan, side_px: int) -> list[np.ndarray]:
-    """Rows of the sheet: for each style the truth, the base and every arm of the first seed.
+    """Rows of the sheet: for each style the truth, the base and every system of the first seed.
 
     Args:
-        plan: What the bench was asked for; every arm is measured.
+        plan: What the bench was asked for; every system is measured.
         side_px: Side of the pictures.
 
     Returns:
@@ -200,7 +202,7 @@ def sheet_rows(plan: Plan, side_px: int) -> list[np.ndarray]:
     for style in plan.styles:
         task, root = build_task(style, plan.seeds[0], side_px, plan.num_subjects), plan.work / style.name
         rows.append(task.true_pictures(task.asked))
-        for folder in (root / BASE, *(root / f"seed-{plan.seeds[0]}" / arm for arm in plan.arms)):
+        for folder in (root / BASE, *(root / f"seed-{plan.seeds[0]}" / system for system in plan.systems)):
             with np.load(folder / PICTURES) as stored:
                 rows.append(stored["drawn"])
     return [row[:16] for row in rows]
@@ -220,11 +222,11 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--styles", nargs="+", default=names, choices=names)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *EXTRA_ARMS])
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=[*SYSTEMS, *EXTRA_SYSTEMS])
     parser.add_argument("--subjects", type=int, default=NUM_SUBJECTS)
-    parser.add_argument("--work", type=Path, default=Path("runs/ruler"))
+    parser.add_argument("--work", type=Path, default=Path("runs/style"))
     parser.add_argument(
-        "--write", action="store_true", help="write the document with fewer seeds or arms too"
+        "--write", action="store_true", help="write the document with fewer seeds or systems too"
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
     asked = parser.parse_args(arguments)
@@ -234,7 +236,7 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
         asked.steps,
         tuple(asked.seeds),
         chosen,
-        tuple(asked.arms),
+        tuple(asked.systems),
         work,
         asked.subjects,
         tuple(asked.changes),
@@ -243,7 +245,7 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
 
 
 def is_whole(plan: Plan) -> bool:
-    """Whether a plan is the ruler itself: every style and subject, the shipped recipe, three seeds.
+    """Whether a plan is the style bench itself: every style and subject, the shipped recipe, three seeds.
 
     Args:
         plan: What the bench is asked for.
@@ -264,13 +266,13 @@ def main() -> int:
     """
     plan = read_plan()
     try:
-        ruler = set_up_ruler(plan)
+        bench = load_bench(plan)
     except RecipeError as problem:
         print(f"bench_style: {problem}", file=sys.stderr)
         return 1
-    found: Found = {style.name: measure_style(ruler, style) for style in plan.styles}
+    found: Found = {style.name: measure_style(bench, style) for style in plan.styles}
     if is_whole(plan):
-        write_results(plan, found, sheet_rows(plan, ruler.sampler.native_px))
+        write_results(plan, found, sheet_rows(plan, bench.sampler.native_px))
     print(document(plan, found))
     if not is_whole(plan):
         print("A part or a trial only: nothing was written to bench/results.", file=sys.stderr)

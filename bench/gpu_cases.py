@@ -23,19 +23,19 @@ class Task:
     Attributes:
         kind: "train", "watch" (a long training), "encode", "generate" or "start".
         case: Base, size and precision.
-        arm: Which arm trains; empty where none does.
+        system: Which system trains; empty where none does.
         estimate: Seconds that it takes, loading included, by what was seen on an H200.
     """
 
     kind: str
     case: Case
-    arm: str
+    system: str
     estimate: float
 
     @property
     def title(self) -> str:
         """For people."""
-        return " ".join(word for word in (self.kind, self.case.title, self.arm) if word)
+        return " ".join(word for word in (self.kind, self.case.title, self.system) if word)
 
 
 def plan_tasks(work: Path, *, is_dry: bool = False) -> list[Task]:
@@ -64,17 +64,17 @@ def plan_tasks(work: Path, *, is_dry: bool = False) -> list[Task]:
 
 
 def _three_arms(case: Case) -> list[Task]:
-    return [_train(case, arm) for arm in (VENEER, CACHED, PLAIN)]
+    return [_train(case, system) for system in (VENEER, CACHED, PLAIN)]
 
 
-def _train(case: Case, arm: str = VENEER, estimate: float = 0.0) -> Task:
-    case = replace(case, options=OPTIONS.get(arm, ()))
-    if arm in {PLAIN, CACHED} and case.turns > 3:
+def _train(case: Case, system: str = VENEER, estimate: float = 0.0) -> Task:
+    case = replace(case, options=OPTIONS.get(system, ()))
+    if system in {PLAIN, CACHED} and case.turns > 3:
         case = replace(case, turns=3)
     if not estimate:
         share = case.batch_size * (case.resolution / 512) ** 2.5 / 90
-        estimate = 9 + case.steps * ((0.2 if arm in {PLAIN, CACHED, EAGER} else 0.02) + share)
-    return Task("train", case, arm, estimate)
+        estimate = 9 + case.steps * ((0.2 if system in {PLAIN, CACHED, EAGER} else 0.02) + share)
+    return Task("train", case, system, estimate)
 
 
 def _sd15(work: Path, side: int, batch: int) -> Case:
@@ -87,12 +87,12 @@ def _pocket(work: Path, batch: int) -> Case:
 
 
 def _tiny(tasks: list[Task]) -> list[Task]:
-    """One task of each kind and arm, small enough for a CPU."""
-    first = {(task.kind, task.arm): task for task in reversed(tasks)}
+    """One task of each kind and system, small enough for a CPU."""
+    first = {(task.kind, task.system): task for task in reversed(tasks)}
     found = []
     for task in sorted(first.values(), key=tasks.index):
         run = f"{task.case.run}-dry"
         case = replace(task.case, base="pocket", run=run, resolution=64, batch_size=2, precision="no")
-        options = () if task.arm == COMPILED else case.options
+        options = () if task.system == COMPILED else case.options
         found.append(replace(task, case=replace(case, turn=1, turns=3, options=options)))
     return found

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 
 from bench.gpu_cases import Task
 from bench.sd15_smoke import draw_pictures
-from bench.speed_systems import Case, Turn, plain, recipe_of, train_arm
+from bench.speed_systems import Case, Turn, plain, recipe_of, train_system
 from veneer import machine
 from veneer.config import GenerateTable
 from veneer.events import Event, Progress
@@ -39,7 +39,7 @@ class OutOfTimeError(Exception):
 
 
 class Turns:
-    """Stands for the pipe of an arm's process: keeps what the arm says, and ends it when time is up.
+    """Stands for the pipe of a system's process: keeps what the system says, and ends it when time is up.
 
     Args:
         deadline: Moment of `time.monotonic` to stop at.
@@ -63,11 +63,11 @@ class Turns:
             raise OutOfTimeError
 
     def recv(self) -> None:
-        """Let the arm go on at once."""
+        """Let the system go on at once."""
 
 
 def train_task(task: Task, work: Path, deadline: float) -> dict[str, Any]:
-    """Train one arm.
+    """Train one system.
 
     Args:
         task: The task.
@@ -83,9 +83,9 @@ def train_task(task: Task, work: Path, deadline: float) -> dict[str, Any]:
     prepare(task.case)
     machine.hand_back_memory()
     held, turns = _memory_gib(torch.cuda.memory_allocated), Turns(deadline)
-    AcceleratorState._reset_state()  # each arm says anew in which precision accelerate casts
+    AcceleratorState._reset_state()  # each system says anew in which precision accelerate casts
     try:
-        train_arm(task.arm, task.case, work / "out", turns)
+        train_system(task.system, task.case, work / "out", turns)
     except OutOfTimeError:
         if len(turns.said) < 2:
             raise

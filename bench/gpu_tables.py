@@ -1,4 +1,4 @@
-"""The document of the bench on a GPU, and its part of README.md."""
+"""The document of the bench on a GPU, and its part of docs/speed.md."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bench.machine import about, machine_name
 from bench.speed_systems import CACHED, PLAIN, VENEER
 from veneer.records.files import write_json, write_text
 
-EXPLANATION = """Pictures a second: medians over turns of ten steps, the first of them left out, each arm
+EXPLANATION = """Pictures a second: medians over turns of ten steps, the first of them left out, each system
 with the card for itself, one after the other in one process. *Plain* is the report's loop, with VAE and
 text encoder in every step; *cached* makes latents and embeddings once. *Veneer* is the stage `train` as
 its recipe has it: the step is one CUDA graph where this version has that. *Of the ceiling* is the UNet's
 operations by PyTorch's counter over the seconds of the whole step, as a share of an 8192 x 8192 matrix
-product's speed in the same precision, on random numbers, timed before every arm. *GiB* is the highest
+product's speed in the same precision, on random numbers, timed before every system. *GiB* is the highest
 memory of tensors on the device, in brackets what the allocator held. *First steps* is the time from the
 call of the stage, or of the loop, to the end of its tenth step: loading and, in Veneer, warming up and
 capture. SD 1.5 has its exact structure and random weights, on which speed does not depend. In float32
-every arm and the ceiling multiply in TF32."""
+every system and the ceiling multiply in TF32."""
 DECAY_TURNS = 5
 
 
@@ -59,7 +59,7 @@ def document(record: Mapping[str, Any]) -> str:
 
 
 def table(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each size, a column for each arm.
+    """A line for each size, a column for each system.
 
     Args:
         cases: Measured cases.
@@ -121,38 +121,40 @@ def stages(record: Mapping[str, Any]) -> str:
 
 
 def _line(case: Mapping[str, Any]) -> str:
-    arms = case["arms"]
-    cells = [case["title"], *(_rate(case, arm) for arm in GPU_ARMS)]
+    systems = case["arms"]
+    cells = [case["title"], *(_rate(case, system) for system in GPU_ARMS)]
     cells[4] = f"**{cells[4]}**" if cells[4] else ""
-    if VENEER not in arms:
+    if VENEER not in systems:
         return "| " + " | ".join([*cells, *[""] * 6]) + " |"
-    seconds = _median(case, VENEER)
+    seconds = gpu_median(case, VENEER)
     cells.append(f"{seconds:.3g}")
-    cells += [f"{_median(case, arm) / seconds:.2f}" if arm in arms else "" for arm in (PLAIN, CACHED)]
+    cells += [
+        f"{gpu_median(case, system) / seconds:.2f}" if system in systems else "" for system in (PLAIN, CACHED)
+    ]
     cells.append(f"{100 * _share(case):.0f} %")
-    cells.append(f"{_peak(case):.2f} ({arms[VENEER]['reserved_gib']:.1f})")
-    cells.append(f"{arms[VENEER]['seconds_to_first_turn']:.1f}")
+    cells.append(f"{_peak(case):.2f} ({systems[VENEER]['reserved_gib']:.1f})")
+    cells.append(f"{systems[VENEER]['seconds_to_first_turn']:.1f}")
     return "| " + " | ".join(cells) + " |"
 
 
-def _rate(case: Mapping[str, Any], arm: str) -> str:
-    if arm in case["failed"]:
+def _rate(case: Mapping[str, Any], system: str) -> str:
+    if system in case["failed"]:
         return "failed"
-    return f"{case['batch_size'] / _median(case, arm):.3g}" if arm in case["arms"] else ""
+    return f"{case['batch_size'] / gpu_median(case, system):.3g}" if system in case["arms"] else ""
 
 
 def _aims(case: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     """What, how much, what was seen, and whether less is better."""
-    arms, found = case["arms"], []
-    if VENEER not in arms or case["name"] == POCKET or case["precision"] == "no":
+    systems, found = case["arms"], []
+    if VENEER not in systems or case["name"] == POCKET or case["precision"] == "no":
         return []
-    seconds, batch = _median(case, VENEER), case["batch_size"]
+    seconds, batch = gpu_median(case, VENEER), case["batch_size"]
     if case["resolution"] == 512 and batch <= 4:
         limits = ((PLAIN, 4.0), (CACHED, 3.5))
         found += [
-            (f"speed against: {arm}", aim, _median(case, arm) / seconds, False)
-            for arm, aim in limits
-            if arm in arms
+            (f"speed against: {system}", aim, gpu_median(case, system) / seconds, False)
+            for system, aim in limits
+            if system in systems
         ]
     if case["resolution"] == 512 and batch >= 16:
         found.append(("pictures/s", 200.0, batch / seconds, False))
@@ -164,13 +166,13 @@ def _aims(case: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     return found
 
 
-def _median(case: Mapping[str, Any], arm: str) -> float:
-    turns = [turn["seconds"] for turn in case["arms"][arm]["turns"]]
+def gpu_median(case: Mapping[str, Any], system: str) -> float:
+    turns = [turn["seconds"] for turn in case["arms"][system]["turns"]]
     return statistics.median(turns[1:] or turns)
 
 
 def _share(case: Mapping[str, Any]) -> float:
-    best = min(_median(case, arm) for arm in (VENEER, EAGER, COMPILED) if arm in case["arms"])
+    best = min(gpu_median(case, system) for system in (VENEER, EAGER, COMPILED) if system in case["arms"])
     ceiling = statistics.median(case["ceiling_flop_per_second"])
     return float(case["flop_per_step"] / best / ceiling)
 

@@ -2,7 +2,7 @@
 
     python -m bench.plain_loop --base FOLDER --data DATASET --out FILE.safetensors [--steps N] [--cached]
 
-This is the baseline of the ruler (`bench.bench_style`), not a part of Veneer. It does what the report
+This is the baseline of the style bench (`bench.bench_style`), not a part of Veneer. It does what the report
 describes and what the widely copied reference script does: VAE and text encoder run in every step, a square
 crop and a mirror drawn from the global generator, no held-out pictures, the last step is the result. Three
 faults are kept on purpose, because a reader who follows the report gets them:

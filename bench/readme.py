@@ -1,4 +1,4 @@
-"""Put the ruler's newest results into README.md, between two marks: ``python -m bench.readme [FILE]``."""
+"""The style bench's newest results in README.md, between two marks: ``python -m bench.readme [FILE]``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bench.style_systems import BASE
 from bench.style_tables import ALL_STYLES, RESULTS, TITLES, number
 from veneer.records.files import write_text
 
-BEGIN = "<!-- ruler: written by python -m bench.readme -->"
-END = "<!-- end of ruler -->"
+BEGIN = "<!-- style bench: written by python -m bench.readme -->"
+END = "<!-- end of style bench -->"
 README = RESULTS.parent.parent / "README.md"
 COLUMNS = {
     "similarity": "similarity to the true picture",
@@ -32,7 +32,7 @@ IN_WORDS = {
 
 
 def newest_results(folder: Path = RESULTS) -> Path:
-    """Find the newest results of the ruler.
+    """Find the newest results of the style bench.
 
     Args:
         folder: Folder of results.
@@ -45,12 +45,12 @@ def newest_results(folder: Path = RESULTS) -> Path:
     """
     found = sorted(folder.glob("style_*.json"), key=lambda path: path.stem.rpartition("_")[2])
     if not found:
-        raise SystemExit(f"{folder}: no results of the ruler; make them with `make bench-style`")
+        raise SystemExit(f"{folder}: no results of the style bench; make them with `make bench-style`")
     return found[-1]
 
 
 def section(results: Mapping[str, Any], document: str) -> str:
-    """The ruler's table and its differences from the plain loop.
+    """The style bench's table and its differences from the plain loop.
 
     Args:
         results: Content of the JSON file.
@@ -62,23 +62,22 @@ def section(results: Mapping[str, Any], document: str) -> str:
     against_base = results["against"][BASE]
     if ALL_STYLES in against_base:  # style by style it stands in the document
         against_base = {ALL_STYLES: against_base[ALL_STYLES]}
-    head = ["style", "arm", *COLUMNS.values(), "nearer to the style than the base", "in texture"]
+    head = ["style", "system", *COLUMNS.values(), "nearer to the style than the base", "in texture"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    for style, arms in against_base.items():
-        first = next(iter(arms.values()))
+    for style, systems in against_base.items():
+        first = next(iter(systems.values()))
         cells = [number(first[name]["base"], name) for name in COLUMNS]
         lines.append(f"| {style} | {TITLES[BASE]} | " + " | ".join([*cells, "", ""]) + " |")
-        for arm, measures in arms.items():
+        for system, measures in systems.items():
             cells = [number(measures[name]["tuned"], name) for name in COLUMNS]
             cells += [f"{100 * measures[name]['wins']:.0f} %" for name in ("style", "texture")]
-            lines.append(f"| | {TITLES[arm]} | " + " | ".join(cells) + " |")
+            lines.append(f"| | {TITLES[system]} | " + " | ".join(cells) + " |")
     text = "\n".join(lines)
     against_plain = results["against"].get("plain", {}).get(ALL_STYLES, {})
-    for arm in ("veneer", "veneer-third"):
-        if arm in against_plain:
-            text += (
-                f"\n\n{TITLES[arm]} against the plain loop, over all styles: {_words(against_plain[arm])}."
-            )
+    for system in ("veneer", "veneer-third"):
+        if system in against_plain:
+            words = _words(against_plain[system])
+            text += f"\n\n{TITLES[system]} against the plain loop, over all styles: {words}."
     return f"{text}\n\nEvery interval, the setting and the pictures are in [{document}]({document}).\n"
 
 
@@ -109,7 +108,7 @@ def between_marks(page: str, text: str, mark: str = BEGIN, end_mark: str = END) 
     head, begin, rest = page.partition(mark)
     _, end, tail = rest.partition(end_mark)
     if not begin or not end:
-        raise SystemExit(f"README.md: the marks are missing; put these two lines in: {mark} and {end_mark}")
+        raise SystemExit(f"the marks are missing; put these two lines into the page: {mark} and {end_mark}")
     return f"{head}{mark}\n{text}{end_mark}{tail}"
 
 

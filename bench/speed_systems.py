@@ -1,7 +1,7 @@
-"""The arms of the speed bench, each in a process of its own that waits for its turn after every few steps.
+"""The systems of the speed bench, each in a process of its own that waits for its turn after every few steps.
 
 Nothing heavy is imported at the top: seconds to the first step begin where the process begins, and what an
-arm does not need must not count for it.
+system does not need must not count for it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 PLAIN, CACHED, VENEER = "plain loop", "plain loop, cached", "Veneer"
-ARMS = (PLAIN, CACHED, VENEER)
+SYSTEMS = (PLAIN, CACHED, VENEER)
 LEARNING_RATE = 1e-4
 WAIT_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Case:
-    """One size that all arms are measured at.
+    """One size that all systems are measured at.
 
     Attributes:
         name: Name of the base.
@@ -30,7 +30,7 @@ class Case:
         batch_size: Pictures of a step.
         precision: "no", "bf16" or "fp16".
         turn: Steps of a turn.
-        turns: Turns of each arm; the first two of them are warm-up.
+        turns: Turns of each system; the first two of them are warm-up.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         options: Further settings of Veneer's train table.
     """
@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Turn:
-    """What an arm says after a turn.
+    """What a system says after a turn.
 
     Attributes:
         seconds: Seconds of each step; for the first turn since the process came up.
@@ -78,7 +78,7 @@ class Turn:
 
 
 class Clock:
-    """Counts the steps of an arm, and holds it back between its turns.
+    """Counts the steps of a system, and holds it back between its turns.
 
     Args:
         connection: To the parent.
@@ -110,11 +110,11 @@ class Clock:
         self._since, self._worked = time.perf_counter(), time.process_time()
 
 
-class Arm:
-    """An arm's process, seen from the parent.
+class System:
+    """A system's process, seen from the parent.
 
     Args:
-        name: One of `ARMS`.
+        name: One of `SYSTEMS`.
         case: What it trains.
         out: Folder for what it writes.
     """
@@ -131,10 +131,10 @@ class Arm:
         """Wait for the end of a turn.
 
         Returns:
-            What the arm says.
+            What the system says.
 
         Raises:
-            RuntimeError: If the arm failed, with its reason.
+            RuntimeError: If the system failed, with its reason.
         """
         if not self._connection.poll(WAIT_SECONDS):
             raise RuntimeError(f"no step in {WAIT_SECONDS} s")
@@ -147,7 +147,7 @@ class Arm:
         return said
 
     def go_on(self) -> None:
-        """Let the arm do its next turn."""
+        """Let the system do its next turn."""
         self._connection.send(None)
 
     def close(self) -> None:
@@ -187,8 +187,8 @@ def recipe_of(case: Case) -> Any:
     )
 
 
-def train_arm(name: str, case: Case, out: Path, connection: Any) -> None:
-    """Train one arm.
+def train_system(name: str, case: Case, out: Path, connection: Any) -> None:
+    """Train one system.
 
     Args:
         name: `PLAIN`, `CACHED`, or any other for Veneer by the case's options.
@@ -204,7 +204,7 @@ def train_arm(name: str, case: Case, out: Path, connection: Any) -> None:
 
 def _run(name: str, case: Case, out: Path, connection: Any) -> None:
     try:
-        train_arm(name, case, out, connection)
+        train_system(name, case, out, connection)
     except Exception as error:  # the parent tells it and goes on with the others
         connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

@@ -1,4 +1,7 @@
-"""The speed bench's document, and its table in README.md: ``python -m bench.speed_tables [FILE ...]``."""
+"""The speed bench's document, its tables in docs/speed.md, and its lines in README.md.
+
+``python -m bench.speed_tables [FILE ...]`` puts them there, from the newest results of each machine.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gpu_tables import gpu_median
 from bench.gpu_tables import table as gpu_table
 from bench.machine import about, machine_name
-from bench.speed_systems import ARMS, CACHED, PLAIN, VENEER
+from bench.speed_systems import CACHED, PLAIN, SYSTEMS, VENEER
 from veneer.machine import hardware
 from veneer.records.files import write_json, write_text
 from veneer.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 README = RESULTS.parent.parent / "README.md"
+PAGE = RESULTS.parent.parent / "docs" / "speed.md"
 BEGIN = "<!-- speed: written by python -m bench.speed_tables -->"
 END = "<!-- end of speed -->"
 GPU_SIZES = "SD 1.5 at 512 and 1024 px, batches 1 to 32, bf16, on a GPU (`make bench-gpu`)"
-EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the arms take
+EXPLANATION = """Medians over the turns after the warm-up, lowest and highest in brackets; the systems take
 turns within one run. *Processor* seconds are added over the threads; where they are far from seconds times
 threads, the machine was busy with something else. *Of the ceiling* is the UNet's operations by PyTorch's
 counter over the seconds of the whole step, as a share of a large matrix product's speed, timed in every
-round in the same precision. *Peak* is the highest resident memory of the arm's own process.
+round in the same precision. *Peak* is the highest resident memory of the system's own process.
 *First step* is the time from the start of the process to the end of its first turn.
 The plain loop runs VAE and text encoder at every step; *cached* makes latents and embeddings once, and its
 first step has to wait for that. Veneer is the stage `train` itself, with log and checkpoints; its encoding
@@ -67,13 +72,15 @@ def document(record: Mapping[str, Any]) -> str:
     parts += ["## Targets", targets(record["cases"])]
     parts += ["## Losses in bf16 against float32", losses(record["cases"])]
     parts += ["## Encoding, and start of the command line", encoding(record)]
-    failures = [f"- {c['title']}, {arm}: {why}" for c in record["cases"] for arm, why in c["failed"].items()]
+    failures = [
+        f"- {c['title']}, {system}: {why}" for c in record["cases"] for system, why in c["failed"].items()
+    ]
     parts += ["## What failed", "\n".join(failures)] if failures else []
     return "\n\n".join(parts) + "\n"
 
 
 def table(cases: Sequence[Mapping[str, Any]]) -> str:
-    """The table of all sizes and arms.
+    """The table of all sizes and systems.
 
     Args:
         cases: Measured cases.
@@ -83,7 +90,7 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
     """
     head = [
         "size",
-        "arm",
+        "system",
         "s/step",
         "processor s/step",
         "pictures/s",
@@ -94,8 +101,8 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
     head += ["peak GiB", "first step, s"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for case in cases:
-        for number, arm in enumerate(name for name in ARMS if name in case["arms"]):
-            cells = [case["title"] if number == 0 else "", arm, *_cells(case, arm)]
+        for number, system in enumerate(name for name in SYSTEMS if name in case["arms"]):
+            cells = [case["title"] if number == 0 else "", system, *_cells(case, system)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -165,33 +172,33 @@ def encoding(record: Mapping[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{commands}."
 
 
-def seconds_of(case: Mapping[str, Any], arm: str, key: str = "seconds") -> list[float]:
+def seconds_of(case: Mapping[str, Any], system: str, key: str = "seconds") -> list[float]:
     """Seconds of a step in every turn after the warm-up.
 
     Args:
         case: A measured case.
-        arm: Its arm.
+        system: Its system.
         key: "seconds" on the clock, or "processor_seconds".
 
     Returns:
         Seconds.
     """
-    turns = case["arms"][arm]["turns"]
+    turns = case["arms"][system]["turns"]
     return [turn[key] for turn in turns[min(2, len(turns) - 1) :]]
 
 
-def _cells(case: Mapping[str, Any], arm: str) -> list[str]:
-    seconds = seconds_of(case, arm)
+def _cells(case: Mapping[str, Any], system: str) -> list[str]:
+    seconds = seconds_of(case, system)
     median = statistics.median(seconds)
     return [
         f"{median:.3g} ({min(seconds):.3g} to {max(seconds):.3g})",
-        f"{statistics.median(seconds_of(case, arm, 'processor_seconds')):.3g}",
+        f"{statistics.median(seconds_of(case, system, 'processor_seconds')):.3g}",
         f"{case['batch_size'] / median:.3g}",
-        *(f"{_times(case, other):.2f}" if other != arm and arm == VENEER and other in case["arms"] else ""
+        *(f"{_times(case, other):.2f}" if system == VENEER != other and other in case["arms"] else ""
           for other in (PLAIN, CACHED)),
-        f"{100 * _share(case, arm):.0f} %",
-        f"{_peak(case, arm):.2f}",
-        f"{case['arms'][arm]['seconds_to_first_turn']:.1f}",
+        f"{100 * _share(case, system):.0f} %",
+        f"{_peak(case, system):.2f}",
+        f"{case['arms'][system]['seconds_to_first_turn']:.1f}",
     ]  # fmt: skip
 
 
@@ -216,18 +223,18 @@ def _aims(case: Mapping[str, Any]) -> list[tuple[str, float, float]]:
 
 
 def _times(case: Mapping[str, Any], other: str) -> float:
-    """How many times as fast as another arm: the median over the rounds, each held against its own."""
+    """How many times as fast as another system: the median over the rounds, each held against its own."""
     pairs = zip(seconds_of(case, other), seconds_of(case, VENEER), strict=False)
     return statistics.median(theirs / ours for theirs, ours in pairs)
 
 
-def _share(case: Mapping[str, Any], arm: str) -> float:
+def _share(case: Mapping[str, Any], system: str) -> float:
     ceiling = statistics.median(case["ceiling_flop_per_second"])
-    return float(case["flop_per_step"] / statistics.median(seconds_of(case, arm)) / ceiling)
+    return float(case["flop_per_step"] / statistics.median(seconds_of(case, system)) / ceiling)
 
 
-def _peak(case: Mapping[str, Any], arm: str) -> float:
-    turns = case["arms"][arm]["turns"]
+def _peak(case: Mapping[str, Any], system: str) -> float:
+    turns = case["arms"][system]["turns"]
     on_device = max(turn["peak_device_memory_gib"] for turn in turns)
     return float(on_device or max(turn["peak_memory_gib"] for turn in turns))
 
@@ -255,37 +262,62 @@ def newest_results(folder: Path = RESULTS) -> list[Path]:
 
 
 def section(paths: Sequence[Path]) -> str:
-    """What README.md says of speed.
-
-    Args:
-        paths: Results, one for each machine.
-
-    Returns:
-        Markdown.
-    """
+    """What docs/speed.md says of each machine: its tables, in Markdown."""
     records = [json.loads(path.read_text("utf-8")) for path in paths]
     parts = []
     for path, record in zip(paths, records, strict=True):
-        machine = record["hardware"]
-        device = machine["accelerator"] if record["has_gpu"] else f"{machine['processor']}, CPU"
         where = f"bench/results/{path.stem}.md"
         rows = gpu_table(record["cases"]) if record["has_gpu"] else table(record["cases"])
         parts.append(
-            f"{device}, {machine['cores']} cores, {record['date']}, load before the run "
-            f"{record['load_before']} ([{where}]({where})):\n\n{rows}"
+            f"{_machine(record)}, {record['date']}, load before the run "
+            f"{record['load_before']} ([{where}](../{where})):\n\n{rows}"
         )
     if not any(record["has_gpu"] for record in records):
         parts.append(f"{GPU_SIZES}: not measured.")
     return "\n\n".join(parts) + "\n"
 
 
+def in_short(paths: Sequence[Path]) -> str:
+    """What README.md says of each machine: a line of pictures a second at SD 1.5's size, in Markdown."""
+    lines = []
+    for path in paths:
+        record = json.loads(path.read_text("utf-8"))
+        has_gpu = record["has_gpu"]
+        found = [_rate(case, has_gpu=has_gpu) for case in record["cases"] if is_told(case)]
+        if found:
+            where = f"bench/results/{path.stem}.md"
+            lines.append(f"- {_machine(record)}, {record['date']}: {'; '.join(found)} ([document]({where})).")
+    return "\n".join(lines) + "\n"
+
+
+def _rate(case: Mapping[str, Any], *, has_gpu: bool) -> str:
+    """Pictures a second of Veneer, and how many times the others' they are where these were measured too."""
+    median = gpu_median(case, VENEER) if has_gpu else statistics.median(seconds_of(case, VENEER))
+    others = {name: _times(case, name) for name in (PLAIN, CACHED) if name in case["arms"]}
+    beside = (
+        f" ({', '.join(f'{times:.2f} times the {name}' for name, times in others.items())})" if others else ""
+    )
+    return f"{case['title'].removeprefix(case['name'] + ', ')} **{case['batch_size'] / median:.3g}**{beside}"
+
+
+def is_told(case: Mapping[str, Any]) -> bool:
+    """Whether README.md has room for a case: SD 1.5's size, where Veneer was measured."""
+    return case["name"] == "SD 1.5" and VENEER in case["arms"]
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    machine = record["hardware"]
+    device = machine["accelerator"] if record["has_gpu"] else f"{machine['processor']}, CPU"
+    return f"{device}, {machine['cores']} cores"
+
+
 def main() -> None:
-    """Write the README."""
+    """Write both pages."""
     from bench.readme import between_marks
 
     paths = [Path(word) for word in sys.argv[1:]] or newest_results()
-    page = between_marks(README.read_text("utf-8"), section(paths), BEGIN, END)
-    write_text(README, page)
+    for page, text in ((PAGE, section(paths)), (README, in_short(paths))):
+        write_text(page, between_marks(page.read_text("utf-8"), text, BEGIN, END))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The arms of the ruler: how each adapter is trained, what it draws, and what that is worth."""
+"""The systems of the style bench: how each adapter is trained, what it draws, and what that is worth."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from veneer.stages.export import export
 from veneer.stages.train import train
 
 BASE, TRUTH = "base", "truth"
-ARMS = ("plain", "veneer", "veneer-third")
-"""Arms that every run has; all but the base are trained."""
-EXTRA_ARMS = ("plain-report",)
-"""Arms on request: the plain loop at the report's own learning rate and batch."""
+SYSTEMS = ("plain", "veneer", "veneer-third")
+"""Systems that every run has; all but the base are trained."""
+EXTRA_SYSTEMS = ("plain-report",)
+"""Systems on request: the plain loop at the report's own learning rate and batch."""
 PLAIN_LEARNING_RATE = 2e-3
 """The best of 1e-3, 2e-3 and 4e-3 for the plain loop on openmoji: its settings shall not be what beats it."""
 NOT_SETTINGS: dict[str, Any] = {
@@ -44,10 +44,10 @@ class Plan:
     """What the bench is asked for.
 
     Attributes:
-        steps: Optimizer steps of an arm.
+        steps: Optimizer steps of a system.
         seeds: Seeds of training and of the choice of pictures.
         styles: The styles.
-        arms: The trained arms.
+        systems: The trained systems.
         work: Folder of data sets, adapters and pictures.
         num_subjects: Pictures learnt from, and subjects asked for.
         changes: Settings of Veneer's recipe to try instead of its own, as ``--set`` takes them.
@@ -57,7 +57,7 @@ class Plan:
     steps: int
     seeds: tuple[int, ...]
     styles: tuple[Style, ...]
-    arms: tuple[str, ...]
+    systems: tuple[str, ...]
     work: Path
     num_subjects: int
     changes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scores:
-    """An arm on one style and seed; one value for each asked subject, or each general prompt (drift).
+    """A system on one style and seed; one value for each asked subject, or each general prompt (drift).
 
     Attributes:
         similarity: Cosine similarity to the true picture.
@@ -112,42 +112,42 @@ def recommended(steps: int, seed: int, changes: Sequence[str] = ()) -> Recipe:
     return load_recipe("pocket-8bit", overrides)
 
 
-def steps_of(arm: str, plan: Plan) -> int:
-    """Optimizer steps of an arm.
+def steps_of(system: str, plan: Plan) -> int:
+    """Optimizer steps of a system.
 
     Args:
-        arm: Its name.
+        system: Its name.
         plan: What the bench is asked for.
 
     Returns:
         The plan's steps, or a third of them.
     """
-    return max(1, plan.steps // 3) if arm == "veneer-third" else plan.steps
+    return max(1, plan.steps // 3) if system == "veneer-third" else plan.steps
 
 
-def settings_of(arm: str, plan: Plan, seed: int) -> dict[str, Any]:
-    """Everything that the training of an arm depends on, beside base and pictures.
+def settings_of(system: str, plan: Plan, seed: int) -> dict[str, Any]:
+    """Everything that the training of a system depends on, beside base and pictures.
 
     Args:
-        arm: Its name.
+        system: Its name.
         plan: What the bench is asked for.
         seed: Seed of the training.
 
     Returns:
-        Plain data; an arm that was trained with other settings is trained again.
+        Plain data; a system that was trained with other settings is trained again.
     """
-    recipe = recommended(steps_of(arm, plan), seed, plan.changes)
-    if arm.startswith("plain"):
-        plain = _plain_settings(arm, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
+    recipe = recommended(steps_of(system, plan), seed, plan.changes)
+    if system.startswith("plain"):
+        plain = _plain_settings(system, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
         return {key: value for key, value in asdict(plain).items() if key not in {"base", "data", "out"}}
     return recipe.model_dump(mode="json", exclude=NOT_SETTINGS)
 
 
-def train_arm(arm: str, plan: Plan, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:
-    """Train one arm.
+def train_system(system: str, plan: Plan, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:
+    """Train one system.
 
     Args:
-        arm: Its name.
+        system: Its name.
         plan: What the bench is asked for.
         seed: Seed of the training.
         folder: Folder of this style and seed; the data set is in ``data``.
@@ -156,25 +156,25 @@ def train_arm(arm: str, plan: Plan, seed: int, folder: Path, *, side_px: int) ->
     Returns:
         The LoRA file, and the seconds that encoding and training took.
     """
-    out, began = folder / arm / "lora.safetensors", time.monotonic()
-    if arm.startswith("plain"):
-        train_plainly(_plain_settings(arm, plan, seed, data=folder / "data", out=out, side_px=side_px))
+    out, began = folder / system / "lora.safetensors", time.monotonic()
+    if system.startswith("plain"):
+        train_plainly(_plain_settings(system, plan, seed, data=folder / "data", out=out, side_px=side_px))
     else:
-        _train_veneer(recommended(steps_of(arm, plan), seed, plan.changes), folder, arm, out)
+        _train_veneer(recommended(steps_of(system, plan), seed, plan.changes), folder, system, out)
     return out, time.monotonic() - began
 
 
-def _plain_settings(arm: str, plan: Plan, seed: int, *, data: Path, out: Path, side_px: int) -> Settings:
-    settings = Settings(pocket_folder(), data, out, steps_of(arm, plan), resolution=side_px, seed=seed)
-    if arm == "plain-report":
+def _plain_settings(system: str, plan: Plan, seed: int, *, data: Path, out: Path, side_px: int) -> Settings:
+    settings = Settings(pocket_folder(), data, out, steps_of(system, plan), resolution=side_px, seed=seed)
+    if system == "plain-report":
         return settings
     batch_size = recommended(plan.steps, seed).train.train_batch_size
     return replace(settings, learning_rate=PLAIN_LEARNING_RATE, batch_size=batch_size)
 
 
-def _train_veneer(recipe: Recipe, folder: Path, arm: str, out: Path) -> None:
-    """Encode (once for all arms of a seed), train and export."""
-    run, shared = RunDir(folder / arm / "run"), folder / f"cache-{fingerprint(recipe.encode.model_dump())}"
+def _train_veneer(recipe: Recipe, folder: Path, system: str, out: Path) -> None:
+    """Encode (once for all systems of a seed), train and export."""
+    run, shared = RunDir(folder / system / "run"), folder / f"cache-{fingerprint(recipe.encode.model_dump())}"
     for link, target in ((run.dataset, folder / "data"), (run.cache, shared)):
         if not link.is_symlink():
             target.mkdir(parents=True, exist_ok=True)

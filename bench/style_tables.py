@@ -1,4 +1,4 @@
-"""The ruler's numbers as a document: each arm against the base and the plain loop, with intervals."""
+"""The style bench's document: each system against the base and the plain loop, with intervals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ a style, averaged over the seeds; for the drift it is the general prompt in a st
 
 @dataclass(frozen=True)
 class Measured:
-    """An arm on one style and seed.
+    """A system on one style and seed.
 
     Attributes:
         scores: What its pictures are worth.
@@ -72,68 +72,69 @@ class Measured:
 
 
 Found = Mapping[str, Mapping[str, Mapping[str, Measured]]]
-"""What was measured, by style, seed and arm."""
+"""What was measured, by style, seed and system."""
 Summary = dict[str, dict[str, dict[str, Measure]]]
-"""Measures by style, arm and name."""
+"""Measures by style, system and name."""
 
 
-def summarise(found: Found, arms: Sequence[str], against: str) -> Summary:
-    """Every arm against one, paired subject by subject.
+def summarise(found: Found, systems: Sequence[str], against: str) -> Summary:
+    """Every system against one, paired subject by subject.
 
     Args:
         found: What was measured.
-        arms: The arms.
-        against: The arm that stands in the place of the base.
+        systems: The systems.
+        against: The system that stands in the place of the base.
 
     Returns:
         Measures for each style and for all styles together. The unit is the subject in a style, averaged over
         the seeds; for the drift it is the general prompt.
     """
-    others = [arm for arm in arms if arm != against]
+    others = [system for system in systems if system != against]
     groups = {style: [style] for style in found}
     if len(found) > 1:
         groups[ALL_STYLES] = list(found)
     return {
         title: {
-            arm: {name: _measure(found, styles, arm, against, name) for name in MEASURES} for arm in others
+            system: {name: _measure(found, styles, system, against, name) for name in MEASURES}
+            for system in others
         }
         for title, styles in groups.items()
     }
 
 
-def _measure(found: Found, styles: Sequence[str], arm: str, against: str, name: str) -> Measure:
+def _measure(found: Found, styles: Sequence[str], system: str, against: str, name: str) -> Measure:
     base, tuned, units = [], [], []
     for style in styles:
-        for arms in found[style].values():
-            base += getattr(arms[against].scores, name)
-            tuned += getattr(arms[arm].scores, name)
-            units += [(style, number) for number in range(len(getattr(arms[arm].scores, name)))]
+        for systems in found[style].values():
+            base += getattr(systems[against].scores, name)
+            tuned += getattr(systems[system].scores, name)
+            units += [(style, number) for number in range(len(getattr(systems[system].scores, name)))]
     unit = "general prompts" if name == "drift" else "subjects"
     return paired(base, tuned, units, better="lower" if name in LOWER else "higher", unit=unit)
 
 
 def table(plan: Plan, found: Found) -> str:
-    """The ruler's table in Markdown.
+    """The style bench's table in Markdown.
 
     Args:
         plan: What the bench was asked for.
         found: What was measured.
 
     Returns:
-        One row for each style and arm; means, and how often an arm is nearer to the style than the base.
+        One row for each style and system; means, and how often a system is nearer to the style than the base.
     """
-    summary = summarise(found, (BASE, *plan.arms), BASE)
-    head = ["style", "arm", "steps", *MEASURES.values(), "nearer to the style than the base", "in texture"]
+    summary = summarise(found, (BASE, *plan.systems), BASE)
+    head = ["style", "system", "steps", *MEASURES.values(), "nearer to the style than the base", "in texture"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    for style, arms in summary.items():
-        first = next(iter(arms.values()))
+    for style, systems in summary.items():
+        first = next(iter(systems.values()))
         cells = [number(first[name].base, name) for name in MEASURES]
         lines.append(f"| {style} | {TITLES[TRUTH]} | | {_truth_cells(found, style)} | | |")
         lines.append(f"| | {TITLES[BASE]} | 0 | " + " | ".join(cells) + " | | |")
-        for arm, measures in arms.items():
+        for system, measures in systems.items():
             cells = [number(measures[name].tuned, name) for name in MEASURES]
             wins = [f"{100 * (measures[name].wins or 0):.0f} % of subjects" for name in ("style", "texture")]
-            row = " | ".join([TITLES[arm], str(steps_of(arm, plan)), *cells, *wins])
+            row = " | ".join([TITLES[system], str(steps_of(system, plan)), *cells, *wins])
             lines.append(f"| | {row} |")
     return "\n".join(lines)
 
@@ -147,23 +148,23 @@ def _truth_cells(found: Found, style: str) -> str:
 
 
 def differences(plan: Plan, found: Found, against: str) -> str:
-    """Differences of the other arms from one, with intervals.
+    """Differences of the other systems from one, with intervals.
 
     Args:
         plan: What the bench was asked for.
         found: What was measured.
-        against: The arm that they are held against.
+        against: The system that they are held against.
 
     Returns:
         A table in Markdown: difference and 95 % interval of each measure.
     """
-    head = ["style", "arm", *MEASURES.values()]
+    head = ["style", "system", *MEASURES.values()]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * len(MEASURES)]
-    for style, arms in summarise(found, (BASE, *plan.arms), against).items():
-        for arm, measures in arms.items():
-            if arm != BASE:
+    for style, systems in summarise(found, (BASE, *plan.systems), against).items():
+        for system, measures in systems.items():
+            if system != BASE:
                 cells = [_difference(measures[name], name) for name in MEASURES]
-                lines.append(f"| {style} | {TITLES[arm]} | " + " | ".join(cells) + " |")
+                lines.append(f"| {style} | {TITLES[system]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -202,13 +203,13 @@ def document(plan: Plan, found: Found) -> str:
     seeds = "seed" if len(plan.seeds) == 1 else "seeds"
     machine = hardware()
     parts = [
-        f"# The ruler: {plan.steps} steps, {plan.num_subjects} subjects, {len(plan.seeds)} {seeds}",
+        f"# The style bench: {plan.steps} steps, {plan.num_subjects} subjects, {len(plan.seeds)} {seeds}",
         table(plan, found),
         EXPLANATION,
         "## Against the base with its best prompt",
         differences(plan, found, BASE),
     ]
-    if "plain" in plan.arms:
+    if "plain" in plan.systems:
         parts += ["## Against the plain loop", differences(plan, found, "plain")]
     where = f"{machine['processor']}, {machine['cores']} cores"
     parts += [UNITS, f"Mean seconds of training: {_seconds(plan, found)}.", f"{command(plan)} on {where}."]
@@ -217,10 +218,10 @@ def document(plan: Plan, found: Found) -> str:
 
 def _seconds(plan: Plan, found: Found) -> str:
     means = {
-        arm: np.mean([arms[arm].seconds for seeds in found.values() for arms in seeds.values()])
-        for arm in plan.arms
+        system: np.mean([systems[system].seconds for seeds in found.values() for systems in seeds.values()])
+        for system in plan.systems
     }
-    return ", ".join(f"{TITLES[arm]} {seconds:.0f}" for arm, seconds in means.items())
+    return ", ".join(f"{TITLES[system]} {seconds:.0f}" for system, seconds in means.items())
 
 
 def command(plan: Plan) -> str:
@@ -253,7 +254,7 @@ def write_results(plan: Plan, found: Found, sheet: Sequence[np.ndarray]) -> Path
     numbers = json.dumps(_plain(plan, found), ensure_ascii=False, separators=(",", ":"))
     write_text(stem.with_suffix(".json"), numbers + "\n")  # thousands of them: a line each would be megabytes
     contact_sheet(np.concatenate(sheet), len(sheet[0])).save(stem.with_suffix(".png"), optimize=True)
-    rows = ", ".join(["the truth", *(TITLES[arm] for arm in (BASE, *plan.arms))])
+    rows = ", ".join(["the truth", *(TITLES[system] for system in (BASE, *plan.systems))])
     write_text(
         stem.with_suffix(".md"), f"{document(plan, found)}\n![Rows by style: {rows}]({stem.name}.png)\n"
     )
@@ -261,22 +262,27 @@ def write_results(plan: Plan, found: Found, sheet: Sequence[np.ndarray]) -> Path
 
 
 def _plain(plan: Plan, found: Found) -> dict[str, Any]:
-    arms = (BASE, *plan.arms)
+    systems = (BASE, *plan.systems)
     return {
         "setting": {
             "command": command(plan),
             "hardware": hardware(),
             "versions": versions(),
             "recipe": recommended(plan.steps, 0).model_dump(mode="json"),
-            "arms": {arm: settings_of(arm, plan, 0) for arm in plan.arms},
+            "arms": {system: settings_of(system, plan, 0) for system in plan.systems},
             "num_subjects": plan.num_subjects,
         },
         "table": table(plan, found),
         "against": {
-            other: _plain_summary(summarise(found, arms, other)) for other in arms if other in REFERENCES
+            other: _plain_summary(summarise(found, systems, other))
+            for other in systems
+            if other in REFERENCES
         },
         "measured": {
-            style: {seed: {arm: asdict(one) for arm, one in by_arm.items()} for seed, by_arm in seeds.items()}
+            style: {
+                seed: {system: asdict(one) for system, one in by_system.items()}
+                for seed, by_system in seeds.items()
+            }
             for style, seeds in found.items()
         },
     }
@@ -285,7 +291,8 @@ def _plain(plan: Plan, found: Found) -> dict[str, Any]:
 def _plain_summary(summary: Summary) -> dict[str, Any]:
     return {
         style: {
-            arm: {name: one.plain() for name, one in measures.items()} for arm, measures in by_arm.items()
+            system: {name: one.plain() for name, one in measures.items()}
+            for system, measures in by_system.items()
         }
-        for style, by_arm in summary.items()
+        for style, by_system in summary.items()
     }

@@ -1,4 +1,4 @@
-"""Pictures and measures of the ruler: styles that the pocket base never saw, of which the truth is known.
+"""The style bench's pictures and measures: styles that the pocket base never saw, whose truth is known.
 
 Drawings come from the packages that `pocket` pins; the judge that compares pictures with the truth was
 trained on real drawings only and is no part of the base.

@@ -1,4 +1,4 @@
-"""The ruler's baseline has the faults that it says it has, and writes a LoRA that loads."""
+"""The style bench's baseline has the faults that it says it has, and writes a LoRA that loads."""
 
 import pytest
 from accelerate import Accelerator

@@ -18,7 +18,7 @@ from bench.speed_systems import Case, Turn, plain, recipe_of
 SECONDS = {VENEER: 0.05, CACHED: 0.2, PLAIN: 0.25, EAGER: 0.1}
 
 
-def arm(seconds: float, first: float = 9.0):
+def system(seconds: float, first: float = 9.0):
     turns = [plain(Turn(s, s, 3.0, 5.0)) for s in (first, seconds, 1.1 * seconds, seconds)]
     return {
         "seconds_to_first_turn": 90.0,
@@ -32,39 +32,39 @@ def arm(seconds: float, first: float = 9.0):
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.speed_ceiling.matrix_rate", lambda precision, side: 7e14)
     monkeypatch.setattr("bench.speed_ceiling.flop_of_step", lambda case: 2 * 10**12)
-    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
+    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: system(SECONDS[task.system]))
     return Bench("a command", tmp_path / "work", tmp_path, seconds=100, started=time.monotonic())
 
 
-def tasks_of(tmp_path, *arms, estimate=1.0):
+def tasks_of(tmp_path, *systems, estimate=1.0):
     case = Case("SD 1.5", "base", "run", 512, 4, "bf16", turn=10, turns=4)
-    return [Task("train", case, one, estimate) for one in arms]
+    return [Task("train", case, one, estimate) for one in systems]
 
 
 def test_the_most_telling_sizes_come_first_and_fit_the_time(tmp_path):
     tasks = plan_tasks(tmp_path)
     titles = [task.title for task in tasks]
     assert len(set(titles)) == len(titles)
-    assert [(task.case.batch_size, task.arm) for task in tasks[:6]] == [
+    assert [(task.case.batch_size, task.system) for task in tasks[:6]] == [
         (4, VENEER), (4, CACHED), (4, PLAIN), (1, VENEER), (1, CACHED), (1, PLAIN)
     ]  # fmt: skip
     real = [task for task in tasks if task.case.name == "SD 1.5"]
-    own = {(task.case.resolution, task.case.batch_size) for task in real if task.arm == VENEER}
+    own = {(task.case.resolution, task.case.batch_size) for task in real if task.system == VENEER}
     assert own == {(512, n) for n in (1, 2, 4, 8, 16, 32)} | {(1024, 2)}
-    assert {task.case.batch_size for task in real if task.arm == PLAIN} == {1, 4, 16}
+    assert {task.case.batch_size for task in real if task.system == PLAIN} == {1, 4, 16}
     assert {t.case.gradient_checkpointing for t in real if t.case.resolution == 1024} == {True, False}
     assert {"encode", "generate", "start", "watch"} <= {task.kind for task in tasks}
     assert next(task for task in tasks if task.kind == "watch").case.steps == 300
-    estimates = [task.estimate for task in tasks if task.arm != COMPILED]
+    estimates = [task.estimate for task in tasks if task.system != COMPILED]
     assert sum(estimates) < 450
     first = next(number for number, task in enumerate(tasks) if task.case.batch_size == 32)
     assert sum(estimates[:first]) < 230
 
 
 def test_the_switches_of_an_arm_reach_its_recipe(tmp_path):
-    case = next(task.case for task in plan_tasks(tmp_path) if task.arm == COMPILED)
+    case = next(task.case for task in plan_tasks(tmp_path) if task.system == COMPILED)
     assert recipe_of(replace(case, base="pocket")).train.compile
-    eager = next(task.case for task in plan_tasks(tmp_path) if task.arm == EAGER)
+    eager = next(task.case for task in plan_tasks(tmp_path) if task.system == EAGER)
     assert not recipe_of(replace(eager, base="pocket")).train.cuda_graph
     assert recipe_of(replace(case, base="pocket")).train.cuda_graph
     assert not recipe_of(replace(case, base="pocket", options=())).train.compile
@@ -92,9 +92,9 @@ def test_what_no_time_is_left_for_is_named(bench, tmp_path):
 
 def test_a_task_that_fails_leaves_the_others(bench, tmp_path, monkeypatch):
     def train(task, work, deadline):
-        if task.arm == CACHED:
+        if task.system == CACHED:
             raise RuntimeError("out of\nmemory")
-        return arm(0.1)
+        return system(0.1)
 
     monkeypatch.setattr(gpu_systems, "train_task", train)
     bench.run(tasks_of(tmp_path, VENEER, CACHED, PLAIN))
@@ -106,9 +106,9 @@ def test_a_task_that_fails_leaves_the_others(bench, tmp_path, monkeypatch):
 
 def test_a_run_that_is_cut_off_keeps_what_it_has(bench, tmp_path, monkeypatch):
     def train(task, work, deadline):
-        if task.arm == PLAIN:
+        if task.system == PLAIN:
             raise KeyboardInterrupt
-        return arm(SECONDS[task.arm])
+        return system(SECONDS[task.system])
 
     monkeypatch.setattr(gpu_systems, "train_task", train)
     with pytest.raises(KeyboardInterrupt):
@@ -127,14 +127,14 @@ def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(bench,
     else:
         monkeypatch.setattr(bench_gpu, "HANGING_SECONDS", 0.05)
         monkeypatch.setattr(
-            gpu_systems, "train_task", lambda task, work, deadline: time.sleep(0.3) or arm(0.1)
+            gpu_systems, "train_task", lambda task, work, deadline: time.sleep(0.3) or system(0.1)
         )
     bench.run(tasks[:1])
     (words,) = called
     assert words[1:3] == ["-m", "bench.bench_gpu"]
     assert 0 < float(words[words.index("--seconds") + 1]) < 100
     earlier = tmp_path / words[words.index("--go-on") + 1]
-    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: arm(SECONDS[task.arm]))
+    monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: system(SECONDS[task.system]))
     monkeypatch.setattr(bench_gpu, "is_broken", lambda: False)
     again = Bench("b", tmp_path, tmp_path, seconds=50, started=time.monotonic(), earlier=earlier)
     again.run(tasks)
@@ -144,7 +144,7 @@ def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(bench,
 
 
 def test_slowing_down_is_seen(bench):
-    steady = {"title": "x", "steps": 300, **arm(0.1)}
+    steady = {"title": "x", "steps": 300, **system(0.1)}
     slowing = {"title": "y", "steps": 300, "turns": [plain(Turn(s / 100, 0, 0, 0)) for s in range(10, 40)]}
     bench.record["watched"] += [steady, slowing]
     text = gpu_tables.aims(bench.record)
@@ -153,7 +153,7 @@ def test_slowing_down_is_seen(bench):
 
 
 def test_a_tiny_run_of_the_real_thing(tmp_path, base_folder):
-    """Every arm, encoding and drawing, as on a card."""
+    """Every system, encoding and drawing, as on a card."""
     case = Case("tiny", str(base_folder), str(tmp_path / "run"), 32, 2, "no", turn=1, turns=3)
     bench = Bench("c", tmp_path / "work", tmp_path, seconds=200, started=time.monotonic())
     tasks = [Task("train", case, one, 1) for one in (VENEER, CACHED, PLAIN)]

@@ -1,4 +1,4 @@
-"""The speed bench: its arms take turns, its document holds what was measured."""
+"""The speed bench: its systems take turns, its document holds what was measured."""
 
 import json
 from dataclasses import asdict, replace
@@ -8,12 +8,12 @@ import pytest
 
 from bench import bench_speed, speed_tables
 from bench.speed_ceiling import flop_of_step
-from bench.speed_systems import ARMS, CACHED, PLAIN, VENEER, Case, Turn, _run, plain
+from bench.speed_systems import CACHED, PLAIN, SYSTEMS, VENEER, Case, Turn, _run, plain
 from veneer.records.run import RunDir
 
 
 class Parent:
-    """Stands for the other end of an arm's pipe."""
+    """Stands for the other end of a system's pipe."""
 
     def __init__(self):
         self.said = []
@@ -39,13 +39,13 @@ def case(tmp_path_factory, base_folder):
     return case
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_an_arm_reports_every_turn(case, tmp_path, arm):
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_arm_reports_every_turn(case, tmp_path, system):
     parent = Parent()
-    _run(arm, case, tmp_path, parent)
+    _run(system, case, tmp_path, parent)
     assert [type(turn) for turn in parent.said] == [Turn] * case.turns, parent.said
     assert all(turn.seconds > 0 and turn.peak_memory_gib > 0.05 for turn in parent.said)
-    if arm == VENEER:
+    if system == VENEER:
         assert len((tmp_path / "log.jsonl").read_text().splitlines()) == case.steps
         assert RunDir(Path(case.run)).candidates_json.is_file()
     else:
@@ -67,12 +67,12 @@ def test_operations_grow_with_the_batch(case):
 
 def measured(name, precision, seconds, peaks, losses):
     case = Case(name, "base", "run", 512, 1, precision, turn=1, turns=4)
-    arms = {
-        arm: {
+    systems = {
+        system: {
             "seconds_to_first_turn": 9.0,
             "turns": [plain(Turn(s, 2 * s, peak, 0.0)) for s in (9.0, 9.0, s, s)],
         }
-        for arm, s, peak in zip(ARMS, seconds, peaks, strict=True)
+        for system, s, peak in zip(SYSTEMS, seconds, peaks, strict=True)
     }
     return {
         **asdict(case),
@@ -80,7 +80,7 @@ def measured(name, precision, seconds, peaks, losses):
         "flop_per_step": 2e12,
         "ceiling_flop_per_second": [4e11, 4e11],
         "encoding": {"pictures": 4, "seconds": 2.0, "seconds_again": 0.1},
-        "arms": arms,
+        "arms": systems,
         "failed": {},
         "losses": losses,
     }
@@ -107,7 +107,7 @@ def test_the_document_compares_the_arms(tmp_path):
     assert "| peak memory below the cached loop's: ratio | 1.00 | 0.80 | no |" in text
     assert "| SD 1.5, 512 px, batch 1 | 2 | 0.50000 | 0.50000 | 2.5e-02 |" in text
     assert "(`make bench-gpu`): not measured." in text
-    assert json.loads(path.with_suffix(".json").read_text())["cases"][0]["arms"].keys() == set(ARMS)
+    assert json.loads(path.with_suffix(".json").read_text())["cases"][0]["arms"].keys() == set(SYSTEMS)
     assert "| Veneer |" in speed_tables.section([path.with_suffix(".json")])
 
 

@@ -1,4 +1,4 @@
-"""The ruler's order of work: arms are kept one by one, and done again only where something changed."""
+"""The style bench's order of work: systems are kept one by one, and redone only where something changed."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench import bench_style
-from bench.bench_style import Ruler, measure_style, read_plan, sheet_rows
-from bench.style_systems import ARMS, BASE, TRUTH, Scores
+from bench.bench_style import StyleBench, measure_style, read_plan, sheet_rows
+from bench.style_systems import BASE, SYSTEMS, TRUTH, Scores
 from bench.style_tasks import STYLES, Task, the_judge
 from pocket.sources import RecipeError
 from veneer.config import GenerateTable
@@ -22,8 +22,8 @@ def calls(monkeypatch):
     """Everything slow is replaced, and leaves its name here."""
     made = []
 
-    def train(arm, plan, seed, folder, *, side_px):
-        made.append((arm, seed))
+    def train(system, plan, seed, folder, *, side_px):
+        made.append((system, seed))
         return folder / "lora.safetensors", 1.0
 
     def score(sampler, clip, task, word, general, *, is_base=False):
@@ -32,7 +32,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(Task, "true_pictures", lambda self, subjects: PICTURES)
     for name, fake in {
-        "train_arm": train,
+        "train_system": train,
         "score": score,
         "scores_of": lambda drawn, clip, task, drift: SCORES,
         "best_word": lambda sampler, task: "soft",
@@ -46,48 +46,50 @@ def calls(monkeypatch):
 
 
 @pytest.fixture
-def ruler(tmp_path):
+def bench(tmp_path):
     plan = read_plan(["--steps", "30", "--seeds", "0", "1", "--styles", "openmoji", "--work", str(tmp_path)])
     sampler = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
-    return Ruler(plan, sampler, None, np.zeros((2, 3)), "judge")
+    return StyleBench(plan, sampler, None, np.zeros((2, 3)), "judge")
 
 
-def test_base_is_measured_once_and_every_arm_for_every_seed(ruler, calls):
-    found = measure_style(ruler, STYLES[0])
+def test_base_is_measured_once_and_every_arm_for_every_seed(bench, calls):
+    found = measure_style(bench, STYLES[0])
     assert list(found) == ["0", "1"]
-    assert list(found["0"]) == [TRUTH, BASE, *ARMS]
-    assert [call for call in calls if call[0] != "score"] == [(arm, s) for s in (0, 1) for arm in ARMS]
+    assert list(found["0"]) == [TRUTH, BASE, *SYSTEMS]
+    assert [call for call in calls if call[0] != "score"] == [
+        (system, s) for s in (0, 1) for system in SYSTEMS
+    ]
     assert calls.count(("score", "soft")) == 1
 
 
-def test_the_same_command_does_nothing_again(ruler, calls):
-    first = measure_style(ruler, STYLES[0])
+def test_the_same_command_does_nothing_again(bench, calls):
+    first = measure_style(bench, STYLES[0])
     calls.clear()
-    assert measure_style(ruler, STYLES[0]) == first
+    assert measure_style(bench, STYLES[0]) == first
     assert not calls
 
 
-def test_an_interrupted_arm_alone_is_done_again(ruler, calls):
-    measure_style(ruler, STYLES[0])
+def test_an_interrupted_arm_alone_is_done_again(bench, calls):
+    measure_style(bench, STYLES[0])
     calls.clear()
-    (ruler.plan.work / "openmoji" / "seed-1" / "veneer" / "scores.json").unlink()
-    measure_style(ruler, STYLES[0])
+    (bench.plan.work / "openmoji" / "seed-1" / "veneer" / "scores.json").unlink()
+    measure_style(bench, STYLES[0])
     assert calls == [("veneer", 1), ("score", "outlined")]
 
 
 @pytest.mark.parametrize("change", [{"judge_hash": "other"}, {"sampler": SimpleNamespace()}])
-def test_another_judge_or_base_means_everything_again(ruler, calls, change):
-    measure_style(ruler, STYLES[0])
+def test_another_judge_or_base_means_everything_again(bench, calls, change):
+    measure_style(bench, STYLES[0])
     num_calls = len(calls)
     if "sampler" in change:
-        change = {"sampler": SimpleNamespace(**{**vars(ruler.sampler), "fingerprint": "g"})}
-    measure_style(replace(ruler, **change), STYLES[0])
+        change = {"sampler": SimpleNamespace(**{**vars(bench.sampler), "fingerprint": "g"})}
+    measure_style(replace(bench, **change), STYLES[0])
     assert len(calls) == 2 * num_calls
 
 
-def test_sheet_has_truth_base_and_every_arm(ruler, calls):
-    measure_style(ruler, STYLES[0])
-    assert len(sheet_rows(ruler.plan, 8)) == 2 + len(ARMS)
+def test_sheet_has_truth_base_and_every_arm(bench, calls):
+    measure_style(bench, STYLES[0])
+    assert len(sheet_rows(bench.plan, 8)) == 2 + len(SYSTEMS)
 
 
 def test_a_missing_judge_is_said(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The ruler's arithmetic and its tables, from made-up scores."""
+"""The style bench's arithmetic and its tables, from made-up scores."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.readme import BEGIN, END, between_marks, newest_results, section
-from bench.style_systems import ARMS, BASE, TRUTH, Plan, Scores, settings_of, steps_of
+from bench.style_systems import BASE, SYSTEMS, TRUTH, Plan, Scores, settings_of, steps_of
 from bench.style_tables import ALL_STYLES, Measured, document, summarise, write_results
 from bench.style_tasks import STYLES, texture_distance
 
@@ -14,25 +14,25 @@ NUM_SUBJECTS, NUM_GENERAL = 12, 8
 GAINS = {TRUTH: 0.5, BASE: 0.0, "plain": 0.1, "veneer": 0.3, "veneer-third": 0.2}
 
 
-def make_scores(arm, style, seed):
-    """Every measure higher by the arm's gain; only the drift of the base is nothing."""
+def make_scores(system, style, seed):
+    """Every measure higher by the system's gain; only the drift of the base is nothing."""
     noise = np.random.default_rng([STYLES.index(style), seed])
-    values = noise.uniform(0, 0.4, NUM_SUBJECTS) + noise.normal(0, 0.01, NUM_SUBJECTS) + GAINS[arm]
-    drift = noise.uniform(0.1, 0.2, NUM_GENERAL) * (arm != BASE)
+    values = noise.uniform(0, 0.4, NUM_SUBJECTS) + noise.normal(0, 0.01, NUM_SUBJECTS) + GAINS[system]
+    drift = noise.uniform(0.1, 0.2, NUM_GENERAL) * (system != BASE)
     shares = [values.tolist()] * 4
-    return Scores(*shares, (-values).tolist(), *shares[:2], [] if arm == TRUTH else drift.tolist())
+    return Scores(*shares, (-values).tolist(), *shares[:2], [] if system == TRUTH else drift.tolist())
 
 
 @pytest.fixture
 def plan(tmp_path):
-    return Plan(90, (0, 1, 2), STYLES[:2], ARMS, tmp_path, NUM_SUBJECTS)
+    return Plan(90, (0, 1, 2), STYLES[:2], SYSTEMS, tmp_path, NUM_SUBJECTS)
 
 
 @pytest.fixture
 def found(plan):
     return {
         style.name: {
-            str(seed): {arm: Measured(make_scores(arm, style, seed), 10.0, "soft") for arm in GAINS}
+            str(seed): {system: Measured(make_scores(system, style, seed), 10.0, "soft") for system in GAINS}
             for seed in plan.seeds
         }
         for style in plan.styles
@@ -40,7 +40,7 @@ def found(plan):
 
 
 def test_subjects_are_the_unit_and_seeds_are_averaged(found):
-    summary = summarise(found, (BASE, *ARMS), BASE)
+    summary = summarise(found, (BASE, *SYSTEMS), BASE)
     one, all_styles = summary["openmoji"]["veneer"], summary[ALL_STYLES]["veneer"]
     assert one["similarity"].n == NUM_SUBJECTS
     assert all_styles["similarity"].n == 2 * NUM_SUBJECTS
@@ -51,13 +51,13 @@ def test_subjects_are_the_unit_and_seeds_are_averaged(found):
 
 
 def test_arms_are_held_against_the_plain_loop_too(found):
-    summary = summarise(found, (BASE, *ARMS), "plain")
+    summary = summarise(found, (BASE, *SYSTEMS), "plain")
     assert summary["openmoji"]["veneer"]["style"].delta == pytest.approx(0.2)
     assert summary["openmoji"][BASE]["style"].delta == pytest.approx(-0.1)
 
 
 def test_one_style_has_no_row_for_all(found):
-    assert ALL_STYLES not in summarise({"openmoji": found["openmoji"]}, (BASE, *ARMS), BASE)
+    assert ALL_STYLES not in summarise({"openmoji": found["openmoji"]}, (BASE, *SYSTEMS), BASE)
 
 
 def test_a_third_is_a_third(plan):
