@@ -1,9 +1,9 @@
 """The stages of a run in order: what is done is skipped, what is not is resumed.
 
-Each stage has an identity: the settings and the input that its result depends on. `run.json` records the
-identity with which a stage was finished, and the same command again skips it while that is unchanged. Where
-it changed, a stage that costs seconds is done again; one that cost hours or a person's work (`collect`,
-`caption`, `train`) is refused with the difference shown, until the user asks for it with ``redo``.
+`veneer.stage` tells what the result of each stage depends on, ``run.json`` with what it was done, and
+`veneer.changes` compares them. A stage that is done is skipped by the same command. Where something changed,
+one that costs seconds is done again; one that cost hours or a person's work (`collect`, `caption`, `train`)
+is refused with the difference shown, before a byte is written, until the user asks for it with ``redo``.
 """
 
 from __future__ import annotations
@@ -12,32 +12,24 @@ import datetime
 import importlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import filelock
 
 from veneer import machine, processes
+from veneer.changes import has_new_input, is_done, stages_to_redo
 from veneer.config import Recipe
-from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError, VeneerError
+from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
-from veneer.identity import STAGE_NAMES, identity_of
-from veneer.recipe import differences
 from veneer.records.files import write_json
 from veneer.records.run import RunDir
+from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.versions import versions
-
-if TYPE_CHECKING:
-    from veneer.models.embedder import Embedder
-
-KEPT = frozenset({"collect", "caption", "train"})
-"""Stages whose result is never thrown away unasked."""
-
-SHARED = frozenset({"caption", "encode", "train", "generate"})
-"""Stages in which every process takes part; the others run on the main process alone."""
 
 
 class StageResult(Protocol):
@@ -46,9 +38,6 @@ class StageResult(Protocol):
     @property
     def summary(self) -> str:
         """One line of what came out."""
-
-
-Stage = Callable[[RunDir, Recipe, OnEvent], StageResult]
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,8 @@ def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEv
     Args:
         recipe: The resolved recipe.
         out: The run folder; made where it does not exist.
-        redo: Stages to do again although they are done; later stages follow.
+        redo: Stages to do again although they are done. Those that follow are done again too; `collect`,
+            `caption` and `train` only where what they depend on has changed.
         on_event: Called with every event.
 
     Returns:
@@ -123,9 +113,9 @@ def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEv
     machine.set_threads()
     folder = RunDir(out)
     with _locked(folder):
-        refuse_changes(folder, recipe, redo)
+        again = stages_to_redo(folder, recipe, redo)
         _write_recipe(folder, recipe)
-        outcomes = [_stage(folder, recipe, name, redo, on_event) for name in STAGE_NAMES]
+        outcomes = [_do(stage, folder, recipe, on_event, again=again, redo=redo) for stage in STAGES]
     verdict, reasons = read_verdict(folder)
     return RunResult(out, tuple(outcomes), verdict, reasons)
 
@@ -143,10 +133,12 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
         What came out.
 
     Raises:
-        RunError: If the folder holds no run, or an earlier stage is not done.
+        RunError: If the folder holds no run, an earlier stage is not done, or a later one that is kept would
+            have to be undone.
     """
     machine.set_threads()
-    recipe = folder.read_recipe()
+    recipe, stage = folder.read_recipe(), stage_of(name)
+    stages_to_redo(folder, recipe, (), asked=name)
     for earlier in STAGE_NAMES[: STAGE_NAMES.index(name)]:
         if not is_done(folder, recipe, earlier):
             raise RunError(
@@ -154,206 +146,93 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
                 where=str(folder.root),
                 todo=f"Run `veneer {earlier}` first, or `veneer run`",
             )
-    again = {name} if redo and name not in KEPT else set()
+    again = frozenset({name} if redo and not stage.is_kept else ())
     with _locked(folder):
-        return _stage(folder, recipe, name, again, on_event)
-
-
-def refuse_changes(folder: RunDir, recipe: Recipe, redo: Collection[str]) -> None:
-    """Refuse settings that would undo a kept stage.
-
-    Args:
-        folder: The run folder.
-        recipe: The recipe as it is now.
-        redo: Stages that the user asked to do again.
-
-    Raises:
-        RunError: If a finished stage was done with other settings, with the differences.
-    """
-    record = folder.read_record()["stages"]
-    for name in STAGE_NAMES:
-        if name in redo:
-            return
-        done = record.get(name)
-        if name not in KEPT or done is None:
-            continue
-        changed = differences(done["identity"]["settings"], identity_of(name, folder, recipe).settings)
-        if changed:
-            raise RunError(
-                f"`{name}` of this run was done with other settings: {'; '.join(changed)}",
-                where=str(folder.root),
-                todo=f"Use another --out, or add --redo {name} to do it and all later stages again",
-            )
-
-
-def is_done(folder: RunDir, recipe: Recipe, name: str) -> bool:
-    """Whether a stage is finished and still fits the recipe and its input.
-
-    Args:
-        folder: The run folder.
-        recipe: The recipe as it is now.
-        name: Name of the stage.
-
-    Returns:
-        True where there is nothing to do.
-    """
-    done = folder.read_record()["stages"].get(name)
-    return (
-        done is not None
-        and identity_of(name, folder, recipe).plain() == done["identity"]
-        and output_of(folder, name).exists()
-    )
-
-
-def output_of(folder: RunDir, name: str) -> Path:
-    """What a stage leaves behind when it is done.
-
-    Args:
-        folder: The run folder.
-        name: Name of the stage.
-
-    Returns:
-        A file or folder of the run.
-    """
-    outputs: Mapping[str, Path] = {
-        "collect": folder.dataset,
-        "check": folder.dataset / "check.json",
-        "caption": folder.dataset / "metadata.csv",
-        "encode": folder.cache / "index.json",
-        "train": folder.candidates_json,
-        "export": folder.lora_file if folder.lora_file.exists() else folder.embedding_file,
-        "generate": folder.samples,
-        "compare": folder.metrics_json,
-        "report": folder.report / "index.html",
-    }
-    return outputs[name]
+        return _do(stage, folder, recipe, on_event, again=again)
 
 
 def read_verdict(folder: RunDir) -> tuple[str, tuple[str, ...]]:
-    """Read the verdict of a run.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        Verdict and reasons; an empty verdict before `compare`.
-    """
+    """Read verdict and reasons of a run; an empty verdict before `compare`."""
     if not folder.metrics_json.is_file():
         return "", ()
     metrics = json.loads(folder.metrics_json.read_text("utf-8"))
     return metrics["verdict"], tuple(str(reason) for reason in metrics["reasons"])
 
 
-def _stage(
-    folder: RunDir, recipe: Recipe, name: str, redo: Collection[str], on_event: OnEvent
+def _do(
+    stage: Stage,
+    folder: RunDir,
+    recipe: Recipe,
+    on_event: OnEvent,
+    *,
+    again: Collection[str],
+    redo: Collection[str] = (),
 ) -> StageOutcome:
     record = folder.read_record()["stages"]
-    if name not in redo and is_done(folder, recipe, name):
-        done = record[name]
-        on_event(StageFinished(name, done["summary"], skipped=True))
-        on_device = done.get("peak_device_memory_gib", 0.0)
-        return StageOutcome(name, done["summary"], done["seconds"], done["peak_memory_gib"], True, on_device)
-    if name in redo:
-        forget(folder, name)
-    elif name == "train" and name in record:
-        _refuse_new_input(folder, recipe, record[name]["identity"])
+    if stage.name not in again and is_done(folder, recipe, stage.name):
+        on_event(StageFinished(stage.name, record[stage.name]["summary"], skipped=True))
+        return _outcome_before(stage.name, record[stage.name])
+    if stage.name in again or has_new_input(stage, folder, redo):
+        _forget(stage, folder)
     notices: list[Notice] = []
     with machine.measure() as usage:
-        summary = _perform(name, folder, recipe, _tee(notices, on_event))
-    used = usage()
-    entry = {
-        "identity": identity_of(name, folder, recipe).plain(),
-        "summary": summary,
-        "seconds": round(used.seconds, 3),
-        "peak_memory_gib": round(used.peak_memory_gib, 3),
-        "peak_device_memory_gib": round(used.peak_device_memory_gib, 3),
+        summary = _perform(stage, folder, recipe, _tee(notices, on_event))
+    outcome = _outcome(stage.name, summary, usage())
+    if processes.is_main_process():
+        _write_entry(folder, stage.name, _identity(stage, folder, recipe) | _entry(outcome, notices))
+    processes.wait_for_everyone()
+    on_event(StageFinished(stage.name, summary, outcome.seconds))
+    return outcome
+
+
+def _perform(stage: Stage, folder: RunDir, recipe: Recipe, on_event: OnEvent) -> str:
+    if not stage.is_shared and not processes.is_main_process():
+        return ""
+    return load_stage(stage.name)(folder, recipe, on_event).summary
+
+
+def load_stage(name: str) -> Callable[[RunDir, Recipe, OnEvent], StageResult]:
+    """What a stage does; its module, with heavy libraries, loads only now."""
+    return cast(
+        "Callable[[RunDir, Recipe, OnEvent], StageResult]",
+        importlib.import_module(f"veneer.stages.{name}").run,
+    )
+
+
+def _identity(stage: Stage, folder: RunDir, recipe: Recipe) -> dict[str, Any]:
+    identity = {"settings": stage.settings_in(recipe), "inputs": dict(stage.inputs(folder))}
+    return {"identity": identity}
+
+
+def _entry(outcome: StageOutcome, notices: list[Notice]) -> dict[str, Any]:
+    return {
+        "summary": outcome.summary,
+        "seconds": outcome.seconds,
+        "peak_memory_gib": outcome.peak_memory_gib,
+        "peak_device_memory_gib": outcome.peak_device_memory_gib,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "notices": _counted(notices),
     }
-    if processes.is_main_process():
-        _write_entry(folder, name, entry)
-    processes.wait_for_everyone()
-    on_event(StageFinished(name, summary, used.seconds))
-    peak, on_device = used.peak_memory_gib, used.peak_device_memory_gib
-    return StageOutcome(name, summary, used.seconds, peak, False, on_device)
 
 
-def _refuse_new_input(folder: RunDir, recipe: Recipe, done: Mapping[str, Any]) -> None:
-    if identity_of("train", folder, recipe).inputs != done["inputs"]:
-        raise RunError(
-            "the data set was changed after training",
-            where=str(folder.dataset),
-            todo="Add --redo train to train on it as it is now, or use another --out",
-        )
+def _outcome(name: str, summary: str, used: machine.Usage) -> StageOutcome:
+    peaks = used.peak_memory_gib, used.peak_device_memory_gib
+    own, on_device = (round(peak, 3) for peak in peaks)
+    return StageOutcome(name, summary, round(used.seconds, 3), own, False, on_device)
 
 
-def forget(folder: RunDir, name: str) -> None:
-    """Remove what a stage made, so that it starts from nothing.
+def _outcome_before(name: str, entry: Mapping[str, Any]) -> StageOutcome:
+    on_device = entry.get("peak_device_memory_gib", 0.0)
+    return StageOutcome(name, entry["summary"], entry["seconds"], entry["peak_memory_gib"], True, on_device)
 
-    Args:
-        folder: The run folder.
-        name: Name of the stage.
-    """
+
+def _forget(stage: Stage, folder: RunDir) -> None:
+    """Start a stage from nothing: a kill from here on leaves it to do, not done with what is half there."""
     if not processes.is_main_process():
         return
-    owned = {
-        "train": folder.train,
-        "export": folder.lora,
-    }  # the others write file by file, over what is there
-    if name in owned:
-        shutil.rmtree(owned[name], ignore_errors=True)
-
-
-def _perform(name: str, folder: RunDir, recipe: Recipe, on_event: OnEvent) -> str:
-    if name not in SHARED and not processes.is_main_process():
-        return ""
-    return _stage_function(name)(folder, recipe, on_event).summary
-
-
-def _stage_function(name: str) -> Stage:
-    match name:
-        case "collect":
-            return _collect
-        case "check":
-            return _check
-        case "caption":
-            return _caption
-        case _:  # a stage, its module and its function share their name; each loads only when it runs
-            return cast("Stage", getattr(importlib.import_module(f"veneer.stages.{name}"), name))
-
-
-def _collect(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
-    from veneer.stages.collect import collect
-
-    return collect(recipe.collect.sources, folder.dataset, recipe.collect, on_event)
-
-
-def _check(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
-    from veneer.stages.check import check
-
-    embedder = _clip("check", recipe, on_event)
-    return check(folder.dataset, resolution=recipe.encode.resolution, embedder=embedder, on_event=on_event)
-
-
-def _caption(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> StageResult:
-    from veneer.stages.caption import caption
-
-    asks_a_model = recipe.caption.model != "none" and (
-        caption(folder.dataset, recipe.caption, dry_run=True).generated > 0
-    )
-    embedder = _clip("caption", recipe, on_event) if asks_a_model else None
-    return caption(folder.dataset, recipe.caption, on_event, embedder=embedder)
-
-
-def _clip(stage: str, recipe: Recipe, on_event: OnEvent) -> Embedder | None:
-    """The CLIP that `compare` will look through; without it the data stages look at less, and say so."""
-    from veneer.models.embedder import choose_clip
-
-    try:
-        return choose_clip(recipe.compare.embedder, recipe.base.model, machine.pick_device())
-    except VeneerError as error:
-        on_event(Notice(stage, "no-embedder", f"not looked at through a CLIP: {error}"))
-        return None
+    _write_entry(folder, stage.name, None)
+    if stage.cleared is not None:
+        shutil.rmtree(stage.cleared(folder), ignore_errors=True)
 
 
 def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:
@@ -366,11 +245,9 @@ def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:
 
 
 def _counted(notices: list[Notice]) -> list[dict[str, Any]]:
-    counted: dict[str, dict[str, Any]] = {}
-    for notice in notices:
-        entry = counted.setdefault(notice.code, {"code": notice.code, "count": 0, "message": notice.message})
-        entry["count"] += 1
-    return list(counted.values())
+    counts = Counter(notice.code for notice in notices)
+    first = {notice.code: notice.message for notice in reversed(notices)}
+    return [{"code": code, "count": counts[code], "message": first[code]} for code in counts]
 
 
 def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
@@ -381,10 +258,11 @@ def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
     write_json(folder.run_json, {**folder.read_record(), "versions": versions()})
 
 
-def _write_entry(folder: RunDir, name: str, entry: Mapping[str, Any]) -> None:
+def _write_entry(folder: RunDir, name: str, entry: Mapping[str, Any] | None) -> None:
+    """Put a stage into ``run.json``, in the order of stages; None takes it out."""
     record = folder.read_record()
-    stages = {**record["stages"], name: dict(entry)}
-    ordered = {stage: stages[stage] for stage in STAGE_NAMES if stage in stages}
+    stages = {**record["stages"], name: entry}
+    ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
     write_json(folder.run_json, {**record, "stages": ordered})
 
 

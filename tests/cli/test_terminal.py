@@ -15,7 +15,7 @@ import pytest
 from helpers.commands import commands
 from helpers.terminals import Screen, around_this_process, frames, in_terminal
 from veneer.cli import exit_status
-from veneer.identity import STAGE_NAMES
+from veneer.stage import STAGE_NAMES
 
 WIDTHS = (20, 40, 80, 200)
 VERBS = {words: command for words, command in commands().items() if words}

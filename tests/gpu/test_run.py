@@ -11,8 +11,8 @@ import torch
 from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.events import Event, Notice, StageFinished
-from veneer.identity import STAGE_NAMES
 from veneer.recipe import resolve
+from veneer.stage import STAGE_NAMES
 from veneer.training import plan as plans
 
 pytestmark = [

@@ -7,8 +7,8 @@ import pytest
 from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.events import StageFinished
-from veneer.identity import STAGE_NAMES
 from veneer.recipe import resolve
+from veneer.stage import STAGE_NAMES
 
 
 @pytest.fixture(scope="module")

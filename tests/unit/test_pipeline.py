@@ -9,9 +9,9 @@ from veneer import pipeline
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import Notice, StageFinished
-from veneer.identity import STAGE_NAMES
 from veneer.recipe import resolve
 from veneer.records.files import write_json, write_text
+from veneer.stage import STAGE_NAMES, stage_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def performed(monkeypatch):
 
         return stage
 
-    monkeypatch.setattr(pipeline, "_stage_function", stage_function)
+    monkeypatch.setattr(pipeline, "load_stage", stage_function)
     return names
 
 
@@ -54,7 +54,7 @@ def leave_files(name, folder, recipe):
         case "compare":
             write_json(folder.metrics_json, {"verdict": "worse", "reasons": ["because"]})
         case _:
-            target = pipeline.output_of(folder, name)
+            target = stage_of(name).output(folder)
             write_text(target if target.suffix else target / "x", name)
 
 
@@ -103,23 +103,23 @@ def test_a_changed_learning_rate_is_refused_with_the_difference(performed, tmp_p
 def test_an_edited_caption_after_training_is_refused_not_ignored(performed, tmp_path):
     pipeline.run(Recipe(), tmp_path / "run")
     write_text(tmp_path / "run/dataset/metadata.csv", "file_name,caption\nimages/1.png,a red dot\n")
-    with pytest.raises(RunError, match="data set was changed after training"):
+    with pytest.raises(RunError, match="data set was changed after `train`"):
         pipeline.run(Recipe(), tmp_path / "run")
     pipeline.run(Recipe(), tmp_path / "run", redo=["train"])
 
 
 def test_a_stage_that_fails_is_done_again_and_nothing_before_it(performed, tmp_path, monkeypatch):
-    real = pipeline._stage_function
+    real = pipeline.load_stage
 
     def failing(name):
         if name == "train":
             raise RuntimeError("no power")
         return real(name)
 
-    monkeypatch.setattr(pipeline, "_stage_function", failing)
+    monkeypatch.setattr(pipeline, "load_stage", failing)
     with pytest.raises(RuntimeError):
         pipeline.run(Recipe(), tmp_path / "run")
-    monkeypatch.setattr(pipeline, "_stage_function", real)
+    monkeypatch.setattr(pipeline, "load_stage", real)
     performed.clear()
     pipeline.run(Recipe(), tmp_path / "run")
     assert performed[0] == "train"

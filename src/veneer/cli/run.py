@@ -46,8 +46,8 @@ def run(
     from veneer.cli.eventlog import EventLog
     from veneer.cli.progress import ProgressPrinter
     from veneer.cli.timeleft import course_of
-    from veneer.identity import STAGE_NAMES
     from veneer.records.run import RunDir
+    from veneer.stage import STAGE_NAMES
 
     with ProgressPrinter(quiet, STAGE_NAMES) as show, EventLog(events, show) as on_event:
         resolved = load_recipe(recipe, settings or ())
@@ -74,7 +74,7 @@ def check_stages(names: list[str]) -> list[str]:
     Raises:
         BadParameter: If one is no stage.
     """
-    from veneer.identity import STAGE_NAMES
+    from veneer.stage import STAGE_NAMES
 
     for name in names:
         if name not in STAGE_NAMES:
@@ -83,17 +83,17 @@ def check_stages(names: list[str]) -> list[str]:
 
 
 def _dry_run(recipe: object, folder: Path, redo: list[str], as_json: bool) -> int:
+    from veneer.changes import is_done, stages_to_redo
     from veneer.config import Recipe
-    from veneer.identity import STAGE_NAMES
-    from veneer.pipeline import is_done, refuse_changes
     from veneer.recipe import to_toml
     from veneer.records.run import RunDir
+    from veneer.stage import STAGE_NAMES
 
     assert isinstance(recipe, Recipe)
     run_folder = RunDir(folder)
-    refuse_changes(run_folder, recipe, redo)
+    again = stages_to_redo(run_folder, recipe, redo)
     stages = {
-        name: "done" if name not in redo and is_done(run_folder, recipe, name) else "to do"
+        name: "done" if name not in again and is_done(run_folder, recipe, name) else "to do"
         for name in STAGE_NAMES
     }
     if as_json:

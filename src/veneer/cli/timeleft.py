@@ -47,8 +47,8 @@ def course_of(recipe: Recipe, folder: RunDir) -> Course:
     Returns:
         All stages, with what is known of them before they begin.
     """
-    from veneer.identity import STAGE_NAMES
     from veneer.proof.promptset import build_jobs, build_prompts
+    from veneer.stage import STAGE_NAMES
 
     table = recipe.generate
     held_out = [f"held out {number}" for number in range(recipe.compare.held_out_prompts)]

@@ -14,7 +14,10 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from veneer import machine
+from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
+from veneer.events import Notice, OnEvent
 from veneer.models.modelfiles import pocket_folder
 from veneer.stats import Array
 
@@ -172,6 +175,24 @@ def choose_clip(embedder: str, base_model: str, device: torch.device | str = "cp
         names = ["pocket" if base_model == "pocket" else CLIP]
     loaded = (load_embedder(name.strip(), device) for name in names)
     return next((one for one in loaded if one.tokenizer is not None), None)
+
+
+def clip_of(recipe: Recipe, stage: str, on_event: OnEvent) -> Embedder | None:
+    """The CLIP that `compare` will look through, for a stage of the data set.
+
+    Args:
+        recipe: The resolved recipe.
+        stage: Name of the stage, for the notice.
+        on_event: Told where there is none: the stage then looks at less.
+
+    Returns:
+        The CLIP; None where it cannot be loaded or the recipe names none.
+    """
+    try:
+        return choose_clip(recipe.compare.embedder, recipe.base.model, machine.pick_device())
+    except VeneerError as error:
+        on_event(Notice(stage, "no-embedder", f"not looked at through a CLIP: {error}"))
+        return None
 
 
 def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: str | None = None) -> Embedder:

@@ -15,12 +15,13 @@ from veneer import processes
 from veneer.captions.captioning import STAGE, CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
 from veneer.captions.records import plan_item, read_records, write_records
-from veneer.config import CaptionTable
+from veneer.config import CaptionTable, Recipe
 from veneer.data.sidecars import text_beside
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
-from veneer.models.embedder import Embedder
+from veneer.models.embedder import Embedder, clip_of
 from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir
 from veneer.text import counted, normal_form, some_of
 
 _ADVICE: Mapping[Fault, str] = {
@@ -140,6 +141,14 @@ def caption(
     processes.wait_for_everyone()
     faults = Counter(fault for record in records.values() for fault in record.faults)
     return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CaptionResult:
+    """The stage, as the pipeline calls it; the CLIP loads only where a model is asked."""
+    table = recipe.caption
+    asks_a_model = table.model != "none" and caption(run.dataset, table, dry_run=True).generated > 0
+    embedder = clip_of(recipe, STAGE, on_event) if asks_a_model else None
+    return caption(run.dataset, table, on_event, embedder=embedder)
 
 
 def caption_again(

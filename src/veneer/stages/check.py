@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from veneer.config import Recipe
 from veneer.data.contact import contact_sheet
 from veneer.data.findings import (
     FLAGS,
@@ -33,6 +34,7 @@ from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_json, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
+from veneer.records.run import RunDir
 from veneer.text import counted, some_of
 
 if TYPE_CHECKING:
@@ -154,6 +156,14 @@ def check(
     _write(folder, result, resolution, apply=apply)
     _notify(result, on_event)
     return result
+
+
+def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CheckResult:
+    """The stage, as the pipeline calls it; it moves nothing."""
+    from veneer.models.embedder import clip_of  # with torch, whose import takes seconds
+
+    embedder = clip_of(recipe, STAGE, on_event)
+    return check(run.dataset, resolution=recipe.encode.resolution, embedder=embedder, on_event=on_event)
 
 
 def _inspect(

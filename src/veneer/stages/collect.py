@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veneer.config import CollectTable
+from veneer.config import CollectTable, Recipe
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
 from veneer.data.provenance import Provenance
@@ -26,6 +26,7 @@ from veneer.data.worker import Failure, Workers
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset, Item
+from veneer.records.run import RunDir
 from veneer.text import counted
 
 STAGE = "collect"
@@ -122,6 +123,11 @@ def collect(
     result = tally.result()
     _refuse_failure(result, dataset, tally)
     return result
+
+
+def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CollectResult:
+    """The stage, as the pipeline calls it."""
+    return collect(recipe.collect.sources, run.dataset, recipe.collect, on_event)
 
 
 class _Tally:

@@ -64,6 +64,10 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
     return result
 
 
+run = compare
+"""The stage, as the pipeline calls it."""
+
+
 def _at_native(
     run: RunDir, recipe: Recipe, references: References, embedders: Embedders
 ) -> dict[str, Any] | None:

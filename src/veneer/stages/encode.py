@@ -109,6 +109,10 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
     return _result(index, len(todo), reshaped, base, on_event)
 
 
+run = encode
+"""The stage, as the pipeline calls it."""
+
+
 def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dtype = torch.float32) -> Base:
     return load_base(
         recipe.base.model,

@@ -96,6 +96,10 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
     )
 
 
+run = export
+"""The stage, as the pipeline calls it."""
+
+
 def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[Job]:
     measure = outputs_with(base, lora)
 

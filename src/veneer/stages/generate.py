@@ -143,6 +143,10 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     return GenerateResult(run.samples, total, num_drawn + more_drawn, num_broken)
 
 
+run = generate
+"""The stage, as the pipeline calls it."""
+
+
 def generate_files(
     base: str,
     prompts: Sequence[str],

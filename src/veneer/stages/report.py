@@ -68,6 +68,10 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     return ReportResult(str(run.report / "index.html"), str(run.report / "grid.png"), verdict)
 
 
+run = report
+"""The stage, as the pipeline calls it."""
+
+
 def render(template: str, context: dict[str, Any]) -> str:
     """Fill a template.
 

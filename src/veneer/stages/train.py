@@ -19,6 +19,7 @@ from veneer.recipe import differences, fingerprint
 from veneer.records.cache import BUDGET_BYTES, CacheIndex, CacheReader, read_index
 from veneer.records.candidates import Candidate
 from veneer.records.run import RunDir
+from veneer.stage import FREE_KEYS, pick, stage_of
 from veneer.training import checkpoints
 from veneer.training.batches import batch_source
 from veneer.training.compile import compile_unet
@@ -37,19 +38,6 @@ from veneer.training.unused_settings import tell_idle_settings
 from veneer.training.validation import Validator
 
 STAGE = "train"
-FREE_KEYS = (
-    "cuda_graph",
-    "deterministic",
-    "checkpointing_steps",
-    "checkpoints_total_limit",
-    "validation_steps",
-    "validation_share",
-    "patience",
-    "average_last",
-    "choose",
-    "preview_steps",
-)
-"""Keys of the train table that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +84,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     machine.set_threads()
     on_event = Pace(on_event)
     index = read_index(run)
-    identity = identity_of(index, recipe)
+    identity = checkpoint_identity(index, recipe)
     found = _newest(run, on_event)
     if found is not None:
         refuse_changes(run, found.state["identity"], identity)
@@ -118,6 +106,10 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         finally:
             trainer.close()
     return _result(trainer, recipe)
+
+
+run = train
+"""The stage, as the pipeline calls it."""
 
 
 def build_trainer(
@@ -186,26 +178,20 @@ def build_trainer(
     )
 
 
-def identity_of(index: CacheIndex, recipe: Recipe) -> dict[str, Any]:
-    """What the trained weights depend on.
+def checkpoint_identity(index: CacheIndex, recipe: Recipe) -> dict[str, Any]:
+    """What the weights of a checkpoint depend on, so that training may go on from it.
 
-    Args:
-        index: What the cache holds.
-        recipe: The resolved recipe.
-
-    Returns:
-        Plain data.
+    That is less than what the result of the stage depends on: how candidates are judged and chosen may change
+    on the way, and so may the last step where the learning rate does not depend on it.
     """
-    tables = recipe.model_dump(mode="json")
-    settings = {key: value for key, value in tables["train"].items() if key not in FREE_KEYS}
+    tables = pick(recipe, ("lora", "train"), without=FREE_KEYS + stage_of(STAGE).open_keys)
     if recipe.train.lr_scheduler.startswith("constant"):
-        del settings["max_train_steps"]
+        del tables["train"]["max_train_steps"]
     return {
         "base": index.base,
         "cache": fingerprint(index.model_dump()),
         "encode": {"flip": recipe.encode.flip},
-        "lora": tables["lora"],
-        "train": settings,
+        **tables,
     }
 
 

@@ -14,7 +14,7 @@ from veneer.cli.progress import ProgressPrinter
 from veneer.cli.statusline import Status, StatusLine
 from veneer.cli.timeleft import TRAINED_PASSES, Course, Pace, TimeLeft, clock
 from veneer.events import Notice, Progress, StageFinished, StageStarted, StepEvent
-from veneer.identity import STAGE_NAMES
+from veneer.stage import STAGE_NAMES
 
 WIDTHS = (1, 20, 40, 80, 200)
 LONG = "a picture of 東京 at night, drawn with \x1b[31mred\x1b[0m ink :cat: [bold]and\nmore " * 3

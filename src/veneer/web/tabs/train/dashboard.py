@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.errors import VeneerError
-from veneer.identity import STAGE_NAMES
+from veneer.stage import STAGE_NAMES
 from veneer.web import markup
 from veneer.web.jobs.events import RunLog, read_events, tail
 from veneer.web.jobs.queue import State

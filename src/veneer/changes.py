@@ -1,0 +1,136 @@
+"""What changed since a stage was done: whether it still counts, is done again, or has to be refused.
+
+``run.json`` holds the settings and the hashes of the input with which each stage was done. Nothing here
+writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.recipe import differences
+from veneer.records.run import RunDir
+from veneer.stage import STAGE_NAMES, STAGES, Settings, Stage, stage_of
+
+
+def stages_to_redo(folder: RunDir, recipe: Recipe, redo: Collection[str], asked: str = "") -> frozenset[str]:
+    """Which finished stages are done again, refusing what would undo a kept one unasked; nothing is written.
+
+    Args:
+        folder: The run folder.
+        recipe: The recipe as it is now.
+        redo: Stages that the user asked to do again.
+        asked: The stage that is about to be done by itself; it may go on with other settings of its own.
+
+    Returns:
+        Names of stages; those that are not done yet, or no longer fit, are not among them.
+
+    Raises:
+        RunError: If a finished stage was done with other settings or on other data, with the difference.
+    """
+    again = set(redo)
+    for stage in STAGES:
+        follows = not stage.ancestors.isdisjoint(redo)
+        if stage.name in again or not (follows or stage.is_kept):
+            continue
+        refusal = _refusal(stage, folder, recipe, asked) if stage.is_kept else None
+        if refusal is not None and not follows:
+            raise refusal
+        if refusal is not None or not stage.is_kept:
+            again.add(stage.name)
+    return frozenset(again)
+
+
+def is_done(folder: RunDir, recipe: Recipe, name: str) -> bool:
+    """Whether a stage is finished and still fits the recipe and its input."""
+    stage, record = stage_of(name), folder.read_record()["stages"]
+    if name not in record or not stage.output(folder).exists():
+        return False
+    before, now = record[name]["identity"], stage.settings_in(recipe)
+    is_known = stage.is_kept or set(now) <= set(before["settings"])
+    return (
+        is_known
+        and not changed_settings(before["settings"], now)
+        and dict(stage.inputs(folder)) == before["inputs"]
+    )
+
+
+def has_new_input(stage: Stage, folder: RunDir, redo: Collection[str]) -> bool:
+    """Whether a finished stage has to start over because its input was made anew meanwhile.
+
+    Args:
+        stage: The stage.
+        folder: The run folder.
+        redo: Stages that the user asked to do again: those that follow may start over.
+
+    Returns:
+        True where it has to.
+
+    Raises:
+        RunError: If it would have to, and nobody asked.
+    """
+    record = folder.read_record()["stages"]
+    refusal = _new_input(stage, folder, record) if stage.name in record else None
+    if refusal is not None and stage.ancestors.isdisjoint(redo):
+        raise refusal
+    return refusal is not None
+
+
+def _refusal(stage: Stage, folder: RunDir, recipe: Recipe, asked: str) -> RunError | None:
+    """Why a finished stage that is kept does not fit any more; None where it does."""
+    record = folder.read_record()["stages"]
+    if stage.name not in record:
+        return None
+    own = () if stage.name == asked else (stage.name,)
+    lines: list[str] = []
+    for name in (*_done_before(stage, record), *own):
+        now = stage_of(name).settings_in(recipe)
+        lines += changed_settings(record[name]["identity"]["settings"], now)
+    if lines:
+        return RunError(
+            f"`{stage.name}` of this run was done with other settings: {'; '.join(dict.fromkeys(lines))}",
+            where=str(folder.root),
+            todo=f"Use another --out, or `veneer run` with --redo {stage.name}, which does it and what "
+            "follows again",
+        )
+    return _new_input(stage, folder, record)
+
+
+def _new_input(stage: Stage, folder: RunDir, record: Mapping[str, Any]) -> RunError | None:
+    """Why a finished stage that cannot go on with new input has to start over; None where it need not."""
+    if stage.takes_new_input:
+        return None
+    for name in _done_before(stage, record):
+        if dict(stage_of(name).inputs(folder)) != record[name]["identity"]["inputs"]:
+            return _changed_input(stage, "the data set was changed", folder.dataset)
+    made = all(stage_of(name).output(folder).exists() for name in stage.after)
+    if made and dict(stage.inputs(folder)) != record[stage.name]["identity"]["inputs"]:
+        return _changed_input(stage, "what it was done on was made anew, and is not the same", folder.root)
+    return None
+
+
+def _done_before(stage: Stage, record: Mapping[str, Any]) -> list[str]:
+    return [name for name in STAGE_NAMES if name in stage.ancestors and name in record]
+
+
+def _changed_input(stage: Stage, what: str, where: Path) -> RunError:
+    todo = f"Use another --out, or `veneer run` with --redo {stage.name}, which does it on what is there now"
+    return RunError(f"{what} after `{stage.name}`", where=str(where), todo=todo)
+
+
+def changed_settings(before: Settings, now: Settings) -> list[str]:
+    """What differs between recorded settings and those of a recipe.
+
+    A table that was not recorded is unknown, which is no difference. A key that was not is one that came with
+    a later version: what was done without it was done with its default.
+    """
+    defaults = Recipe().model_dump(mode="json")
+    known = [table for table in now if table in before]
+    return differences(
+        {table: {key: before[table].get(key, defaults[table][key]) for key in now[table]} for table in known},
+        {table: now[table] for table in known},
+    )

@@ -1,0 +1,235 @@
+"""The stages of a run as one table: what each depends on, reads, leaves behind and follows.
+
+What a stage does is ``run(run, recipe, on_event)`` in `veneer.stages.NAME`. What its result depends on is
+recorded in ``run.json`` when it is done; `veneer.pipeline` skips it while that is unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veneer.config import Recipe
+from veneer.records.dataset import Dataset
+from veneer.records.run import RunDir
+
+Names = tuple[str, ...]
+"""Keys of a recipe, such as ``train.seed``, and whole tables, such as ``base``."""
+Settings = Mapping[str, Mapping[str, Any]]
+"""Values of a recipe by table and key."""
+Hashes = Mapping[str, str]
+"""Hashes of files by name; "" where a file is missing."""
+
+FREE_KEYS = (
+    "train.cuda_graph",
+    "train.deterministic",
+    "train.preview_steps",
+    "train.checkpoints_total_limit",
+)
+"""Keys that no result depends on: how a step is played, what is shown on the way, what is kept besides."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: Its name, and that of its module, its verb and its table.
+        settings: Keys that its result depends on beside those that it inherits; `FREE_KEYS` are left out.
+        inputs: Files of earlier stages that it reads.
+        output: What is there when it is done.
+        after: Stages that it follows: what they depend on, it depends on too.
+        is_kept: Whether its result is never thrown away unasked.
+        is_shared: Whether every process takes part; the main process alone does the others.
+        takes_new_input: Whether it goes on from what it has when its input changed; otherwise it starts over.
+        open_keys: Keys that may change before it is done, so that it goes on where it stopped.
+        cleared: Folder that is removed before it is done again; the others write over what is there.
+    """
+
+    name: str
+    settings: Callable[[Recipe], Names]
+    inputs: Callable[[RunDir], Hashes]
+    output: Callable[[RunDir], Path]
+    after: tuple[str, ...] = ()
+    is_kept: bool = False
+    is_shared: bool = False
+    takes_new_input: bool = True
+    open_keys: Names = ()
+    cleared: Callable[[RunDir], Path] | None = None
+
+    def settings_in(self, recipe: Recipe) -> Settings:
+        """What its result depends on, in a recipe; the same plain data that ``run.json`` holds."""
+        return pick(recipe, self.settings(recipe))
+
+    @property
+    def ancestors(self) -> frozenset[str]:
+        """All stages that it follows, directly or not."""
+        return frozenset(self.after).union(*(stage_of(name).ancestors for name in self.after))
+
+
+def stage_of(name: str) -> Stage:
+    """Look a stage up by its name."""
+    return next(stage for stage in STAGES if stage.name == name)
+
+
+def pick(recipe: Recipe, names: Iterable[str], without: Names = FREE_KEYS) -> dict[str, dict[str, Any]]:
+    """Values of keys and whole tables, as plain data, without some keys."""
+    tables = recipe.model_dump(mode="json")
+    picked: dict[str, dict[str, Any]] = {}
+    for name in names:
+        table, _, one = name.partition(".")
+        keys = [one] if one else [key for key in tables[table] if f"{table}.{key}" not in without]
+        picked.setdefault(table, {}).update({key: tables[table][key] for key in keys})
+    return picked
+
+
+def hash_file(path: Path) -> str:
+    """Hash of a file: 16 hexadecimal digits; empty where there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def hash_pictures(dataset: Path) -> str:
+    """Hash of which pictures a data set holds, by name and size; empty where there is no such folder."""
+    if not dataset.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for name in Dataset(dataset).picture_names():
+        digest.update(f"{name}\0{(dataset / name).stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def hash_captions(dataset: Path) -> str:
+    """Hash of which pictures a data set holds and of their captions."""
+    both = hash_pictures(dataset) + hash_file(Dataset(dataset).metadata_csv)
+    return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+def _always(*names: str) -> Callable[[Recipe], Names]:
+    return lambda recipe: names
+
+
+def _check_settings(recipe: Recipe) -> Names:
+    """The embedder "auto" is chosen by the base."""
+    own = ("encode.resolution", "compare.embedder")
+    return (*own, "base.model") if recipe.compare.embedder == "auto" else own
+
+
+def _encode_settings(recipe: Recipe) -> Names:
+    """The split, its masks and its prior; and how many tokens a learnt word takes in a caption."""
+    train = ("validation_share", "seed", "masked_loss", "prior_sources", "prior_loss_weight")
+    word = ("lora.embedding_token", "lora.embedding_vectors") if recipe.lora.embedding_token else ()
+    return ("base", "encode", *(f"train.{key}" for key in train), *word)
+
+
+def _train_settings(recipe: Recipe) -> Names:
+    """Where style chooses the checkpoint, so do the prompts that it is looked for in."""
+    looked_at = ("generate", "compare.embedder") if recipe.train.choose == "style" else ()
+    return ("base", "lora", "train", *looked_at)
+
+
+def _no_files(run: RunDir) -> Hashes:
+    return {}
+
+
+def _pictures(run: RunDir) -> Hashes:
+    return {"pictures": hash_pictures(run.dataset)}
+
+
+def _adapter(run: RunDir) -> Hashes:
+    word = hash_file(run.embedding_file)
+    return {"lora": hash_file(run.lora_file)} | ({"embedding": word} if word else {})
+
+
+STAGES = (
+    Stage(
+        "collect",
+        settings=_always("collect"),
+        inputs=_no_files,
+        output=lambda run: run.dataset,
+        is_kept=True,
+    ),
+    Stage(
+        "check",
+        settings=_check_settings,
+        inputs=_pictures,
+        output=lambda run: Dataset(run.dataset).check_json,
+        after=("collect",),
+    ),
+    Stage(
+        "caption",  # not the embedder: a caption that was made is kept, through whatever it was looked at
+        settings=_always("caption"),
+        inputs=_pictures,
+        output=lambda run: Dataset(run.dataset).metadata_csv,
+        after=("collect",),
+        is_kept=True,
+        is_shared=True,
+    ),
+    Stage(
+        "encode",
+        settings=_encode_settings,
+        inputs=lambda run: {"captions": hash_captions(run.dataset)},
+        output=lambda run: run.cache / "index.json",
+        after=("caption",),
+        is_shared=True,
+    ),
+    Stage(
+        "train",
+        settings=_train_settings,
+        inputs=lambda run: {"cache": hash_file(run.cache / "index.json")},
+        output=lambda run: run.candidates_json,
+        after=("encode",),
+        is_kept=True,
+        is_shared=True,
+        takes_new_input=False,
+        open_keys=(
+            "train.checkpointing_steps",
+            "train.validation_steps",
+            "train.validation_share",
+            "train.patience",
+            "train.average_last",
+            "train.choose",
+        ),
+        cleared=lambda run: run.train,
+    ),
+    Stage(
+        "export",
+        settings=_always(),
+        inputs=lambda run: {"candidates": hash_file(run.candidates_json)},
+        output=lambda run: run.lora_file if run.lora_file.exists() else run.embedding_file,
+        after=("train",),
+        cleared=lambda run: run.lora,
+    ),
+    Stage(
+        "generate",
+        settings=_always(
+            "base", "generate", "compare.held_out_prompts", "compare.general_prompts", "compare.scale"
+        ),
+        inputs=_adapter,
+        output=lambda run: run.samples,
+        after=("export",),
+        is_shared=True,
+    ),
+    Stage(
+        "compare",
+        settings=_always("compare", "generate"),
+        inputs=_adapter,
+        output=lambda run: run.metrics_json,
+        after=("generate",),
+    ),
+    Stage(
+        "report",
+        settings=_always(),
+        inputs=lambda run: {"metrics": hash_file(run.metrics_json)},
+        output=lambda run: run.report / "index.html",
+        after=("compare",),
+    ),
+)
+"""Every stage of a run, in order."""
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
