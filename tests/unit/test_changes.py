@@ -17,7 +17,8 @@ from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import OnEvent
 from veneer.recipe import known_keys, resolve
-from veneer.records.run import RunDir, write_json, write_text
+from veneer.records.files import write_json, write_text
+from veneer.records.run import RunDir
 from veneer.stage import FREE_KEYS, STAGE_NAMES, STAGES, stage_of
 
 DRAWN = ("generate", "compare", "report")
@@ -50,6 +51,7 @@ OTHERS: dict[str, Any] = {
     "generate.resolution": 64,
 }
 """Other values than the defaults, where these do not tell how to make one."""
+GOLDEN = Path(__file__).parents[1] / "golden"
 KEYS = [key for key in known_keys() if "." in key]
 
 
@@ -226,7 +228,7 @@ def test_a_cache_of_something_else_is_not_called_a_changed_data_set(
     assert "data set" not in str(caught.value)
 
 
-def test_a_cache_that_was_removed_is_made_again_and_nothing_else(performed: list[str], tmp_path: Path) -> None:
+def test_a_cache_that_was_removed_is_made_again_alone(performed: list[str], tmp_path: Path) -> None:
     pipeline.run(Recipe(), tmp_path)
     (tmp_path / "cache/index.json").unlink()
     performed.clear()
@@ -282,7 +284,7 @@ def test_a_run_of_0_1_0_is_skipped_but_for_check(performed: list[str], tmp_path:
     pipeline.run(Recipe(), tmp_path)
     run = RunDir(tmp_path)
     record = run.read_record()
-    stored = json.loads((Path(__file__).parent / "run-0.1.0.json").read_text("utf-8"))["stages"]
+    stored = json.loads((GOLDEN / "run-0.1.0.json").read_text("utf-8"))["stages"]
     for name, entry in record["stages"].items():
         entry["identity"]["settings"] = stored[name]["identity"]["settings"]
     write_json(run.run_json, record)
