@@ -21,11 +21,12 @@ from veneer.pipeline import run_stage
 from veneer.proof.comparison import References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
 from veneer.proof.pairs import find_pairs
-from veneer.proof.promptset import Job, Prompt, build_jobs, build_prompts
+from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint, load_recipe, resolve
 from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_json
+from veneer.records.prompts import Prompt
 from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.stages.export import export
@@ -284,7 +285,7 @@ def _prepare(bench: Bench, run: RunDir, recipe: Recipe) -> None:
 
 def _called(job: Job) -> Job:
     prompt = job.prompt
-    return Job(Prompt(prompt.index, prompt.prompt.replace(CALLED_BY, WORD), prompt.kind), job.seed)
+    return Job(prompt.model_copy(update={"prompt": prompt.prompt.replace(CALLED_BY, WORD)}), job.seed)
 
 
 def _draw(bench: Bench, folder: Path, jobs: Sequence[Job]) -> None:

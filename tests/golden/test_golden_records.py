@@ -13,6 +13,7 @@ import pytest
 
 from veneer.errors import RunError
 from veneer.records.cache import CacheIndex, known_index, read_index
+from veneer.records.prompts import Prompt, read_prompts, write_prompts
 from veneer.records.run import RunDir
 
 OLD = Path(__file__).with_name("run-0.1.0")
@@ -51,3 +52,20 @@ class TestCacheIndex:
         text = run.cache_index.read_text()
         run.cache_index.write_text(text.replace('"crops": 1', '"crops": 1, "new": 2'))
         assert isinstance(read_index(run), CacheIndex)
+
+
+class TestPrompts:
+    def test_are_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        prompts = read_prompts(run.drawn.prompts_json)
+        assert prompts[1] == Prompt(index=1, prompt="a drawing of", kind="held_out")
+        write_prompts(tmp_path / "again", prompts)
+        assert (tmp_path / "again").read_bytes() == run.drawn.prompts_json.read_bytes()
+
+    def test_damage_is_named_by_its_place(self, run: RunDir) -> None:
+        run.drawn.prompts_json.write_text('[{"index": 0}]')
+        with pytest.raises(RunError, match=r"prompts\.json is damaged: 0\.prompt: Field required"):
+            read_prompts(run.drawn.prompts_json)
+
+    def test_missing_ones_say_what_draws_them(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match=r"no prompt set.*veneer generate"):
+            read_prompts(tmp_path / "prompts.json")

@@ -14,7 +14,7 @@ from veneer.errors import AdapterError, RunError
 from veneer.lora.drawing import draw
 from veneer.lora.loading import load_lora, unload_lora
 from veneer.models import sampling
-from veneer.proof.promptset import read_prompts
+from veneer.records.prompts import read_prompts
 from veneer.stages.generate import generate, generate_files
 
 TABLE = GenerateTable(num_inference_steps=2, guidance_scale=2.0)
@@ -40,7 +40,7 @@ def pixels(path):
 
 
 def test_prompt_set_and_seeds(run, result):
-    prompts = read_prompts(run.samples / "prompts.json")
+    prompts = read_prompts(run.drawn.prompts_json)
     assert [prompt.kind for prompt in prompts] == ["recipe"] * 3 + ["held_out"] * 3 + ["general"] * 2
     names = sorted(path.name for path in (run.samples / "tuned").iterdir())
     assert names == sorted(path.name for path in (run.samples / "base").iterdir())

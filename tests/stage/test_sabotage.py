@@ -14,9 +14,10 @@ from PIL import Image
 
 from veneer.errors import BaseModelError, TrainingError
 from veneer.models.modelfiles import pocket_folder
-from veneer.proof.promptset import build_jobs, build_prompts, write_prompts
+from veneer.proof.promptset import build_jobs, build_prompts
 from veneer.recipe import load_recipe
 from veneer.records.dataset import Dataset, Item
+from veneer.records.prompts import write_prompts
 from veneer.records.run import RunDir
 from veneer.stages.compare import compare
 from veneer.stages.encode import encode

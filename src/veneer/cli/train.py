@@ -38,7 +38,7 @@ def _profile(run: Path, as_json: bool, quiet: bool) -> int:
     from veneer.records.run import RunDir
     from veneer.training.profile import STEPS, WARM_UP_STEPS, StepProfile
 
-    profile = StepProfile(RunDir(run).train / "profile")
+    profile = StepProfile(RunDir(run).profile)
     try:
         status = do_stage("train", run, as_json, quiet, profile.on_event)
     finally:

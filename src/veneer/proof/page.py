@@ -15,8 +15,7 @@ from PIL import Image
 from veneer.errors import RunError
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, held_out_curve, read_candidates, read_log
-from veneer.proof.pairs import Pair, find_pairs
-from veneer.proof.promptset import read_prompts
+from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
 from veneer.proof.wording import describe_measures
 from veneer.records.cache import known_index
@@ -63,8 +62,7 @@ def gather(run: RunDir) -> dict[str, Any]:
     """
     metrics = read_metrics(run.metrics_json)
     candidates = read_candidates(run.candidates_json)
-    prompts = read_prompts(run.samples / "prompts.json")
-    pairs = find_pairs(run.samples / "base", run.samples / "tuned", prompts)
+    pairs = read_pairs(run.drawn)
     record = run.read_record()
     stages = record.get("stages", {})
     return {
@@ -120,8 +118,7 @@ def sheet_groups(run: RunDir) -> list[Group]:
     Returns:
         One group for each prompt; those of other kinds where the recipe has none.
     """
-    prompts = read_prompts(run.samples / "prompts.json")
-    pairs = find_pairs(run.samples / "base", run.samples / "tuned", prompts)
+    pairs = read_pairs(run.drawn)
     own = [pair for pair in pairs if pair.kind == "recipe"] or pairs
     return [
         Group(prompt, {"base": [pair.base for pair in group], "tuned": [pair.tuned for pair in group]})

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from veneer.errors import RunError
 from veneer.models.embedder import Embedder
-from veneer.proof.promptset import Kind, Prompt, read_prompts
+from veneer.records.prompts import Kind, Prompt, Samples, prompts_in, read_prompts
 from veneer.stats import Array
 
 FLAT = 1.0
@@ -84,6 +84,21 @@ def find_pairs(base: Path, tuned: Path, prompts: Sequence[Prompt]) -> list[Pair]
     return [_pair(base, tuned, name, by_index) for name in sorted(names[0])]
 
 
+def read_pairs(samples: Samples) -> list[Pair]:
+    """Pair the pictures of a run, or of another folder with the same names.
+
+    Args:
+        samples: The folder.
+
+    Returns:
+        Pairs in the order of the names.
+
+    Raises:
+        RunError: If there is no prompt set, or the pictures do not fit it or each other.
+    """
+    return find_pairs(samples.of("base"), samples.of("tuned"), read_prompts(samples.prompts_json))
+
+
 def prompts_beside(folder: Path) -> list[Prompt]:
     """Find the prompt set of a folder of pictures.
 
@@ -96,8 +111,8 @@ def prompts_beside(folder: Path) -> list[Prompt]:
     Raises:
         RunError: If there is none.
     """
-    inside = folder / "prompts.json"
-    return read_prompts(inside if inside.is_file() else folder.parent / "prompts.json")
+    inside = prompts_in(folder)
+    return read_prompts(inside if inside.is_file() else prompts_in(folder.parent))
 
 
 def view_pairs(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.records.files import write_json
-
-Kind = Literal["recipe", "held_out", "general"]
+from veneer.records.prompts import Kind, Prompt
 
 HELD_OUT_SEEDS = 2
 """Seeds drawn for a held-out caption: two, so that diversity is known for it."""
@@ -20,21 +15,6 @@ GENERAL_SEEDS = 1
 """Seeds drawn for a general prompt: it is compared with the base's own picture of the same seed."""
 SEED_STRIDE = 1000
 """Distance of the seeds of one prompt from the next one's, so that prompts share no noise."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt of the set.
-
-    Attributes:
-        index: Its place in the set, from 0.
-        prompt: The text.
-        kind: From the recipe, a held-out caption, or one that has nothing to do with the style.
-    """
-
-    index: int
-    prompt: str
-    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -76,7 +56,7 @@ def build_prompts(recipe: Recipe, held_out: Sequence[str]) -> list[Prompt]:
         kinds.setdefault(text, "general")
     if not kinds:
         raise RunError("no prompt to draw", where="generate.prompts", todo="Name at least one prompt")
-    return [Prompt(index, text, kind) for index, (text, kind) in enumerate(kinds.items())]
+    return [Prompt(index=index, prompt=text, kind=kind) for index, (text, kind) in enumerate(kinds.items())]
 
 
 def build_jobs(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Job]:
@@ -109,33 +89,3 @@ def build_jobs(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Job]:
         shift = 0 if prompt.kind == "recipe" else SEED_STRIDE * prompt.index
         jobs += [Job(prompt, seed + shift) for seed in unique[: limits[prompt.kind]]]
     return jobs
-
-
-def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
-    """Write the prompt set beside the pictures.
-
-    Args:
-        path: ``samples/prompts.json``.
-        prompts: The prompt set.
-    """
-    write_json(path, [asdict(prompt) for prompt in prompts])
-
-
-def read_prompts(path: Path) -> list[Prompt]:
-    """Read the prompt set of a folder of pictures.
-
-    Args:
-        path: ``samples/prompts.json``.
-
-    Returns:
-        The prompt set.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
-    if not path.is_file():
-        raise RunError("no prompt set", where=str(path), todo="Draw the pictures first: `veneer generate`")
-    try:
-        return [Prompt(**entry) for entry in json.loads(path.read_text("utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise RunError(f"the prompt set is damaged: {error}", where=str(path)) from error

@@ -21,7 +21,8 @@ from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import Sampler, load_sampler, sample
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.pairs import Pair
-from veneer.proof.promptset import Job, Prompt, build_jobs, write_prompts
+from veneer.proof.promptset import Job, build_jobs
+from veneer.records.prompts import Kind, Prompt, Samples, write_prompts
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,16 @@ def sweep(
     """
     if not (loras and scales and prompts):
         raise RunError("nothing to compare", todo="Name at least one adapter, one scale and one prompt")
-    asked = [Prompt(index, text, "recipe") for index, text in enumerate(prompts)]
-    asked += [Prompt(len(asked) + index, text, "general") for index, text in enumerate(general_prompts)]
+    kinds: list[tuple[str, Kind]] = [(text, "recipe") for text in prompts]
+    kinds += [(text, "general") for text in general_prompts]
+    asked = [Prompt(index=index, prompt=text, kind=kind) for index, (text, kind) in enumerate(kinds)]
     jobs = build_jobs(asked, seeds)
     sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
-    _draw(sampler, jobs, out / "base")
-    write_prompts(out / "prompts.json", asked)
+    samples = Samples(out)
+    _draw(sampler, jobs, samples.of("base"))
+    write_prompts(samples.prompts_json, asked)
     embedders = choose_embedders(embedder, base, pick_device())
-    pairs = [_pair(job, out / "base", out) for job in jobs]
+    pairs = [_pair(job, samples.of("base"), out) for job in jobs]
     known = {lora: references or References() for lora in loras}
     return sweep_pairs(
         sampler,

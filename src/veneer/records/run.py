@@ -23,6 +23,7 @@ from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.recipe import load_recipe, to_toml
 from veneer.records.files import write_text
+from veneer.records.prompts import Samples
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,21 @@ class RunDir:
         return self.train / "candidates.json"
 
     @property
+    def kept_candidates(self) -> Path:
+        """Folder of the weights that were best when they were judged."""
+        return self.train / "candidates"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of the pictures drawn while training."""
+        return self.train / "previews"
+
+    @property
+    def profile(self) -> Path:
+        """Where the time of a step went (`veneer train --profile`)."""
+        return self.train / "profile"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.train / "checkpoints"
@@ -116,15 +132,34 @@ class RunDir:
         """The learnt word, under the name that diffusers looks for; there where the recipe names one."""
         return self.lora / "learned_embeds.safetensors"
 
+    def word_file(self, stem: str) -> Path:
+        """The learnt word, under the name by which other tools' prompts call it."""
+        return self.lora / "embeddings" / f"{stem}.safetensors"
+
     @property
     def samples(self) -> Path:
         """Pictures of base and tuned model."""
         return self.root / "samples"
 
     @property
+    def drawn(self) -> Samples:
+        """The same, with the names of what lies in that folder."""
+        return Samples(self.samples)
+
+    @property
     def native_samples(self) -> Path:
         """The same pictures at the base's own size, where the others are larger."""
         return self.samples / "native"
+
+    @property
+    def drawn_at_native(self) -> Samples:
+        """The same, with the names of what lies in that folder."""
+        return Samples(self.native_samples)
+
+    @property
+    def adapter_samples(self) -> Path:
+        """Pictures of several adapters and strengths (`veneer compare --lora`)."""
+        return self.samples / "adapters"
 
     @property
     def report(self) -> Path:
@@ -135,6 +170,31 @@ class RunDir:
     def metrics_json(self) -> Path:
         """The measures and the verdict."""
         return self.report / "metrics.json"
+
+    @property
+    def index_html(self) -> Path:
+        """The report as one page."""
+        return self.report / "index.html"
+
+    @property
+    def grid_png(self) -> Path:
+        """Base and tuned pictures on one sheet."""
+        return self.report / "grid.png"
+
+    @property
+    def report_md(self) -> Path:
+        """The report as text."""
+        return self.report / "report.md"
+
+    @property
+    def adapters_json(self) -> Path:
+        """Measures and verdicts of several adapters and strengths."""
+        return self.report / "adapters.json"
+
+    @property
+    def adapters_png(self) -> Path:
+        """Their pictures on one sheet."""
+        return self.report / "adapters.png"
 
     def read_recipe(self) -> Recipe:
         """Read the run's recipe.

@@ -19,8 +19,7 @@ from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
 from veneer.proof.history import losses_of, picture_losses, read_candidates
-from veneer.proof.pairs import Pair, find_pairs, prompts_beside
-from veneer.proof.promptset import read_prompts
+from veneer.proof.pairs import Pair, find_pairs, prompts_beside, read_pairs
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
 from veneer.records.cache import known_index
@@ -47,9 +46,7 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
         RunError: If the run has no pictures, or not the same of both models.
         VeneerError: If an embedder cannot be loaded.
     """
-    pairs = find_pairs(
-        run.samples / "base", run.samples / "tuned", read_prompts(run.samples / "prompts.json")
-    )
+    pairs = read_pairs(run.drawn)
     references = read_references(run, recipe)
     embedders = choose_embedders(recipe.compare.embedder, recipe.base.model, pick_device())
     on_event(StageStarted(STAGE, len(embedders.names), "embedders"))
@@ -72,10 +69,9 @@ def _at_native(
     run: RunDir, recipe: Recipe, references: References, embedders: Embedders
 ) -> dict[str, Any] | None:
     """The same comparison at the base's own size, where the pictures are larger than that."""
-    folder = run.native_samples
-    if not folder.is_dir():
+    if not run.native_samples.is_dir():
         return None
-    pairs = find_pairs(folder / "base", folder / "tuned", read_prompts(folder / "prompts.json"))
+    pairs = read_pairs(run.drawn_at_native)
     own = replace(
         references, losses=None, picture_losses=None, side_px=references.native_px, has_two_passes=False
     )
@@ -154,9 +150,7 @@ def compare_adapters(
         raise RunError("this run learns a word, which its prompts call", where=str(run.root), todo=todo)
     if min(strengths) < 0:
         raise RunError("a strength below 0", where="--scale", todo="0 is the base, 1 the adapter as trained")
-    pairs = find_pairs(
-        run.samples / "base", run.samples / "tuned", read_prompts(run.samples / "prompts.json")
-    )
+    pairs = read_pairs(run.drawn)
     on_event(StageStarted(STAGE, len(files) * len(strengths), "adapters"))
     base, own = recipe.base, read_references(run, recipe)
     sampler = load_sampler(
@@ -168,14 +162,14 @@ def compare_adapters(
         pairs,
         {lora: own if lora.resolve() == run.lora_file.resolve() else foreign for lora in files},
         strengths,
-        out=run.samples / "adapters",
+        out=run.adapter_samples,
         embedders=choose_embedders(recipe.compare.embedder, base.model, pick_device()),
         prompt_margin=recipe.compare.prompt_margin,
         on_event=on_event,
     )
-    result = AdaptersCompared(tuple(swept), run.report / "adapters.png")
+    result = AdaptersCompared(tuple(swept), run.adapters_png)
     write_bytes(result.sheet, draw_sheet(_groups(pairs, swept), "The base, and adapters at their strengths"))
-    write_json(run.report / "adapters.json", result.plain())
+    write_json(run.adapters_json, result.plain())
     return result
 
 

@@ -118,7 +118,7 @@ def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[Job]:
         write_embedding(path, word)
         return verify_embedding(path, word, base)
 
-    named = run.lora / "embeddings" / f"{file_stem(word.token)}.safetensors"
+    named = run.word_file(file_stem(word.token))
     return [(run.embedding_file, write_and_verify), (named, write_and_verify)]
 
 

@@ -26,16 +26,11 @@ from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.modelfiles import hash_file
 from veneer.models.sampling import Sample, Sampler, load_sampler, sample
 from veneer.processes import is_main_process, shard, wait_for_everyone
-from veneer.proof.promptset import (
-    Job,
-    Prompt,
-    build_jobs,
-    build_prompts,
-    write_prompts,
-)
+from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint
 from veneer.records.cache import known_index
 from veneer.records.files import write_bytes, write_json
+from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
 from veneer.records.run import RunDir
 
 STAGE = "generate"
@@ -120,13 +115,8 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     on_event(StageStarted(STAGE, 2 * len(jobs) * len(sizes), "pictures"))
     first_word = _load_first_word(sampler, recipe, on_event)
     adapter = _hashes(lora, recipe.compare.scale, word)
-    base, tuned = (
-        [
-            _Series(folder / side, jobs, _settings(one) | own, (number + start) * len(jobs))
-            for number, (one, folder) in enumerate(sizes)
-        ]
-        for side, own, start in (("base", first_word, 0), ("tuned", first_word | adapter, len(sizes)))
-    )
+    base = _series(sizes, "base", jobs, first_word, 0)
+    tuned = _series(sizes, "tuned", jobs, first_word | adapter, len(sizes) * len(jobs))
     num_drawn, num_broken = _draw_sizes(sizes, base, on_event)
     if num_broken:
         what = f"the base drew {num_broken} pictures that are no finite numbers"
@@ -137,8 +127,8 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     if is_main_process():
         if len(sizes) == 1:
             shutil.rmtree(run.native_samples, ignore_errors=True)
-        for (_, folder), before, after in zip(sizes, base, tuned, strict=True):
-            _finish(folder, prompts, {"base": before, "tuned": after})
+        for (_, samples), before, after in zip(sizes, base, tuned, strict=True):
+            _finish(samples, prompts, {"base": before, "tuned": after})
     total = 2 * len(jobs) * len(sizes)
     return GenerateResult(run.samples, total, num_drawn + more_drawn, num_broken)
 
@@ -182,7 +172,7 @@ def generate_files(
         AdapterError: If the adapter does not fit the base.
         BaseModelError: If the base cannot be loaded.
     """
-    chosen = [Prompt(index, text, "recipe") for index, text in enumerate(prompts)]
+    chosen = [Prompt(index=index, prompt=text, kind="recipe") for index, text in enumerate(prompts)]
     if not chosen:
         raise RunError("no prompt to draw", todo="Name at least one with --prompt")
     jobs = build_jobs(chosen, seeds)
@@ -191,7 +181,7 @@ def generate_files(
     settings = _settings(sampler) | _hashes(lora, scale, embedding)
     _put_on(sampler, lora, scale, embedding, on_event)
     num_drawn, num_broken = _draw_series(sampler, _Series(out, jobs, settings, 0), on_event)
-    write_prompts(out / "prompts.json", chosen)
+    write_prompts(prompts_in(out), chosen)
     return GenerateResult(out, len(jobs), num_drawn, num_broken)
 
 
@@ -216,16 +206,26 @@ def _settings(sampler: Sampler) -> dict[str, Any]:
     }
 
 
-def _sizes(sampler: Sampler, run: RunDir) -> list[tuple[Sampler, Path]]:
+def _sizes(sampler: Sampler, run: RunDir) -> list[tuple[Sampler, Samples]]:
     """The size asked for and, where it is above the base's own, that one too; each with its folder."""
-    asked = (sampler, run.samples)
+    asked = (sampler, run.drawn)
     if sampler.side_px <= sampler.native_px:
         return [asked]
-    return [asked, (dataclasses.replace(sampler, side_px=sampler.native_px), run.native_samples)]
+    return [asked, (dataclasses.replace(sampler, side_px=sampler.native_px), run.drawn_at_native)]
+
+
+def _series(
+    sizes: Sequence[tuple[Sampler, Samples]], side: Side, jobs: Sequence[Job], own: dict[str, Any], start: int
+) -> list[_Series]:
+    """The pictures of one model at every size."""
+    return [
+        _Series(samples.of(side), jobs, _settings(sampler) | own, start + number * len(jobs))
+        for number, (sampler, samples) in enumerate(sizes)
+    ]
 
 
 def _draw_sizes(
-    sizes: Sequence[tuple[Sampler, Path]], series: Sequence[_Series], on_event: OnEvent
+    sizes: Sequence[tuple[Sampler, Samples]], series: Sequence[_Series], on_event: OnEvent
 ) -> tuple[int, int]:
     """Draw one model at every size: how many were drawn, and how many of them are broken."""
     counts = [_draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True)]
@@ -312,12 +312,12 @@ def _identity_of(path: Path) -> str | None:
         return None
 
 
-def _finish(folder: Path, prompts: Sequence[Prompt], series: Mapping[str, _Series]) -> None:
+def _finish(samples: Samples, prompts: Sequence[Prompt], series: Mapping[str, _Series]) -> None:
     """Write what describes the pictures, and clear away pictures of an earlier prompt set."""
     for one in series.values():
         wanted = {job.file_name for job in one.jobs}
         for path in one.folder.glob("*.png"):
             if path.name not in wanted:
                 path.unlink()
-    write_prompts(folder / "prompts.json", prompts)
-    write_json(folder / "settings.json", {name: dict(one.settings) for name, one in series.items()})
+    write_prompts(samples.prompts_json, prompts)
+    write_json(samples.settings_json, {name: dict(one.settings) for name, one in series.items()})

@@ -59,13 +59,13 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     context = gather(run) | {"recipe": recipe}
     verdict = context["metrics"]["verdict"]
     headline = f"{run.name}: {verdict}. Base above, tuned below, same seeds."
-    write_bytes(run.report / "grid.png", draw_sheet(sheet_groups(run), headline))
+    write_bytes(run.grid_png, draw_sheet(sheet_groups(run), headline))
     on_event(Progress(STAGE, 1, "grid.png"))
-    write_text(run.report / "report.md", render("report.md.jinja", context))
+    write_text(run.report_md, render("report.md.jinja", context))
     on_event(Progress(STAGE, 2, "report.md"))
-    write_text(run.report / "index.html", render("report.html.jinja", context))
+    write_text(run.index_html, render("report.html.jinja", context))
     on_event(Progress(STAGE, 3, "index.html"))
-    return ReportResult(str(run.report / "index.html"), str(run.report / "grid.png"), verdict)
+    return ReportResult(str(run.index_html), str(run.grid_png), verdict)
 
 
 run = report
@@ -127,7 +127,7 @@ def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str
     adapters = [path for path in (run.lora_file, run.embedding_file) if path.is_file()]
     files = {
         **{path.name: path for path in adapters or [run.lora_file]},
-        "grid.png": run.report / "grid.png",
+        "grid.png": run.grid_png,
         "metrics.json": run.metrics_json,
         "recipe.toml": run.recipe_toml,
     }

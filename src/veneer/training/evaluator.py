@@ -113,7 +113,7 @@ class Evaluator:
     def _keep(self, candidate: Candidate, best: bool, files: Files) -> None:
         path = self.run.checkpoint(candidate.step)
         if best:
-            path = self.run.train / "candidates" / f"{candidate.kind}-{candidate.step:06d}"
+            path = self.run.kept_candidates / f"{candidate.kind}-{candidate.step:06d}"
             if processes.is_main_process():
                 checkpoints.save(path, candidate.step, files, {})
             processes.wait_for_everyone()
@@ -136,7 +136,7 @@ class Evaluator:
 
     def _prune(self) -> None:
         chosen = self.ledger.chosen(self.settings.choose)[0]
-        for folder in (self.run.train / "candidates").glob("*"):
+        for folder in (self.run.kept_candidates).glob("*"):
             if chosen is None or chosen.path is None or (self.run.root / chosen.path).parent != folder:
                 shutil.rmtree(folder)
         self.ledger.forget_missing(self.run.root)

@@ -52,7 +52,7 @@ def preview_maker(
         seed = recipe.generate.seeds[0]
         drawn = _draw(sampler, network, accelerator, [(prompt, seed) for _, prompt in share])
         for (number, _), one in zip(share, drawn, strict=True):
-            path = run.train / "previews" / f"step-{step:06d}" / f"{number:03d}-{seed}.png"
+            path = run.previews / f"step-{step:06d}" / f"{number:03d}-{seed}.png"
             png = io.BytesIO()
             one.image.save(png, "PNG")
             write_bytes(path, png.getvalue())

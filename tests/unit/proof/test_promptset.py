@@ -28,15 +28,6 @@ def test_only_recipe_prompts_get_every_seed():
     assert jobs[1].file_name == "000-6.png"
 
 
-def test_prompts_are_written_and_read(tmp_path):
-    prompts = promptset.build_prompts(RECIPE, ["c"])
-    promptset.write_prompts(tmp_path / "prompts.json", prompts)
-    assert promptset.read_prompts(tmp_path / "prompts.json") == prompts
-    (tmp_path / "prompts.json").write_text('[{"index": 0}]')
-    with pytest.raises(RunError, match="damaged"):
-        promptset.read_prompts(tmp_path / "prompts.json")
-
-
 def test_no_prompt_at_all_is_refused():
     empty = resolve({"generate": {"prompts": []}, "compare": {"general_prompts": []}})
     with pytest.raises(RunError, match="no prompt"):

@@ -89,7 +89,7 @@ def test_what_cannot_happen_is_not_drawn(monkeypatch, flip, dropout, crops, draw
         seen.add(purpose)
         return original(seed, purpose, step, item)
 
-    monkeypatch.setattr(batches.draws, "uniform", uniform)
+    monkeypatch.setattr(batches.randomness, "uniform", uniform)
     item = cached_item()
     index = cache_index((item,) * 2, crops=crops, mirrored=True)
     settings = TrainTable(caption_dropout=dropout)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from veneer.errors import RunError
+from veneer.records.prompts import read_prompts
 from veneer.web import markup
 
 
@@ -43,8 +44,8 @@ def find_beside(base: Path, tuned: Path, prompts: Path, note: str = "") -> list[
         Pairs in the order of prompts and seeds; empty where something is missing.
     """
     try:
-        words = {int(one["index"]): str(one["prompt"]) for one in json.loads(prompts.read_text("utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError):
+        words = {one.index: one.prompt for one in read_prompts(prompts)}
+    except RunError:
         return []
     pairs = []
     for path in sorted(tuned.glob("*-*.png")):

@@ -10,6 +10,7 @@ from typing import Any
 
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
+from veneer.records.prompts import prompts_in
 from veneer.records.run import RunDir
 from veneer.web import late, markup
 from veneer.web.jobs.background import Outcome, watched
@@ -178,7 +179,7 @@ def _shown(
         else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
         gr.skip() if keep else _own(folder),
         gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
-        *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.report / "index.html")],
+        *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.index_html)],
     )
 
 
@@ -201,11 +202,11 @@ def _own(folder: RunDir) -> str:
 
 def _pairs(studio: Studio, run: str) -> list[SideBySide]:
     folder = studio.workspace.run(run)
-    pairs = find_beside(folder.samples / "base", folder.samples / "tuned", folder.samples / "prompts.json")
+    pairs = find_beside(folder.drawn.of("base"), folder.drawn.of("tuned"), folder.drawn.prompts_json)
     drawn = studio.workspace.private / "drawn" / run
     for tuned in sorted(drawn.glob("*/tuned-*"), key=lambda path: -path.stat().st_mtime):
         note = f" · strength {tuned.name.removeprefix('tuned-')} (yours)"
-        pairs = [*find_beside(tuned.parent / "base", tuned, tuned / "prompts.json", note), *pairs]
+        pairs = [*find_beside(tuned.parent / "base", tuned, prompts_in(tuned), note), *pairs]
     return pairs
 
 

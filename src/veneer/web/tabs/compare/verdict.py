@@ -53,7 +53,7 @@ def report_frame(studio: Studio, run: str | None) -> str:
     Raises:
         RunError: If the run has no report.
     """
-    path = studio.workspace.run(run or "").report / "index.html"
+    path = studio.workspace.run(run or "").index_html
     if not path.is_file():
         raise RunError("this run has no report yet", where=str(run), todo="Wait for its end, or resume it")
     text = markup.escaped(path.read_text("utf-8"))
