@@ -9,7 +9,7 @@ from veneer.cli import VERBS, exit_status
 from veneer.errors import VeneerError
 
 
-def test_help_imports_neither_torch_nor_pydantic():
+def test_help_imports_neither_torch_nor_pydantic() -> None:
     code = (
         "import sys\nfrom veneer.cli import exit_status\nexit_status(['--help'])\n"
         "sys.exit([m for m in ('torch', 'pydantic', 'diffusers', 'rich.progress') if m in sys.modules] or 0)"
@@ -20,35 +20,37 @@ def test_help_imports_neither_torch_nor_pydantic():
 
 
 @pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS])
-def test_every_verb_has_help(verb, capsys):
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status([verb, "--help"]) == 0
     assert "Usage" in capsys.readouterr().out
 
 
-def test_version(capsys):
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(["--version"]) == 0
     assert capsys.readouterr().out.startswith("veneer ")
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["run"], ["run", "pocket-8bit", "--nonsense"]])
-def test_wrong_usage_ends_with_two(arguments, capsys):
+def test_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(arguments) == 2
     assert capsys.readouterr().err
 
 
-def test_an_unknown_stage_is_usage(capsys):
+def test_an_unknown_stage_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(["run", "pocket-8bit", "--redo", "trian"]) == 2
     assert "trian" in capsys.readouterr().err
 
 
-def test_an_unknown_key_ends_with_one_and_a_line(capsys, tmp_path):
+def test_an_unknown_key_ends_with_one_and_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert exit_status(["run", "pocket-8bit", "--out", str(tmp_path), "--set", "train.sed=1"]) == 1
     error = capsys.readouterr().err
     assert "did you mean `train.seed`" in error
     assert error.count("\n") == 1
 
 
-def test_a_dry_run_prints_the_recipe_and_touches_nothing(capsys, tmp_path):
+def test_a_dry_run_prints_the_recipe_and_touches_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     assert exit_status(["run", "pocket-8bit", "--out", str(out), "--dry-run", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -67,10 +69,12 @@ def test_a_dry_run_prints_the_recipe_and_touches_nothing(capsys, tmp_path):
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_errors_become_exit_statuses(monkeypatch, capsys, error, status):
+def test_errors_become_exit_statuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
     import veneer.recipe
 
-    def fail(*_):
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(veneer.recipe, "load_recipe", fail)
@@ -82,7 +86,7 @@ def test_errors_become_exit_statuses(monkeypatch, capsys, error, status):
         assert "Traceback" in Path(log).read_text()
 
 
-def test_recipes_are_listed_shown_and_copied(capsys, tmp_path):
+def test_recipes_are_listed_shown_and_copied(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert exit_status(["recipes"]) == 0
     assert "pocket-8bit" in capsys.readouterr().out
     assert exit_status(["recipes", "show", "sd15-8bit"]) == 0

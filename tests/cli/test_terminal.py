@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +24,16 @@ VERBS = {words: command for words, command in commands().items() if words}
 
 
 @pytest.fixture(autouse=True)
-def no_other_size(monkeypatch):
+def no_other_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of the terminal that the tests run in would go before their own."""
     for name in ("COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
-def recipe(base_folder, clip_folder, picture_folder, tmp_path_factory):
+def recipe(
+    base_folder: Path, clip_folder: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A recipe that goes through all stages in seconds."""
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(f"""
@@ -59,7 +63,7 @@ def recipe(base_folder, clip_folder, picture_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
+def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run made in a terminal of 80 columns: its folder, and what was written."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with around_this_process(80) as terminal:
@@ -69,7 +73,15 @@ def finished(recipe, tmp_path_factory):
 
 
 @pytest.fixture
-def arguments(finished, recipe, base_folder, picture_folder, clip_folder, tmp_path, monkeypatch):
+def arguments(
+    finished: tuple[Path, str],
+    recipe: Path,
+    base_folder: Path,
+    picture_folder: Path,
+    clip_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[tuple[str, ...], list[str]]:
     """What each verb is given; a new verb has nothing here, and fails the test that asks for it."""
     run = str(finished[0])
     lora = f"{run}/lora/pytorch_lora_weights.safetensors"
@@ -100,21 +112,21 @@ def arguments(finished, recipe, base_folder, picture_folder, clip_folder, tmp_pa
     }
 
 
-def _interrupted_studio(*_, on_ready, **__):
+def _interrupted_studio(*_: object, on_ready: Callable[[str], None], **__: object) -> None:
     on_ready("http://127.0.0.1:7860")
     raise KeyboardInterrupt
 
 
-def expected_status(words):
+def expected_status(words: tuple[str, ...]) -> set[int]:
     return {("ui",): {130}, ("compare",): {0, 4}, ("run",): {0, 4}}.get(words, {0})
 
 
-def test_the_list_below_knows_every_verb(arguments):
+def test_the_list_below_knows_every_verb(arguments: dict[tuple[str, ...], list[str]]) -> None:
     assert set(arguments) == set(VERBS)
 
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
-def test_a_verb_in_a_terminal(words, arguments):
+def test_a_verb_in_a_terminal(words: tuple[str, ...], arguments: dict[tuple[str, ...], list[str]]) -> None:
     with around_this_process(40) as terminal:
         status = exit_status([*words, *arguments[words]])
     assert status in expected_status(words), Screen(40).feed(terminal.text).text()
@@ -129,7 +141,9 @@ QUIET = [words for words, part in VERBS.items() if any("-q" in option.opts for o
 
 
 @pytest.mark.parametrize("words", QUIET, ids=" ".join)
-def test_a_quiet_verb_draws_nothing(words, arguments):
+def test_a_quiet_verb_draws_nothing(
+    words: tuple[str, ...], arguments: dict[tuple[str, ...], list[str]]
+) -> None:
     with around_this_process(40, (2,)) as terminal:
         status = exit_status([*words, *arguments[words], "-q"])
     assert status in expected_status(words)
@@ -139,7 +153,7 @@ def test_a_quiet_verb_draws_nothing(words, arguments):
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
-def test_help_and_wrong_usage_in_a_terminal(words, width):
+def test_help_and_wrong_usage_in_a_terminal(words: tuple[str, ...], width: int) -> None:
     with around_this_process(width) as terminal:
         assert exit_status([*words, "--help"]) == 0
         assert exit_status([*words, "--nonsense"]) == 2
@@ -147,7 +161,7 @@ def test_help_and_wrong_usage_in_a_terminal(words, width):
     assert "Traceback" not in terminal.text
 
 
-def test_a_whole_run_as_it_is_seen(finished):
+def test_a_whole_run_as_it_is_seen(finished: tuple[Path, str]) -> None:
     folder, written = finished
     assert all(len(frame) < 80 for frame in frames(written))
     seen = Screen(80).feed(written)
@@ -164,7 +178,9 @@ def test_a_whole_run_as_it_is_seen(finished):
     assert folder.is_dir()
 
 
-def test_a_run_again_in_a_pipe_and_stdout_alone_in_a_terminal(finished, recipe, capfd):
+def test_a_run_again_in_a_pipe_and_stdout_alone_in_a_terminal(
+    finished: tuple[Path, str], recipe: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with around_this_process(80, (1,)) as terminal:
         assert exit_status(["run", str(recipe), "--out", str(finished[0])]) in {0, 4}
     assert "\x1b" not in terminal.text
@@ -174,7 +190,9 @@ def test_a_run_again_in_a_pipe_and_stdout_alone_in_a_terminal(finished, recipe, 
     assert all(line.endswith("(done before)") for line in told)
 
 
-def test_results_in_a_pipe_and_progress_in_a_terminal(picture_folder, tmp_path, capfd):
+def test_results_in_a_pipe_and_progress_in_a_terminal(
+    picture_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with around_this_process(80, (2,)) as terminal:
         assert exit_status(["collect", str(picture_folder), "--out", str(tmp_path / "d"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["pictures"] == 12
@@ -182,7 +200,9 @@ def test_results_in_a_pipe_and_progress_in_a_terminal(picture_folder, tmp_path, 
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"COLUMNS": "20"}])
-def test_other_terminals(environment, monkeypatch, picture_folder, tmp_path):
+def test_other_terminals(
+    environment: dict[str, Any], monkeypatch: pytest.MonkeyPatch, picture_folder: Path, tmp_path: Path
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with around_this_process(80) as terminal:
@@ -193,7 +213,7 @@ def test_other_terminals(environment, monkeypatch, picture_folder, tmp_path):
     assert Screen(80).feed(terminal.text).text()[0].startswith("12 pictures in")
 
 
-def test_what_is_printed_meanwhile_goes_above_the_line(capfd):
+def test_what_is_printed_meanwhile_goes_above_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     from veneer.cli.progress import ProgressPrinter
 
     with around_this_process(80) as terminal, ProgressPrinter(stages=("train",)) as show:
@@ -204,11 +224,13 @@ def test_what_is_printed_meanwhile_goes_above_the_line(capfd):
     assert Screen(80).feed(terminal.text).text() == ["a library's error", "and another"]
 
 
-def test_a_terminal_made_narrower_and_an_interrupted_training(finished, recipe, tmp_path):
+def test_a_terminal_made_narrower_and_an_interrupted_training(
+    finished: tuple[Path, str], recipe: Path, tmp_path: Path
+) -> None:
     """A process of its own: the width changes while it trains, then comes Ctrl-C."""
     run, at = untrained(finished[0], tmp_path / "run"), []
 
-    def act(terminal, _):
+    def act(terminal: Any, _: object) -> None:
         terminal.wait_for(" steps")
         terminal.resize(40)
         at.append(len(terminal.text))
@@ -226,7 +248,7 @@ def test_a_terminal_made_narrower_and_an_interrupted_training(finished, recipe, 
     assert list((run / "train" / "checkpoints").glob("step-*"))
 
 
-def untrained(run, copy):
+def untrained(run: Path, copy: Path) -> Path:
     """A copy of a run that stands where `train` begins."""
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("train", "lora", "samples", "report"))
     record = json.loads((copy / "run.json").read_text())
@@ -237,8 +259,8 @@ def untrained(run, copy):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_libraries_are_loaded(number, recipe, tmp_path):
-    def act(terminal, child):
+def test_a_signal_while_libraries_are_loaded(number: signal.Signals, recipe: Path, tmp_path: Path) -> None:
+    def act(terminal: Any, child: Any) -> None:
         terminal.wait_for("\x1b[?25l")
         os.kill(child, number)
 
@@ -264,13 +286,13 @@ VENEER = f"{sys.executable} -m veneer"
         pytest.param(f"{VENEER} run nothing 2>/dev/full", 1, "", marks=HAS_FULL),
     ],
 )
-def test_closed_and_broken_streams(line, status, out):
+def test_closed_and_broken_streams(line: str, status: int, out: str) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, out, "")
 
 
 @HAS_FULL
-def test_a_full_disk_behind_stdout_is_told():
+def test_a_full_disk_behind_stdout_is_told() -> None:
     done = subprocess.run(
         ["bash", "-c", f"{VENEER} recipes >/dev/full"], capture_output=True, text=True, check=False
     )
@@ -278,7 +300,7 @@ def test_a_full_disk_behind_stdout_is_told():
     assert done.stderr.startswith("veneer: the disk is full")
 
 
-def test_libraries_are_quiet_but_for_errors():
+def test_libraries_are_quiet_but_for_errors() -> None:
     code = """
 import os, sys
 from veneer.cli.surroundings import hush_libraries
@@ -294,13 +316,15 @@ logging.getLogger("transformers").error("an error")
     assert (done.stdout, done.stderr) == ("", "an error\n")
 
 
-def test_an_error_of_an_interrupted_library_is_an_interruption(monkeypatch, capsys):
+def test_an_error_of_an_interrupted_library_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import veneer.recipe
     from veneer.cli.surroundings import Signals
 
     signals = Signals()
 
-    def fail(*_):
+    def fail(*_: object) -> None:
         signals.is_interrupted = True
         raise ImportError("cut in the middle")
 

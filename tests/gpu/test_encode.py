@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_the_cache_is_the_cpus_within_rounding(
     base = base_folder if asks_for_float32 else base_for_bf16
     seen: set[torch.dtype] = set()
 
-    def look(vae, pixels):
+    def look(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen.add(vae.dtype)
         return encode_pixels(vae, pixels)
 
@@ -78,7 +79,7 @@ def test_too_little_memory_goes_on_in_tiles(
 ) -> None:
     run, told, failed = RunDir(tmp_path), [], []
 
-    def small_memory(vae, pixels):
+    def small_memory(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not vae.use_tiling:
             failed.append(torch.cuda.memory_allocated())
             torch.empty(2**50, dtype=torch.uint8, device="cuda")

@@ -10,7 +10,9 @@ import torch
 
 from helpers.tiny import tiny_pictures
 from veneer import run
+from veneer.config import Recipe
 from veneer.events import Event, Notice, StageFinished
+from veneer.pipeline import RunResult
 from veneer.recipe import resolve
 from veneer.stage import STAGE_NAMES
 from veneer.training import plan as plans
@@ -27,7 +29,13 @@ def precision(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def recipe(precision, base_folder, clip_folder, blip_folder, tmp_path_factory):
+def recipe(
+    precision: str,
+    base_folder: Path,
+    clip_folder: Path,
+    blip_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Recipe:
     pictures = tmp_path_factory.mktemp("sources") / "pictures"
     tiny_pictures(pictures, 14)
     return resolve(
@@ -56,13 +64,13 @@ def recipe(precision, base_folder, clip_folder, blip_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
+def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, list[Event]]:
     folder = tmp_path_factory.mktemp("runs") / "first"
     events: list[Event] = []
     return run(recipe, folder, on_event=events.append), events
 
 
-def test_every_stage_leaves_what_it_should(finished) -> None:
+def test_every_stage_leaves_what_it_should(finished: tuple[RunResult, list[Event]]) -> None:
     result, _ = finished
     expected = [
         "dataset/metadata.csv",
@@ -83,7 +91,7 @@ def test_every_stage_leaves_what_it_should(finished) -> None:
     assert all(0 < line["loss"] < 100 for line in log)
 
 
-def test_nothing_is_broken_and_the_verdict_is_there(finished) -> None:
+def test_nothing_is_broken_and_the_verdict_is_there(finished: tuple[RunResult, list[Event]]) -> None:
     result, events = finished
     codes = {event.code for event in events if isinstance(event, Notice)}
     assert not codes & {"picture-broken", "vae-tiled", "smaller-batches", "out-of-memory"}
@@ -93,7 +101,9 @@ def test_nothing_is_broken_and_the_verdict_is_there(finished) -> None:
         assert measure is None or measure["base"] is None or abs(measure["base"]) < 1e6
 
 
-def test_stages_say_what_they_took_on_the_device_and_hand_it_back(finished) -> None:
+def test_stages_say_what_they_took_on_the_device_and_hand_it_back(
+    finished: tuple[RunResult, list[Event]],
+) -> None:
     result, _ = finished
     peaks = {stage.name: stage.peak_device_memory_gib for stage in result.stages}
     assert all(peaks[name] > 0 for name in ("encode", "train", "generate", "compare"))
@@ -101,13 +111,13 @@ def test_stages_say_what_they_took_on_the_device_and_hand_it_back(finished) -> N
     assert torch.cuda.memory_reserved() < 2**28
 
 
-def test_again_there_is_nothing_to_do(recipe, finished) -> None:
+def test_again_there_is_nothing_to_do(recipe: Recipe, finished: tuple[RunResult, list[Event]]) -> None:
     events: list[Event] = []
     run(recipe, finished[0].root, on_event=events.append)
     assert all(event.skipped for event in events if isinstance(event, StageFinished))
 
 
-def test_the_plan_measures_the_card_and_leaves_the_generator_alone(recipe) -> None:
+def test_the_plan_measures_the_card_and_leaves_the_generator_alone(recipe: Recipe) -> None:
     before = torch.cuda.get_rng_state()
     planned = plans.plan_for(recipe, 12, 2)
     assert torch.equal(torch.cuda.get_rng_state(), before)
@@ -115,6 +125,6 @@ def test_the_plan_measures_the_card_and_leaves_the_generator_alone(recipe) -> No
     assert planned.memory_gib < 2
 
 
-def test_the_files_are_a_runs_like_any_other(finished) -> None:
+def test_the_files_are_a_runs_like_any_other(finished: tuple[RunResult, list[Event]]) -> None:
     record = json.loads((Path(finished[0].root) / "run.json").read_text())
     assert set(record["stages"]) == set(STAGE_NAMES)

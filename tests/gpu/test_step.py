@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import pytest
 import torch
 
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
-from veneer.events import Notice, StepEvent
+from veneer.config import Recipe
+from veneer.events import Event, Notice, StepEvent
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages.train import train
@@ -57,12 +60,12 @@ def ready(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 @pytest.fixture
-def graphs(monkeypatch) -> list[str]:
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One word for each recording, and one for each play."""
     done: list[str] = []
     original = static_step.CudaRecorder.__call__
 
-    def record(self, body):
+    def record(self: Any, body: Callable[[], Any]) -> Callable[..., Any]:
         done.append("recorded")
         play = original(self, body)
         return lambda: (done.append("played"), play())
@@ -71,15 +74,15 @@ def graphs(monkeypatch) -> list[str]:
     return done
 
 
-def recipe(base: Path, **settings):
+def recipe(base: Path, **settings: Any) -> Recipe:
     return recipe_for(base, train=TRAIN | settings)
 
 
-def notices(events) -> list[str]:
+def notices(events: list[Event]) -> list[str]:
     return [f"{event.code}: {event.message}" for event in events if isinstance(event, Notice)]
 
 
-def both(ready: RunDir, folder: Path, base: Path, **settings) -> tuple[RunDir, RunDir, list]:
+def both(ready: RunDir, folder: Path, base: Path, **settings: Any) -> tuple[RunDir, RunDir, list]:
     plain, played = copy_run(ready, folder / "plain"), copy_run(ready, folder / "played")
     train_quietly(plain, recipe(base, cuda_graph=False, **settings))
     _, events = train_quietly(played, recipe(base, **settings))
@@ -93,7 +96,9 @@ def same_losses(run: RunDir, other: RunDir, rel: float) -> None:
 
 
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
-def test_graphs_give_the_plain_losses(ready, base, tmp_path, graphs, settings) -> None:
+def test_graphs_give_the_plain_losses(
+    ready: RunDir, base: Path, tmp_path: Path, graphs: list[str], settings: Any
+) -> None:
     plain, played, events = both(ready, tmp_path, base, **settings)
     assert notices(events) == []
     assert graphs.count("recorded") == 3
@@ -101,10 +106,12 @@ def test_graphs_give_the_plain_losses(ready, base, tmp_path, graphs, settings) -
     same_losses(played, plain, 2e-2 if "mixed_precision" in settings else 1e-3)
 
 
-def test_a_bad_batch_is_skipped(ready, base, tmp_path, graphs, monkeypatch) -> None:
+def test_a_bad_batch_is_skipped(
+    ready: RunDir, base: Path, tmp_path: Path, graphs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = Prefetcher.at
 
-    def at(self, step: int):
+    def at(self: Any, step: int) -> list[Any]:
         found = original(self, step)
         return [replace(b, weights=b.weights * math.nan) for b in found] if step == 5 else found
 
@@ -116,12 +123,19 @@ def test_a_bad_batch_is_skipped(ready, base, tmp_path, graphs, monkeypatch) -> N
 
 
 @pytest.mark.parametrize("while_recording", [False, True])
-def test_too_little_memory_halves(ready, base, tmp_path, graphs, monkeypatch, while_recording) -> None:
+def test_too_little_memory_halves(
+    ready: RunDir,
+    base: Path,
+    tmp_path: Path,
+    graphs: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    while_recording: bool,
+) -> None:
     """The allocator itself refuses, in the middle of a pass."""
     original = trainer.Trainer.__init__
 
-    def little(self, parts) -> None:
-        def loss(batch):
+    def little(self: Any, parts: Any) -> None:
+        def loss(batch: Any) -> Any:
             value = parts.loss(batch)
             if len(batch.timesteps) > 2 and torch.cuda.is_current_stream_capturing() == while_recording:
                 torch.empty(2**50, device="cuda")
@@ -136,11 +150,13 @@ def test_too_little_memory_halves(ready, base, tmp_path, graphs, monkeypatch, wh
     assert graphs.count("played") == STEPS * (2 + 1)
 
 
-def test_what_is_read_while_recording_is_told(ready, base, tmp_path, monkeypatch) -> None:
+def test_what_is_read_while_recording_is_told(
+    ready: RunDir, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = trainer.Trainer.__init__
 
-    def looking(self, parts) -> None:
-        def loss(batch):
+    def looking(self: Any, parts: Any) -> None:
+        def loss(batch: Any) -> Any:
             value = parts.loss(batch)
             float(value)
             return value
@@ -155,7 +171,9 @@ def test_what_is_read_while_recording_is_told(ready, base, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_resumed_is_uninterrupted_to_the_byte_where_asked(ready, base, tmp_path, precision) -> None:
+def test_resumed_is_uninterrupted_to_the_byte_where_asked(
+    ready: RunDir, base: Path, tmp_path: Path, precision: str
+) -> None:
     settings = recipe(
         base, deterministic=True, mixed_precision=precision, ema_decay=0.9, checkpointing_steps=4
     )
@@ -163,7 +181,7 @@ def test_resumed_is_uninterrupted_to_the_byte_where_asked(ready, base, tmp_path,
     train_quietly(whole, settings)
     seen: list[int] = []
 
-    def stop(event) -> None:
+    def stop(event: Event) -> None:
         if isinstance(event, StepEvent) and not seen:
             seen.append(event.step)
             os.kill(os.getpid(), signal.SIGINT)
@@ -176,7 +194,7 @@ def test_resumed_is_uninterrupted_to_the_byte_where_asked(ready, base, tmp_path,
     assert [line["loss"] for line in log_lines(cut)] == [line["loss"] for line in log_lines(whole)]
 
 
-def test_a_small_batch_is_twice_as_fast(ready, base, tmp_path) -> None:
+def test_a_small_batch_is_twice_as_fast(ready: RunDir, base: Path, tmp_path: Path) -> None:
     seconds = {}
     kinds = {"plain": {"cuda_graph": False}, "played": {}, "played, same bits": {"deterministic": True}}
     small = {"mixed_precision": "bf16", "train_batch_size": 1}

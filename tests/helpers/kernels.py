@@ -1,10 +1,12 @@
 """What the tests of Veneer's own kernels share: a small UNet of plain layers, and a distance."""
 
+from typing import Any
+
 import diffusers
 import torch
 
 
-def small_unet():
+def small_unet() -> Any:
     """A random frozen UNet with attention at one level and convolutions at two."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -19,7 +21,7 @@ def small_unet():
         ).requires_grad_(False)
 
 
-def relative_error(seen, wanted):
+def relative_error(seen: torch.Tensor, wanted: torch.Tensor) -> float:
     """Distance from the truth as a share of its norm, in float64."""
     seen, wanted = seen.detach().double(), wanted.detach().double()
     return float((seen - wanted).norm() / wanted.norm())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pocket.config import TRAININGS, Size
 from pocket.sources import SOURCES, icons_file
 from pocket.subjects import with_role
@@ -48,7 +50,7 @@ def _shape(hue: int, extent: int) -> str:
     return f'<rect x="4" y="4" width="{10 + extent}" height="20" fill="{colour}"/>'
 
 
-def work_in(folder: Path, monkeypatch) -> None:
+def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the recipe read and write below a folder, the base that it exports too."""
     from pocket.sources import load_icons
 

@@ -5,6 +5,8 @@ Every wait names something that only the state waited for has; the machine may b
 
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 SLOW = 300_000
 """Milliseconds for what loads models or trains."""
@@ -49,32 +51,32 @@ NAMELESS = """[...document.querySelectorAll('button, input, textarea, select')]
 """Controls that a screen reader has no name for."""
 
 
-def tab(page, name):
+def tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
     page.get_by_role("tab", name=name, exact=True, selected=True).wait_for()
 
 
-def unfold(page, name):
+def unfold(page: Any, name: str) -> None:
     """Open what is folded; pressing the head of an open one would fold it."""
     head = page.locator("button.label-wrap", has_text=name).filter(visible=True)
     if "open" not in (head.get_attribute("class") or "").split():
         head.click()
 
 
-def write(page, place, text):
+def write(page: Any, place: str, text: str) -> None:
     field = page.locator(f"#{place} textarea, #{place} input").first
     field.fill(text)
     field.blur()
 
 
-def choose(page, place, text):
+def choose(page: Any, place: str, text: str) -> None:
     field = page.locator(f"#{place} input").first
     field.click()
     page.get_by_role("option", name=text, exact=True).first.click()
     eventually(lambda: field.input_value() == text)
 
 
-def says(page, place, text, timeout=PATIENT):
+def says(page: Any, place: str, text: str | re.Pattern[str], timeout: float = PATIENT) -> None:
     try:
         page.locator(f"#{place}", has_text=text).wait_for(timeout=timeout)
     except Exception as error:
@@ -82,21 +84,25 @@ def says(page, place, text, timeout=PATIENT):
         raise AssertionError(f"#{place} says {found!r}, not {text!r}") from error
 
 
-def says_any(page, place, *texts, timeout=PATIENT):
+def says_any(page: Any, place: str, *texts: str, timeout: float = PATIENT) -> None:
     """Wait for one of several texts: a state that passes may be over before it is seen."""
     says(page, place, re.compile("|".join(map(re.escape, texts))), timeout)
 
 
-def count(page, selector, number):
+def count(page: Any, selector: str, number: int) -> None:
     """Wait until so many elements are there and seen."""
     eventually(lambda: page.locator(selector).filter(visible=True).count() == number)
 
 
-def value(page, place):
+def value(page: Any, place: str) -> str:
     return page.locator(f"#{place} textarea, #{place} input").first.input_value()
 
 
-def eventually(check, seconds=180, found=lambda: "it did not happen in time"):
+def eventually(
+    check: Callable[[], object],
+    seconds: float = 180,
+    found: Callable[[], str] = lambda: "it did not happen in time",
+) -> None:
     until = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < until, found()

@@ -6,6 +6,9 @@ looks at a value is refused, as a capture refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -24,7 +27,9 @@ class Tape(TorchDispatchMode):
         super().__init__()
         self.done: list[tuple] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = func.name().split(".")[0]
         by_truth = name == "aten::index" and any(t.dtype == torch.bool for t in _tensors(args[1]))
@@ -52,7 +57,7 @@ class Recorder:
         self.recordings = 0
         self.plays = 0
 
-    def __call__(self, body):
+    def __call__(self, body: Callable[[], None]) -> Callable[..., Any]:
         body()
         tape = Tape()
         with tape:
@@ -66,9 +71,9 @@ class Recorder:
         return play
 
 
-def _tensors(tree) -> list[torch.Tensor]:
+def _tensors(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def _places(tree) -> set[int]:
+def _places(tree: Any) -> set[int]:
     return {tensor.untyped_storage().data_ptr() for tensor in _tensors(tree)}

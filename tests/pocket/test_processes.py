@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def test_the_shares_of_all_processes_make_the_batch(monkeypatch: pytest.MonkeyPa
         batch.shared()
 
 
-def test_only_the_unet_trains_in_several_processes(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_only_the_unet_trains_in_several_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(sys, "argv", ["pocket", "layout"])
     assert main() == 1
@@ -82,13 +85,13 @@ def stop_child(rank: int, folder: Path) -> None:
     (folder / str(rank)).write_text(str(steps))
 
 
-def in_process(rank: int, port: int, target, folder: Path) -> None:
+def in_process(rank: int, port: int, target: Callable[..., None], folder: Path) -> None:
     """What torchrun does: the environment of one of two processes."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     target(rank, folder)
 
 
-def in_two_processes(target, folder: Path) -> None:
+def in_two_processes(target: Callable[..., None], folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,6 +1,7 @@
 """The recipe of the bundled base: names, captions, drawing, resuming, folding."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,14 +91,14 @@ def test_scene_is_a_function_of_its_arguments() -> None:
     assert all(scene.size == "small" for scene in scenes if scene.place)
 
 
-def test_missing_npm_names_package_and_command(tmp_path, monkeypatch) -> None:
+def test_missing_npm_names_package_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
     monkeypatch.setattr(sources.shutil, "which", lambda name: None)
     with pytest.raises(sources.RecipeError, match=r"npm is missing.*@iconify-json/noto.*npm pack"):
         sources.fetch_sources()
 
 
-def test_missing_drawings_name_the_command(tmp_path, monkeypatch) -> None:
+def test_missing_drawings_name_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
     sources.load_icons.cache_clear()
     with pytest.raises(sources.RecipeError, match="python -m pocket fetch"):
@@ -173,7 +174,7 @@ def test_layout_is_read_the_same_in_a_whole_prompt() -> None:
     torch.testing.assert_close(patches, tower.to_patch(whole[:, FIRST_PLACE:LAST_PLACE]))
 
 
-def test_a_new_layout_forgets_what_the_old_one_wrote(tmp_path, monkeypatch) -> None:
+def test_a_new_layout_forgets_what_the_old_one_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
     old = tmp_path / "cpu" / f"{train_layout.TEXTS}.safetensors"
     old.parent.mkdir()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_recorded_step_warms_up_and_learns_as_the_eager_one_does(
     replays = []
 
     class Recorded(GraphStep):
-        def record(self):
+        def record(self) -> Callable[..., Any]:
             def replay() -> Tensor:
                 replays.append(self.num_done)
                 return StaticStep.learn(self)
@@ -58,7 +60,7 @@ def test_where_recording_fails_every_step_is_done_and_a_line_says_why(
     tmp_path: Path, no_streams: None, capsys: pytest.CaptureFixture
 ) -> None:
     class Refused(GraphStep):
-        def record(self):
+        def record(self) -> None:
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     eager, refused = learnt(EagerStep, tmp_path / "a"), learnt(Refused, tmp_path / "b")
@@ -117,7 +119,7 @@ def tiny_trainee(folder: Path) -> Trainee:
     return Trainee(folder, model, muon(model), 0.9)
 
 
-def loss_of(trainee: Trainee):
+def loss_of(trainee: Trainee) -> Callable[..., Any]:
     return lambda inputs: (trainee.model(inputs) - inputs.flip(1)).square().mean()
 
 

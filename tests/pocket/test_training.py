@@ -95,7 +95,9 @@ def test_rate_by_seconds_follows_the_clock_whatever_the_step() -> None:
     assert rates == pytest.approx([0, 1, 2, 2, 1, 0, 0])
 
 
-def test_a_budget_of_seconds_ends_the_training_and_is_told(tmp_path: Path, capsys) -> None:
+def test_a_budget_of_seconds_ends_the_training_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     model = nn.Linear(4, 4)
     trainee = Trainee(tmp_path / "vae", model, muon(model), 0.9)

@@ -8,6 +8,6 @@ from veneer.stages import train
 
 
 @pytest.fixture(autouse=True)
-def processor_with_bf16(monkeypatch):
+def processor_with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = dataclasses.replace(train.this_machine(), has_bf16=True)
     monkeypatch.setattr(train, "this_machine", lambda: machine)

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,24 +9,24 @@ import pytest
 from helpers import captioners
 from helpers.tiny import tiny_pictures
 from veneer.captions import captioning as captionwork
-from veneer.captions.captioner import AGAIN, FIRST, Captioner, load_captioner
+from veneer.captions.captioner import AGAIN, FIRST, Captioner, Decoding, load_captioner
 from veneer.cli import exit_status
 from veneer.config import CaptionTable
 from veneer.data.picture import load_picture
 from veneer.errors import CaptionerError, DatasetError
 from veneer.records.dataset import Dataset, Item
-from veneer.stages.caption import caption
+from veneer.stages.caption import CaptionResult, caption
 from veneer.stages.collect import collect
 
 
 class Scripted:
     """A captioner that says what the test wants, by the picture's place in the set."""
 
-    def __init__(self, first, again=None):
+    def __init__(self, first: list[str], again: list[str] | None = None) -> None:
         self.scripts = {FIRST: first, AGAIN: again or first}
         self.asked = []
 
-    def describe(self, pictures, decoding):
+    def describe(self, pictures: list[Path], decoding: Decoding) -> list[str]:
         texts = self.scripts[decoding]
         start = sum(n for n, d in self.asked if d is decoding)
         self.asked.append((len(pictures), decoding))
@@ -31,15 +34,15 @@ class Scripted:
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Dataset:
     folder = tiny_pictures(tmp_path / "source", 6)
     collect([str(folder)], tmp_path / "set")
     return Dataset(tmp_path / "set")
 
 
 @pytest.fixture
-def script(monkeypatch):
-    def install(first, again=None):
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scripted]:
+    def install(first: list[str], again: list[str] | None = None) -> Scripted:
         captioner = Scripted(first, again)
         monkeypatch.setattr(captionwork, "load_captioner", lambda *_: captioner)
         return captioner
@@ -50,17 +53,19 @@ def script(monkeypatch):
 GOOD = ["a red house", "a blue fish", "two green trees", "a boat at sea", "an old man", "one black cat"]
 
 
-def captions(dataset):
+def captions(dataset: Dataset) -> list[str]:
     return [item.caption for item in dataset.items()]
 
 
-def run(dataset, **more):
+def run(dataset: Dataset, **more: Any) -> tuple[CaptionResult, list[Any]]:
     events = []
     table = CaptionTable(**{"model": "m", **more.pop("table", {})})
     return caption(dataset.root, table, events.append, **more), [e for e in events if hasattr(e, "code")]
 
 
-def test_a_real_captioner_writes_metadata_that_hugging_face_reads(dataset, blip_folder, tmp_path):
+def test_a_real_captioner_writes_metadata_that_hugging_face_reads(
+    dataset: Dataset, blip_folder: Path, tmp_path: Path
+) -> None:
     import datasets
 
     result, _ = run(dataset, table={"model": str(blip_folder), "prefix": "picture of"})
@@ -74,14 +79,16 @@ def test_a_real_captioner_writes_metadata_that_hugging_face_reads(dataset, blip_
     assert (again.generated, again.kept) == (0, 6)
 
 
-def test_a_batch_gives_what_single_pictures_give(blip_folder, picture_folder):
+def test_a_batch_gives_what_single_pictures_give(blip_folder: Path, picture_folder: Path) -> None:
     captioner = load_captioner(str(blip_folder))
     assert isinstance(captioner, Captioner)
     pictures = [load_picture(path) for path in sorted(picture_folder.glob("*.png"))[:4]]
     assert captioner.describe(pictures) == [captioner.describe([picture])[0] for picture in pictures]
 
 
-def test_edited_and_given_captions_are_never_written_over(dataset, script):
+def test_edited_and_given_captions_are_never_written_over(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
     items = dataset.items()
     dataset.write_metadata([Item(items[0].file_name, "my own words", {"licence": "CC0"}), *items[1:]])
     captioner = script(GOOD)
@@ -102,7 +109,9 @@ def test_edited_and_given_captions_are_never_written_over(dataset, script):
     assert [record["edited"] for record in records] == [False] * 3 + [True] + [False] * 2
 
 
-def test_faults_are_asked_again_once_and_the_better_one_kept(dataset, script):
+def test_faults_are_asked_again_once_and_the_better_one_kept(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
     first = ["a bald bald bald man", "araffe in a field", "", *GOOD[3:]]
     captioner = script(first, ["a bald man", "arafed thing thing thing", ""])
     result, notices = run(dataset)
@@ -119,20 +128,22 @@ class Meaning:
 
     tokenizer = None
 
-    def __init__(self, fitting):
+    def __init__(self, fitting: set[str]) -> None:
         self.fitting = fitting
 
-    def image_features(self, pictures):
+    def image_features(self, pictures: list[Path]) -> np.ndarray:
         return np.eye(len(pictures))
 
-    def text_features(self, texts):
+    def text_features(self, texts: list[str]) -> np.ndarray:
         rows = np.full((len(texts), len(texts)), 0.5)
         for place, text in enumerate(texts):
             rows[place, place] = 1.0 if text in self.fitting else 0.1
         return rows
 
 
-def test_a_caption_that_fits_badly_is_asked_again_and_held_against_the_whole_set(tmp_path, script):
+def test_a_caption_that_fits_badly_is_asked_again_and_held_against_the_whole_set(
+    tmp_path: Path, script: Callable[..., Scripted]
+) -> None:
     collect([str(tiny_pictures(tmp_path / "source", 12))], tmp_path / "set")
     words = ("red", "blue", "old", "new", "big", "tall", "dark", "light", "soft", "hard", "cold", "warm")
     first = [f"{word} thing" for word in words]
@@ -145,7 +156,9 @@ def test_a_caption_that_fits_badly_is_asked_again_and_held_against_the_whole_set
     assert "images/000008.png" in next(n.message for n in notices if n.code == "caption-low-agreement")
 
 
-def test_text_files_beside_pictures_are_a_persons_captions(dataset, script):
+def test_text_files_beside_pictures_are_a_persons_captions(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
     (dataset.root / "images" / "000002.txt").write_bytes("ein schönes\r\nHaus".encode("cp1252"))
     captioner = script(GOOD)
     result, notices = run(dataset)
@@ -155,19 +168,21 @@ def test_text_files_beside_pictures_are_a_persons_captions(dataset, script):
     assert "images/000002.png" in next(n.message for n in notices if n.code == "caption-from-text")
 
 
-def test_captions_that_many_share_are_asked_again(dataset, script):
+def test_captions_that_many_share_are_asked_again(dataset: Dataset, script: Callable[..., Scripted]) -> None:
     script(["a house"] * 4 + GOOD[4:], ["a red house", "a tall tower", "the houses", "a hut"])
     result, _ = run(dataset)
     assert captions(dataset) == ["a red house", "a tall tower", "the houses", "a hut", *GOOD[4:]]
     assert result.faults == {}
 
 
-def test_an_interrupted_command_goes_on(dataset, script, monkeypatch):
+def test_an_interrupted_command_goes_on(
+    dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(captionwork, "BATCH_SIZE", 2)
     captioner = script(GOOD)
     describe = captioner.describe
 
-    def interrupted(pictures, decoding):
+    def interrupted(pictures: list[Path], decoding: Decoding) -> list[str]:
         if len(captioner.asked) == 2:
             raise KeyboardInterrupt
         return describe(pictures, decoding)
@@ -183,14 +198,14 @@ def test_an_interrupted_command_goes_on(dataset, script, monkeypatch):
     assert not list(dataset.root.glob(".captions-*"))
 
 
-def test_dry_run_counts_and_writes_nothing(dataset, script):
+def test_dry_run_counts_and_writes_nothing(dataset: Dataset, script: Callable[..., Scripted]) -> None:
     before = {p: p.stat().st_mtime_ns for p in dataset.root.rglob("*")}
     result, _ = run(dataset, dry_run=True)
     assert result.summary == "6 of 6 pictures to caption"
     assert {p: p.stat().st_mtime_ns for p in dataset.root.rglob("*")} == before
 
 
-def test_prune_takes_lines_without_a_picture_out(dataset, script):
+def test_prune_takes_lines_without_a_picture_out(dataset: Dataset, script: Callable[..., Scripted]) -> None:
     (dataset.root / "images" / "000002.png").unlink()
     script(GOOD[:5])
     with pytest.raises(DatasetError, match="--prune"):
@@ -202,7 +217,7 @@ def test_prune_takes_lines_without_a_picture_out(dataset, script):
     assert (result.pruned, result.pictures) == (1, 5)
 
 
-def test_names_serve_as_captions(dataset):
+def test_names_serve_as_captions(dataset: Dataset) -> None:
     source = dataset.root.parent / "source"
     for old, new in (("picture-000", "red_house-1"), ("picture-001", "IMG_0001")):
         (source / f"{old}.png").rename(source / f"{new}.png")
@@ -213,7 +228,9 @@ def test_names_serve_as_captions(dataset):
     assert result.generated == 6
 
 
-def test_an_unreadable_picture_is_told_and_the_others_captioned(dataset, script):
+def test_an_unreadable_picture_is_told_and_the_others_captioned(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
     (dataset.root / "images" / "000003.png").write_bytes(b"broken")
     script(GOOD)
     _, notices = run(dataset)
@@ -222,14 +239,14 @@ def test_an_unreadable_picture_is_told_and_the_others_captioned(dataset, script)
     assert "images/000003.png" in next(n.message for n in notices if n.code == "picture-unreadable")
 
 
-def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
+def test_low_agreement_is_flagged_by_an_embedder(tmp_path: Path) -> None:
     from veneer.captions.agreement import low_agreement
 
     class Fake:
-        def image_features(self, pictures):
+        def image_features(self, pictures: list[Path]) -> np.ndarray:
             return np.eye(len(pictures))
 
-        def text_features(self, texts):
+        def text_features(self, texts: list[str]) -> np.ndarray:
             rows = np.eye(len(texts))
             rows[3] = 0.5
             rows[3, 3] = 0.1
@@ -242,7 +259,9 @@ def test_low_agreement_is_flagged_by_an_embedder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["llava", "blip-2", "florence2", "qwen2_vl"])
-def test_other_captioners_describe_through_image_text_to_text(dataset, tmp_path, kind):
+def test_other_captioners_describe_through_image_text_to_text(
+    dataset: Dataset, tmp_path: Path, kind: str
+) -> None:
     folder = captioners.tiny(kind, tmp_path / kind)
     result, _ = run(dataset, table={"model": str(folder)})
     assert result.generated == 6
@@ -256,18 +275,20 @@ def test_other_captioners_describe_through_image_text_to_text(dataset, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["nowhere/at-all", "clip"])
-def test_a_captioner_that_cannot_be_loaded_is_told(dataset, clip_folder, name):
+def test_a_captioner_that_cannot_be_loaded_is_told(dataset: Dataset, clip_folder: Path, name: str) -> None:
     with pytest.raises(CaptionerError, match="cannot be loaded"):
         run(dataset, table={"model": str(clip_folder) if name == "clip" else name})
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DatasetError, match="no pictures"):
         caption(tmp_path)
 
 
-def test_the_command_replaces_words_and_looks_at_agreement(dataset, blip_folder, clip_folder, capsys):
+def test_the_command_replaces_words_and_looks_at_agreement(
+    dataset: Dataset, blip_folder: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["caption", str(dataset.root), "--model", str(blip_folder), "--embedder", str(clip_folder)]
     assert exit_status([*arguments, "--replace", "a=one", "--replace", "the=", "--trigger", "vnr"]) == 0
     assert "6 of 6 pictures captioned" in capsys.readouterr().out

@@ -1,6 +1,9 @@
 import html
 import json
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +15,11 @@ from veneer.data.inspection import inspect_picture
 from veneer.data.worker import Failure
 from veneer.errors import DatasetError, VeneerError
 from veneer.records.dataset import Dataset, Item
-from veneer.stages.check import check
+from veneer.stages.check import CheckResult, check
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Dataset:
     """Six sound pictures, a small copy, a byte-equal copy, a blank and a broken one."""
     images = tiny_pictures(tmp_path / "images", 6, side_px=128)
     (tmp_path / "images" / "twin.png").write_bytes((images / "picture-000.png").read_bytes())
@@ -38,11 +41,11 @@ EXPECTED = {
 }
 
 
-def look(dataset, **more):
+def look(dataset: Dataset, **more: Any) -> CheckResult:
     return check(dataset.root, resolution=64, **more)
 
 
-def test_every_kind_is_found_and_told(dataset):
+def test_every_kind_is_found_and_told(dataset: Dataset) -> None:
     events = []
     result = check(dataset.root, resolution=100, on_event=events.append)
     assert {f.file_name: f.flag for f in result.findings if f.flag != "small"} == EXPECTED
@@ -54,7 +57,7 @@ def test_every_kind_is_found_and_told(dataset):
     assert {e.code for e in events if hasattr(e, "code")} == {f"check-{flag}" for flag in result.counts}
 
 
-def test_the_contact_sheet_shows_each_flagged_picture_offline(dataset):
+def test_the_contact_sheet_shows_each_flagged_picture_offline(dataset: Dataset) -> None:
     entry = {"file_name": "images/twin.png", "name": "holiday/été.png"}
     dataset.provenance_jsonl.write_text(json.dumps(entry) + "\n")
     result = look(dataset)
@@ -69,7 +72,7 @@ def test_the_contact_sheet_shows_each_flagged_picture_offline(dataset):
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
 
 
-def test_apply_moves_with_captions_and_restore_brings_everything_back(dataset):
+def test_apply_moves_with_captions_and_restore_brings_everything_back(dataset: Dataset) -> None:
     before = dataset.items()
     result = look(dataset, apply=True)
     assert result.moved == 4
@@ -82,15 +85,15 @@ def test_apply_moves_with_captions_and_restore_brings_everything_back(dataset):
     assert (dataset.rejected / "reasons.jsonl").read_text() == ""
 
 
-def test_restore_with_nothing_to_bring_back_says_so(dataset):
+def test_restore_with_nothing_to_bring_back_says_so(dataset: Dataset) -> None:
     assert look(dataset, restore=True).summary == "0 pictures brought back from rejected/"
 
 
-def test_a_copy_that_goes_is_not_held_against_others_by_the_embedder(dataset):
+def test_a_copy_that_goes_is_not_held_against_others_by_the_embedder(dataset: Dataset) -> None:
     class Fake:
         name, tokenizer = "fake", None
 
-        def image_features(self, pictures):
+        def image_features(self, pictures: list[Path]) -> np.ndarray:
             self.asked = len(pictures)
             return np.eye(len(pictures))
 
@@ -99,7 +102,9 @@ def test_a_copy_that_goes_is_not_held_against_others_by_the_embedder(dataset):
     assert embedder.asked == 7  # of nine that can be read two are copies
 
 
-def test_the_command_moves_the_flags_it_is_told_and_says_what_was_not_looked_at(dataset, capsys):
+def test_the_command_moves_the_flags_it_is_told_and_says_what_was_not_looked_at(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert exit_status(["check", str(dataset.root), "--resolution", "64", "--apply", "--flag", "blank"]) == 0
     told = capsys.readouterr()
     assert "1 moved to rejected/" in told.out
@@ -109,16 +114,18 @@ def test_the_command_moves_the_flags_it_is_told_and_says_what_was_not_looked_at(
     assert "no such flag: ugly" in capsys.readouterr().err
 
 
-def test_apply_acts_on_the_flags_that_are_asked_for(dataset):
+def test_apply_acts_on_the_flags_that_are_asked_for(dataset: Dataset) -> None:
     assert look(dataset, apply=True, flags={"blank"}).moved == 1
     assert not (dataset.root / "images" / "uni.png").exists()
 
 
 @pytest.mark.parametrize("step", ["reasons", "metadata"])
-def test_an_interrupted_apply_loses_nothing(dataset, monkeypatch, step):
+def test_an_interrupted_apply_loses_nothing(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     before = dataset.items()
 
-    def killed(*_):
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     target = (
@@ -135,7 +142,7 @@ def test_an_interrupted_apply_loses_nothing(dataset, monkeypatch, step):
     assert dataset.items() == before
 
 
-def test_a_second_look_measures_only_what_is_new(dataset, monkeypatch):
+def test_a_second_look_measures_only_what_is_new(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first = look(dataset)
     lines = (dataset.root / ".measures.jsonl").read_text().splitlines()
     assert look(dataset).findings == first.findings
@@ -145,14 +152,16 @@ def test_a_second_look_measures_only_what_is_new(dataset, monkeypatch):
     assert len((dataset.root / ".measures.jsonl").read_text().splitlines()) == len(lines) + 1
 
 
-def test_a_picture_that_took_too_long_is_looked_at_again(dataset, monkeypatch):
+def test_a_picture_that_took_too_long_is_looked_at_again(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Slow:
-        def __init__(self, *_, **__): ...
-        def __enter__(self):
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> Any:
             return self
 
-        def __exit__(self, *_): ...
-        def map(self, jobs):
+        def __exit__(self, *_: object) -> None: ...
+        def map(self, jobs: Iterable[Any]) -> Iterator[Any]:
             return ((name, Failure("not done within 20 s", timed_out=True)) for name, _ in jobs)
 
     with monkeypatch.context() as patch:
@@ -161,7 +170,7 @@ def test_a_picture_that_took_too_long_is_looked_at_again(dataset, monkeypatch):
     assert look(dataset).counts["broken"] == 1
 
 
-def test_hugging_face_still_reads_the_folder(dataset, tmp_path):
+def test_hugging_face_still_reads_the_folder(dataset: Dataset, tmp_path: Path) -> None:
     import datasets
 
     look(dataset, apply=True)
@@ -171,7 +180,7 @@ def test_hugging_face_still_reads_the_folder(dataset, tmp_path):
     assert len(loaded) == 6
 
 
-def test_an_embedder_finds_pictures_far_from_the_query(tmp_path):
+def test_an_embedder_finds_pictures_far_from_the_query(tmp_path: Path) -> None:
     folder = Dataset(tmp_path)
     tiny_pictures(tmp_path / "images", 10)
     entries = [{"file_name": name, "query": "houses"} for name in folder.picture_names()]
@@ -180,13 +189,13 @@ def test_an_embedder_finds_pictures_far_from_the_query(tmp_path):
     class Fake:
         name, tokenizer = "fake", object()
 
-        def image_features(self, pictures):
+        def image_features(self, pictures: list[Path]) -> np.ndarray:
             rows = np.eye(len(pictures), 12) * 0.9
             rows[:, 11] = np.linspace(0.30, 0.33, len(pictures))
             rows[4, 11] = 0.01
             return rows
 
-        def text_features(self, texts):
+        def text_features(self, texts: list[str]) -> np.ndarray:
             assert texts == ["houses"]
             return np.eye(12)[11:]
 
@@ -196,14 +205,16 @@ def test_an_embedder_finds_pictures_far_from_the_query(tmp_path):
     ]
 
 
-def test_a_real_embedder_is_understood(dataset, clip_folder):
+def test_a_real_embedder_is_understood(dataset: Dataset, clip_folder: Path) -> None:
     from veneer.models.embedder import load_embedder
 
     result = look(dataset, embedder=load_embedder(str(clip_folder)), query="a red circle")
     assert not any("query" in note for note in result.notes)
 
 
-def test_a_safety_checker_is_asked_where_there_is_one(dataset, tmp_path_factory):
+def test_a_safety_checker_is_asked_where_there_is_one(
+    dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
     folder = tmp_path_factory.mktemp("checker")
@@ -222,7 +233,7 @@ def test_a_safety_checker_is_asked_where_there_is_one(dataset, tmp_path_factory)
     assert any("unsafe content" in note for note in look(dataset, safety_checker="none").notes)
 
 
-def test_no_pictures_and_both_wishes_are_errors(dataset, tmp_path):
+def test_no_pictures_and_both_wishes_are_errors(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="exclude each other"):
         look(dataset, apply=True, restore=True)
     (tmp_path / "empty").mkdir()
@@ -232,6 +243,6 @@ def test_no_pictures_and_both_wishes_are_errors(dataset, tmp_path):
         check(tmp_path / "none")
 
 
-def test_measures_are_those_of_the_file(dataset):
+def test_measures_are_those_of_the_file(dataset: Dataset) -> None:
     seen = inspect_picture(dataset.root / "images" / "small.jpg")
     assert (seen.width, seen.height) == (64, 64)

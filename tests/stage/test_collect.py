@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,25 +14,25 @@ from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
-from veneer.stages.collect import collect
+from veneer.stages.collect import CollectResult, collect
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path: Path) -> Path:
     return tiny_pictures(tmp_path / "source", 6)
 
 
-def entries(dataset):
+def entries(dataset: Dataset) -> list[dict[str, Any]]:
     return list(read_lines(dataset.provenance_jsonl))
 
 
-def run(sources, out, **table):
+def run(sources: list[Any], out: Path, **table: Any) -> tuple[CollectResult, list[Any]]:
     events = []
     result = collect([str(source) for source in sources], out, CollectTable(**table), events.append)
     return result, [event for event in events if hasattr(event, "code")]
 
 
-def test_pictures_get_standard_names_and_provenance(source, tmp_path):
+def test_pictures_get_standard_names_and_provenance(source: Path, tmp_path: Path) -> None:
     Image.new("RGBA", (30, 20), (255, 0, 0, 0)).save(source / "z.webp", lossless=True)
     result, _ = run([source], tmp_path / "set")
     dataset = Dataset(tmp_path / "set")
@@ -44,7 +46,7 @@ def test_pictures_get_standard_names_and_provenance(source, tmp_path):
     assert kept == (source / "picture-000.png").read_bytes()
 
 
-def test_the_same_command_adds_nothing_twice_and_takes_what_is_new(source, tmp_path):
+def test_the_same_command_adds_nothing_twice_and_takes_what_is_new(source: Path, tmp_path: Path) -> None:
     run([source], tmp_path / "set")
     before = {p: p.read_bytes() for p in (tmp_path / "set").rglob("*") if p.is_file()}
     result, _ = run([source], tmp_path / "set")
@@ -54,7 +56,7 @@ def test_the_same_command_adds_nothing_twice_and_takes_what_is_new(source, tmp_p
     assert run([source], tmp_path / "set")[0].added == 1
 
 
-def test_captions_come_along_from_text_files_and_metadata(source, tmp_path):
+def test_captions_come_along_from_text_files_and_metadata(source: Path, tmp_path: Path) -> None:
     (source / "picture-000.txt").write_bytes("ein Haus\n am See".encode("utf-16"))
     (source / "sub").mkdir()
     shutil.move(source / "picture-001.png", source / "sub" / "bild é.png")
@@ -69,7 +71,7 @@ def test_captions_come_along_from_text_files_and_metadata(source, tmp_path):
     assert "4 of 6" in notices[0].message
 
 
-def test_the_caption_of_a_copy_that_is_left_out_is_not_lost(source, tmp_path):
+def test_the_caption_of_a_copy_that_is_left_out_is_not_lost(source: Path, tmp_path: Path) -> None:
     shutil.copy(source / "picture-001.png", source / "twin.png")
     (source / "twin.txt").write_text("words of the twin")
     run([source], tmp_path / "set")
@@ -77,21 +79,23 @@ def test_the_caption_of_a_copy_that_is_left_out_is_not_lost(source, tmp_path):
     assert captions == ["", "words of the twin", "", "", "", ""]
 
 
-def test_caption_files_without_a_picture_are_told(source, tmp_path):
+def test_caption_files_without_a_picture_are_told(source: Path, tmp_path: Path) -> None:
     (source / "picture-000.txt").write_text("a")
     (source / "picture-00.txt").write_text("b")
     _, notices = run([source], tmp_path / "set")
     assert "picture-00.txt" in next(n.message for n in notices if n.code == "stray-captions")
 
 
-def test_metadata_that_names_missing_pictures_is_an_error_before_anything_is_taken(source, tmp_path):
+def test_metadata_that_names_missing_pictures_is_an_error_before_anything_is_taken(
+    source: Path, tmp_path: Path
+) -> None:
     (source / "metadata.csv").write_text("file_name,caption\ngone.png,x\n")
     words = r"names 1 picture that does not exist: gone\.png; 6 .* named.*--prune"
     with pytest.raises(DatasetError, match=words):
         run([source], tmp_path / "set")
 
 
-def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source, tmp_path):
+def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source: Path, tmp_path: Path) -> None:
     (source / "broken.jpg").write_bytes(b"not a picture")
     (source / "vector.svg").write_text("<svg/>")
     shutil.copy(source / "picture-000.png", source / "twin.png")
@@ -108,7 +112,7 @@ def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source, tmp_path):
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "no pictures"), (3, "only 3 usable pictures")])
-def test_too_few_pictures_are_an_error_that_keeps_them(tmp_path, count, words):
+def test_too_few_pictures_are_an_error_that_keeps_them(tmp_path: Path, count: int, words: str) -> None:
     folder = tiny_pictures(tmp_path / "few", count)
     (folder / "broken.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match=rf"{words}, at least 4 are needed; 1 left out .*rejected"):
@@ -126,23 +130,27 @@ def test_too_few_pictures_are_an_error_that_keeps_them(tmp_path, count, words):
         ("hf:x;colour=red", "no such option"),
     ],
 )
-def test_wrong_sources_are_refused_before_anything_is_written(tmp_path, source, words):
+def test_wrong_sources_are_refused_before_anything_is_written(
+    tmp_path: Path, source: str, words: str
+) -> None:
     with pytest.raises(DatasetError, match=words):
         run([source], tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
-def test_the_limit_counts_what_is_there_already(source, tmp_path):
+def test_the_limit_counts_what_is_there_already(source: Path, tmp_path: Path) -> None:
     assert run([source], tmp_path / "set", limit=4)[0].pictures == 4
     assert run([source], tmp_path / "set", limit=5)[0].added == 1
     assert run([source], tmp_path / "set", limit=5)[0].added == 0
 
 
 @pytest.mark.parametrize("moment", ["before the entry", "after the entry"])
-def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monkeypatch):
+def test_a_kill_at_any_moment_leaves_whole_books(
+    source: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accept = Provenance.accept
 
-    def killed(self, origin, partial, made, facts):
+    def killed(self: Any, origin: Any, partial: Any, made: Any, facts: Any) -> Any:
         if len(self.accepted) == 4:
             if moment == "after the entry":
                 monkeypatch.setattr("pathlib.Path.replace", replace_once)
@@ -152,7 +160,7 @@ def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monke
 
     original, calls = type(source).replace, []
 
-    def replace_once(self, target):
+    def replace_once(self: Any, target: Path) -> Path:
         calls.append(target)
         if len(calls) == 2:  # the first gives the number, the second the final name
             raise KeyboardInterrupt
@@ -173,7 +181,7 @@ def test_a_kill_at_any_moment_leaves_whole_books(source, tmp_path, moment, monke
     assert not list(dataset.images.glob(".*"))
 
 
-def test_edited_captions_survive_another_collect(source, tmp_path):
+def test_edited_captions_survive_another_collect(source: Path, tmp_path: Path) -> None:
     run([source], tmp_path / "set")
     path = tmp_path / "set" / "metadata.csv"
     path.write_text(path.read_text().replace("000002.png,", "000002.png,by hand"))
@@ -182,12 +190,12 @@ def test_edited_captions_survive_another_collect(source, tmp_path):
     assert [item.caption for item in Dataset(tmp_path / "set").items()] == ["", "by hand", "", "", "", "", ""]
 
 
-def test_the_data_set_inside_its_own_source_is_not_read(source):
+def test_the_data_set_inside_its_own_source_is_not_read(source: Path) -> None:
     run([source], source / "set")
     assert run([source], source / "set")[0].known == 6
 
 
-def test_a_picture_that_was_mended_is_taken_by_the_same_command(source, tmp_path):
+def test_a_picture_that_was_mended_is_taken_by_the_same_command(source: Path, tmp_path: Path) -> None:
     (source / "z.png").write_bytes(b"broken")
     assert run([source], tmp_path / "set")[0].rejected == 1
     assert run([source], tmp_path / "set")[0].rejected == 0
@@ -195,20 +203,24 @@ def test_a_picture_that_was_mended_is_taken_by_the_same_command(source, tmp_path
     assert run([source], tmp_path / "set")[0].added == 1
 
 
-def test_masks_come_along(source, tmp_path):
+def test_masks_come_along(source: Path, tmp_path: Path) -> None:
     Image.new("L", (64, 64), 255).save(source / "picture-000.mask.png")
     run([source], tmp_path / "set")
     assert (tmp_path / "set" / "images" / "000001.mask.png").is_file()
     assert len(Dataset(tmp_path / "set").picture_names()) == 6
 
 
-def test_the_bundled_pictures_have_names_that_travel(source, tmp_path, monkeypatch):
+def test_the_bundled_pictures_have_names_that_travel(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(veneer.data.sources, "POCKET_PICTURES", source)
     run(["pocket"], tmp_path / "set")
     assert entries(Dataset(tmp_path / "set"))[0]["origin"] == "pocket:picture-000.png"
 
 
-def test_a_hugging_face_set_is_read_with_its_captions(source, tmp_path, monkeypatch):
+def test_a_hugging_face_set_is_read_with_its_captions(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     pictures = sorted(source.iterdir())
     lines = ["file_name,text,mood", *(f"{p.name},picture {i},calm" for i, p in enumerate(pictures))]
@@ -221,6 +233,6 @@ def test_a_hugging_face_set_is_read_with_its_captions(source, tmp_path, monkeypa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
-def test_a_pipe_among_the_pictures_does_not_hang(source, tmp_path):
+def test_a_pipe_among_the_pictures_does_not_hang(source: Path, tmp_path: Path) -> None:
     os.mkfifo(source / "pipe.png")
     assert run([source], tmp_path / "set")[0].added == 6

@@ -4,7 +4,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from veneer.config import CollectTable
 from veneer.data.download import Reach
 from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError, NetworkError
+from veneer.events import Event
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
 from veneer.stages.collect import collect
@@ -22,16 +26,16 @@ TABLE = CollectTable(max_file_mib=0.5)
 
 
 @pytest.fixture
-def web():
+def web() -> Iterator[Any]:
     with web_server() as server:
         yield server
 
 
-def entries(dataset):
+def entries(dataset: Dataset) -> list[dict[str, Any]]:
     return list(read_lines(dataset.provenance_jsonl))
 
 
-def resolve(host, port):
+def resolve(host: str, port: int) -> list[str]:
     """Names of the tests lead to the test's server; other addresses stay what they are."""
     try:
         return [HOSTS.get(host) or str(ipaddress.ip_address(host))]
@@ -39,25 +43,27 @@ def resolve(host, port):
         raise socket.gaierror(-2, f"no such name in the test: {host}") from error
 
 
-def only_the_server(address):
+def only_the_server(address: object) -> bool:
     return str(address) == "127.0.0.1"
 
 
 REACH = Reach(seconds=1.5, backoff_seconds=0.01, is_allowed=only_the_server, resolve=resolve)
 
 
-def wait_for(condition):
+def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():  # the test's own time limit ends it
         time.sleep(0.02)
 
 
-def listed(tmp_path, addresses):
+def listed(tmp_path: Path, addresses: list[str]) -> str:
     file = tmp_path / "list.txt"
     file.write_text("\n".join(addresses), "utf-8")
     return f"urls:{file}"
 
 
-def gather(sources, out, table=TABLE, reach=REACH, **more):
+def gather(
+    sources: list[str], out: Path, table: CollectTable = TABLE, reach: Reach = REACH, **more: Any
+) -> tuple[Any, list[Event]]:
     events = []
     try:
         result = collect(sources, out, table, events.append, reach=reach, **more)
@@ -66,13 +72,15 @@ def gather(sources, out, table=TABLE, reach=REACH, **more):
     return result, events
 
 
-def reasons(out):
+def reasons(out: Path) -> dict[str, str]:
     path = out / "rejected" / "reasons.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     return {line["origin"]: line["reason"] for line in lines}
 
 
-def test_every_bad_kind_is_left_out_with_its_reason_and_the_good_ones_are_kept(tmp_path, web):
+def test_every_bad_kind_is_left_out_with_its_reason_and_the_good_ones_are_kept(
+    tmp_path: Path, web: Any
+) -> None:
     good = [web.picture(f"/{i}.png", i) for i in range(5)]
     named = web.address.replace("127.0.0.1", "pictures.example")
     bad = {
@@ -110,7 +118,7 @@ def test_every_bad_kind_is_left_out_with_its_reason_and_the_good_ones_are_kept(t
     assert not list((tmp_path / "set" / "images").glob(".*"))
 
 
-def test_the_same_command_downloads_nothing_twice(tmp_path, web):
+def test_the_same_command_downloads_nothing_twice(tmp_path: Path, web: Any) -> None:
     source = listed(
         tmp_path, [web.picture(f"/{i}.png", i) for i in range(5)] + [web.address + "/missing.jpg"]
     )
@@ -121,10 +129,12 @@ def test_the_same_command_downloads_nothing_twice(tmp_path, web):
     assert dict(web.asked) == before
 
 
-def test_what_an_interrupted_command_had_fetched_is_not_fetched_again(tmp_path, web, monkeypatch):
+def test_what_an_interrupted_command_had_fetched_is_not_fetched_again(
+    tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(9)])
 
-    def killed(*_):
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -141,7 +151,7 @@ def test_what_an_interrupted_command_had_fetched_is_not_fetched_again(tmp_path, 
     assert not (tmp_path / "set" / ".downloads").exists()
 
 
-def test_a_server_that_asks_for_a_long_wait_is_left_for_the_next_command(tmp_path, web):
+def test_a_server_that_asks_for_a_long_wait_is_left_for_the_next_command(tmp_path: Path, web: Any) -> None:
     later = web.answer("/later.png", 429, Retry_After="3600")
     source = listed(tmp_path, [*(web.picture(f"/{i}.png", i) for i in range(4)), later])
     result, _ = gather([source], tmp_path / "set")
@@ -149,7 +159,7 @@ def test_a_server_that_asks_for_a_long_wait_is_left_for_the_next_command(tmp_pat
     assert web.asked["/later.png"] == 1
 
 
-def test_waiting_for_a_turn_at_one_host_is_not_held_against_a_file(tmp_path, web):
+def test_waiting_for_a_turn_at_one_host_is_not_held_against_a_file(tmp_path: Path, web: Any) -> None:
     pictures = [web.picture(f"/{i}.png", i) for i in range(8)]
     for i in range(8):
         answer = web.paths[f"/{i}.png"]
@@ -159,11 +169,11 @@ def test_waiting_for_a_turn_at_one_host_is_not_held_against_a_file(tmp_path, web
     assert result.added == 8
 
 
-def test_connections_to_one_host_are_limited(tmp_path, web):
+def test_connections_to_one_host_are_limited(tmp_path: Path, web: Any) -> None:
     pictures = [web.picture(f"/{i}.png", i) for i in range(10)]
     at_work, most, lock = [], [], threading.Lock()
 
-    def slow(answer):
+    def slow(answer: Callable[[], Any]) -> Any:
         with lock:
             at_work.append(1)
             most.append(len(at_work))
@@ -178,11 +188,13 @@ def test_connections_to_one_host_are_limited(tmp_path, web):
     assert max(most) == 2
 
 
-def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(tmp_path, web, monkeypatch):
+def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(
+    tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(6)])
     accept = Provenance.accept
 
-    def full(self, *arguments):
+    def full(self: Any, *arguments: Any) -> Any:
         if len(self.accepted) == 4:
             raise OSError(errno.ENOSPC, "No space left on device")
         return accept(self, *arguments)
@@ -198,7 +210,7 @@ def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(tmp_path, we
     assert (result.added, result.pictures) == (2, 6)
 
 
-def test_a_dripping_server_is_left_and_tried_again_by_the_same_command(tmp_path, web):
+def test_a_dripping_server_is_left_and_tried_again_by_the_same_command(tmp_path: Path, web: Any) -> None:
     slow = web.address + "/slow"
     source = listed(tmp_path, [*(web.picture(f"/{i}.png", i) for i in range(4)), slow])
     result, events = gather([source], tmp_path / "set")
@@ -209,7 +221,7 @@ def test_a_dripping_server_is_left_and_tried_again_by_the_same_command(tmp_path,
     assert web.asked["/slow"] == 2
 
 
-def test_a_busy_server_is_asked_again(tmp_path, web):
+def test_a_busy_server_is_asked_again(tmp_path: Path, web: Any) -> None:
     web.picture("/busy.png", 9)
     content = web.paths["/busy.png"]()
     answers = iter([(429, {}, b""), (503, {}, b""), content])
@@ -220,7 +232,7 @@ def test_a_busy_server_is_asked_again(tmp_path, web):
     assert web.asked["/busy.png"] == 3
 
 
-def test_private_addresses_are_refused_unless_allowed(tmp_path, web):
+def test_private_addresses_are_refused_unless_allowed(tmp_path: Path, web: Any) -> None:
     source = listed(tmp_path, [web.picture(f"/{i}.png", i) for i in range(4)])
     error, _ = gather([source], tmp_path / "refused", reach=Reach(resolve=resolve))
     assert isinstance(error, DatasetError)
@@ -230,7 +242,7 @@ def test_private_addresses_are_refused_unless_allowed(tmp_path, web):
     assert result.added == 4
 
 
-def test_a_search_is_paged_by_results_and_takes_its_filters_along(tmp_path, web):
+def test_a_search_is_paged_by_results_and_takes_its_filters_along(tmp_path: Path, web: Any) -> None:
     web.results = [web.picture(f"/{i}.png", i) for i in range(60)]
     search = "bing:red houses;size=large;type=photo;licence=public"
     result, _ = gather([search], tmp_path / "set", search_address=web.address + "/search")
@@ -247,11 +259,11 @@ def test_a_search_is_paged_by_results_and_takes_its_filters_along(tmp_path, web)
     assert entry["time"].endswith("+00:00")
 
 
-def test_a_limit_ends_the_search_and_two_searches_share_it(tmp_path, web):
+def test_a_limit_ends_the_search_and_two_searches_share_it(tmp_path: Path, web: Any) -> None:
     web.results = [web.picture(f"/{i}.png", i) for i in range(40)]
     pages = {"cats": web.results[:20], "dogs": web.results[20:]}
 
-    def page(first, count):
+    def page(first: int, count: int) -> bytes:
         words = web.searches[-1]["q"][0]
         return result_page(pages[words][first - 1 : first - 1 + count])
 
@@ -265,7 +277,7 @@ def test_a_limit_ends_the_search_and_two_searches_share_it(tmp_path, web):
     assert (queries.count("cats"), queries.count("dogs")) == (5, 5)
 
 
-def test_a_page_of_another_form_is_saved_and_other_sources_are_named(tmp_path, web):
+def test_a_page_of_another_form_is_saved_and_other_sources_are_named(tmp_path: Path, web: Any) -> None:
     web.result_page = lambda first, count: b"<html><body>we have a new design</body></html>"
     error, events = gather(["bing:red houses"], tmp_path / "set", search_address=web.address + "/search")
     assert isinstance(error, NetworkError)
@@ -277,7 +289,7 @@ def test_a_page_of_another_form_is_saved_and_other_sources_are_named(tmp_path, w
     assert [e.code for e in events if hasattr(e, "code")] == ["no-results-understood"]
 
 
-def test_no_results_and_a_refused_search_are_told_apart(tmp_path, web):
+def test_no_results_and_a_refused_search_are_told_apart(tmp_path: Path, web: Any) -> None:
     error, _ = gather(["bing:nothing"], tmp_path / "a", search_address=web.address + "/search")
     assert "no results. Try other words" in str(error)
     web.answer("/busy", 429)
@@ -286,11 +298,11 @@ def test_no_results_and_a_refused_search_are_told_apart(tmp_path, web):
     assert "the search stopped: the server asks to come back later (429)" in str(error)
 
 
-def test_what_was_got_before_a_search_broke_is_kept(tmp_path, web):
+def test_what_was_got_before_a_search_broke_is_kept(tmp_path: Path, web: Any) -> None:
     web.results = [web.picture(f"/{i}.png", i) for i in range(35)]
     page = web.result_page
 
-    def breaks(first, count):
+    def breaks(first: int, count: int) -> bytes:
         if first > 1:
             raise ConnectionError
         return page(first, count)
@@ -301,7 +313,7 @@ def test_what_was_got_before_a_search_broke_is_kept(tmp_path, web):
     assert any("after 35 results" in e.message for e in events if hasattr(e, "code"))
 
 
-def test_a_dead_network_is_one_clear_line_and_the_same_command_goes_on(tmp_path, web):
+def test_a_dead_network_is_one_clear_line_and_the_same_command_goes_on(tmp_path: Path, web: Any) -> None:
     good = [web.picture(f"/{i}.png", i) for i in range(6)]
     dead = [f"http://dead-{i}.example/{i}.png" for i in range(40)]
     source = listed(tmp_path, [*good, *dead])
@@ -313,7 +325,7 @@ def test_a_dead_network_is_one_clear_line_and_the_same_command_goes_on(tmp_path,
     assert reasons(tmp_path / "set") == {}
 
 
-def test_captions_and_columns_of_a_list_come_along(tmp_path, web):
+def test_captions_and_columns_of_a_list_come_along(tmp_path: Path, web: Any) -> None:
     file = tmp_path / "list.csv"
     lines = [f"{web.picture(f'/{i}.png', i)};café {i};CC0;me" for i in range(4)]
     file.write_bytes(("\n".join(["url;caption;licence;author", *lines, "nonsense;x;;"])).encode("cp1252"))
@@ -325,7 +337,7 @@ def test_captions_and_columns_of_a_list_come_along(tmp_path, web):
     assert any("1 lines" in e.message and "nonsense" in e.message for e in events if hasattr(e, "code"))
 
 
-def test_duplicates_in_three_sizes_are_found_by_check(tmp_path, web):
+def test_duplicates_in_three_sizes_are_found_by_check(tmp_path: Path, web: Any) -> None:
     from veneer.stages.check import check
 
     addresses = [web.picture(f"/{i}.png", i) for i in range(4)]

@@ -1,13 +1,15 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.proofrun import make_run, proof_recipe
-from veneer.config import GenerateTable
+from veneer.config import GenerateTable, Recipe
 from veneer.errors import RunError
+from veneer.proof.comparison import Comparison
 from veneer.records.files import write_json
 from veneer.records.run import RunDir
 from veneer.stages.compare import CONTRACT, compare, compare_folders
@@ -15,7 +17,9 @@ from veneer.stages.generate import generate, generate_files
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory, base_folder, picture_folder, clip_folder):
+def drawn(
+    tmp_path_factory: pytest.TempPathFactory, base_folder: Path, picture_folder: Path, clip_folder: Path
+) -> tuple[RunDir, Recipe]:
     run = make_run(tmp_path_factory.mktemp("compare") / "run", base_folder, picture_folder)
     recipe = proof_recipe(base_folder, clip_folder)
     generate(run, recipe)
@@ -23,16 +27,16 @@ def drawn(tmp_path_factory, base_folder, picture_folder, clip_folder):
 
 
 @pytest.fixture
-def run(drawn, tmp_path):
+def run(drawn: tuple[RunDir, Recipe], tmp_path: Path) -> RunDir:
     shutil.copytree(drawn[0].root, tmp_path / "run")
     return RunDir(tmp_path / "run")
 
 
-def codes(result):
+def codes(result: Comparison) -> list[str]:
     return [reason.code for reason in result.verdict.reasons]
 
 
-def test_metrics_are_as_the_contract_says(run, drawn):
+def test_metrics_are_as_the_contract_says(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     result = compare(run, drawn[1])
     metrics = json.loads(run.metrics_json.read_text())
     assert metrics["verdict"] in {"better", "no different", "worse"}
@@ -53,14 +57,14 @@ def test_metrics_are_as_the_contract_says(run, drawn):
     assert (run.root / metrics["copies"]["nearest"][0]["training"]).is_file()
 
 
-def test_the_same_comparison_gives_the_same_numbers(run, drawn):
+def test_the_same_comparison_gives_the_same_numbers(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     compare(run, drawn[1])
     first = run.metrics_json.read_bytes()
     compare(run, drawn[1])
     assert run.metrics_json.read_bytes() == first
 
 
-def test_adapter_that_changes_nothing(run, drawn):
+def test_adapter_that_changes_nothing(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     shutil.rmtree(run.samples / "tuned")
     shutil.copytree(run.samples / "base", run.samples / "tuned")
     result = compare(run, drawn[1])
@@ -70,7 +74,7 @@ def test_adapter_that_changes_nothing(run, drawn):
     assert result.measures["style"].delta == 0
 
 
-def test_no_held_out_pictures(run, drawn):
+def test_no_held_out_pictures(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     index = json.loads(run.cache_index.read_text())
     write_json(run.cache_index, index | {"items": [i | {"split": "train"} for i in index["items"]]})
     events = []
@@ -82,26 +86,28 @@ def test_no_held_out_pictures(run, drawn):
     assert json.loads(run.metrics_json.read_text())["measures"]["style"] is None
 
 
-def test_black_pictures_are_worse(run, drawn):
+def test_black_pictures_are_worse(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     for path in (run.samples / "tuned").iterdir():
         Image.new("RGB", (32, 32)).save(path)
     result = compare(run, drawn[1])
     assert (result.verdict.word, codes(result)[0]) == ("worse", "broken-pictures")
 
 
-def test_different_pictures_are_refused(run, drawn):
+def test_different_pictures_are_refused(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     (run.samples / "tuned/000-0.png").unlink()
     with pytest.raises(RunError, match="do not hold the same"):
         compare(run, drawn[1])
 
 
-def test_no_pictures_are_refused(tmp_path, drawn):
+def test_no_pictures_are_refused(tmp_path: Path, drawn: tuple[RunDir, Recipe]) -> None:
     with pytest.raises(RunError, match="no prompt set"):
         compare(RunDir(tmp_path), drawn[1])
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2, 3, 4, 5]])
-def test_one_prompt_in_two_folders(tmp_path, base_folder, clip_folder, drawn, seeds):
+def test_one_prompt_in_two_folders(
+    tmp_path: Path, base_folder: Path, clip_folder: Path, drawn: tuple[RunDir, Recipe], seeds: list[int]
+) -> None:
     table = GenerateTable(num_inference_steps=1, guidance_scale=1.0)
     for name, lora in (("base", None), ("tuned", drawn[0].lora_file)):
         generate_files(str(base_folder), ["a dog"], seeds, tmp_path / name, lora=lora, table=table)
@@ -117,7 +123,7 @@ def test_one_prompt_in_two_folders(tmp_path, base_folder, clip_folder, drawn, se
     assert (result.measures["diversity"] is None) == (len(seeds) == 1)
 
 
-def test_style_is_found_where_it_is(run, drawn):
+def test_style_is_found_where_it_is(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     """Held-out pictures in the place of the tuned ones: as near to the style as can be."""
     held_out = sorted((run.dataset / "images").iterdir())[:4]
     for index, path in enumerate(sorted((run.samples / "tuned").iterdir())):

@@ -1,12 +1,14 @@
 """Several adapters at several strengths on the prompts and seeds of a run."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from helpers.proofrun import make_run, proof_recipe, write_lora
 from veneer.cli import exit_status
+from veneer.config import Recipe
 from veneer.errors import AdapterError, RunError
 from veneer.records.run import RunDir
 from veneer.stages.compare import compare_adapters
@@ -14,12 +16,14 @@ from veneer.stages.generate import generate
 
 
 @pytest.fixture(scope="module")
-def recipe(base_folder, clip_folder):
+def recipe(base_folder: Path, clip_folder: Path) -> Recipe:
     return proof_recipe(base_folder, clip_folder)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, base_folder, picture_folder, recipe):
+def run(
+    tmp_path_factory: pytest.TempPathFactory, base_folder: Path, picture_folder: Path, recipe: Recipe
+) -> RunDir:
     run = make_run(tmp_path_factory.mktemp("adapters") / "run", base_folder, picture_folder)
     run.write_recipe(recipe)
     generate(run, recipe)
@@ -27,11 +31,11 @@ def run(tmp_path_factory, base_folder, picture_folder, recipe):
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory, base_folder):
+def other(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Path:
     return write_lora(tmp_path_factory.mktemp("other") / "other.safetensors", base_folder, 2.0)
 
 
-def test_every_adapter_at_every_strength(run, recipe, other):
+def test_every_adapter_at_every_strength(run: RunDir, recipe: Recipe, other: Path) -> None:
     base = {path: path.stat().st_mtime_ns for path in (run.samples / "base").iterdir()}
     found = compare_adapters(run, recipe, [run.lora_file, other], [0.0, 1.0])
     assert [one.name for one in found.swept] == [
@@ -48,7 +52,7 @@ def test_every_adapter_at_every_strength(run, recipe, other):
         assert sheet.height > 3 * 5 * 128
 
 
-def test_own_adapter_at_full_strength_is_what_generate_drew(run, recipe):
+def test_own_adapter_at_full_strength_is_what_generate_drew(run: RunDir, recipe: Recipe) -> None:
     found = compare_adapters(run, recipe, scales=[1.0])
     drawn = found.swept[0].folder
     names = sorted(path.name for path in drawn.iterdir())
@@ -58,7 +62,9 @@ def test_own_adapter_at_full_strength_is_what_generate_drew(run, recipe):
             assert one.tobytes() == two.tobytes()
 
 
-def test_adapter_for_another_base_is_refused_before_anything_is_drawn(run, recipe, tmp_path):
+def test_adapter_for_another_base_is_refused_before_anything_is_drawn(
+    run: RunDir, recipe: Recipe, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     odd = tmp_path / "odd.safetensors"
@@ -68,12 +74,12 @@ def test_adapter_for_another_base_is_refused_before_anything_is_drawn(run, recip
     assert not list((run.samples / "adapters").glob("*-0.25"))
 
 
-def test_strength_below_zero_is_refused(run, recipe):
+def test_strength_below_zero_is_refused(run: RunDir, recipe: Recipe) -> None:
     with pytest.raises(RunError, match="a strength below 0"):
         compare_adapters(run, recipe, scales=[-1.0])
 
 
-def test_command_prints_one_line_each(run, capsys):
+def test_command_prints_one_line_each(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     status = exit_status(["compare", str(run.root), "--scale", "0", "--scale", "0.5", "--quiet"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("pytorch_lora_weights at 0: no different: the adapter changes nothing")
@@ -82,13 +88,13 @@ def test_command_prints_one_line_each(run, capsys):
     assert status == 0
 
 
-def test_strengths_do_not_go_with_two_folders(run, capsys):
+def test_strengths_do_not_go_with_two_folders(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(run.samples / name) for name in ("base", "tuned")]
     assert exit_status(["compare", *folders, "--scale", "1"]) == 2
     assert "go with a run" in capsys.readouterr().err
 
 
-def test_folder_without_a_run_says_so(tmp_path, capsys):
+def test_folder_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(["compare", str(tmp_path), "--scale", "1", "--quiet"]) == 1
     assert "not a run folder" in capsys.readouterr().err
     assert RunDir(tmp_path).read_record()["stages"] == {}

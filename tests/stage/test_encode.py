@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from helpers.training import encoded_run, recipe_for, write_dataset
+from veneer.config import Recipe
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import DatasetError, RunError
 from veneer.events import Event, Notice
@@ -49,7 +51,9 @@ def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) 
     assert left >= 0 <= top
 
 
-def test_the_second_run_encodes_nothing(base_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_second_run_encodes_nothing(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe_for(base_folder)
     run = encoded_run(tmp_path, recipe)
     before = (run.cache / "index.json").read_bytes()
@@ -100,7 +104,7 @@ def test_buckets_keep_aspects_and_variants_give_crops(base_folder: Path, tmp_pat
         assert item.bucket[0] % 4 == item.bucket[1] % 4 == 0
 
 
-def notices(run: RunDir, recipe) -> dict[str, str]:
+def notices(run: RunDir, recipe: Recipe) -> dict[str, str]:
     events: list[Event] = []
     encode(run, recipe, events.append)
     return {event.code: event.message for event in events if isinstance(event, Notice)}
@@ -159,11 +163,11 @@ def test_a_missing_cache_file_says_what_to_run(base_folder: Path, tmp_path: Path
 
 
 def test_too_little_memory_goes_on_in_tiles_and_says_so(
-    base_folder: Path, tmp_path: Path, monkeypatch
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = stage.encode_pixels
 
-    def small_memory(vae, pixels):
+    def small_memory(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not vae.use_tiling:
             raise torch.OutOfMemoryError("out of memory")
         return original(vae, pixels)
@@ -195,7 +199,9 @@ def test_small_pictures_are_not_enlarged_unasked_and_what_is_cut_is_told(
     assert "6 of 12 pictures are enlarged" in notices(run, larger)["enlarged"]
 
 
-def test_a_gpu_encodes_in_bf16_unless_the_vae_asks_for_more(base_folder: Path, monkeypatch) -> None:
+def test_a_gpu_encodes_in_bf16_unless_the_vae_asks_for_more(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = load_base(str(base_folder), parts=())
     settings = base.settings["vae"]
     monkeypatch.setitem(settings, "force_upcast", False)
@@ -209,13 +215,13 @@ def test_a_gpu_encodes_in_bf16_unless_the_vae_asks_for_more(base_folder: Path, m
 
 
 def test_numbers_that_bf16_cannot_hold_are_made_in_float32_and_that_is_said(
-    base_folder: Path, tmp_path: Path, monkeypatch
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(base_folder)
     wanted = encoded_run(tmp_path / "float32", recipe)
     original, run = stage.encode_pixels, RunDir(tmp_path / "bf16")
 
-    def overflowing(vae, pixels):
+    def overflowing(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, std = original(vae, pixels)
         return (mean * float("inf"), std) if vae.dtype == torch.bfloat16 else (mean, std)
 
@@ -231,11 +237,11 @@ def test_numbers_that_bf16_cannot_hold_are_made_in_float32_and_that_is_said(
 
 
 def test_beside_an_accelerator_batches_come_in_order_and_every_file_is_written(
-    tmp_path: Path, monkeypatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @dataclass(frozen=True)
     class Job(EncodeJob):
-        def load(self):
+        def load(self) -> tuple[torch.Tensor, dict[str, Any]]:
             time.sleep(0.002 * (int(self.path.name) % 3))
             return torch.full((1, 3, *self.bucket[::-1]), int(self.path.name)), {}
 
@@ -254,7 +260,9 @@ def test_beside_an_accelerator_batches_come_in_order_and_every_file_is_written(
         write(tmp_path / "file" / "x", {})
 
 
-def test_memory_goes_back_before_the_texts(base_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_memory_goes_back_before_the_texts(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order: list[str] = []
     monkeypatch.setattr(stage.machine, "hand_back_memory", lambda: order.append("back"))
     texts = stage._encode_texts

@@ -1,6 +1,8 @@
 """Damaged files of every format: each is decoded or refused with a reason, and none ends the program."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +14,7 @@ from veneer.errors import DatasetError
 FORMATS = ("jpg", "png", "webp", "avif", "bmp", "tif", "gif")
 
 
-def originals(folder):
+def originals(folder: Path) -> dict[str, Any]:
     noise = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     made = {}
@@ -30,7 +32,7 @@ def originals(folder):
     return made
 
 
-def damaged(content, chance):
+def damaged(content: bytes, chance: random.Random) -> bytes:
     """Cut at a random place, flip bits (in the head more often than not), swap or repeat pieces."""
     data = bytearray(content)
     match chance.randrange(4):
@@ -48,7 +50,7 @@ def damaged(content, chance):
     return bytes(data)
 
 
-def fuzz(folder, count):
+def fuzz(folder: Path, count: int) -> tuple[list[tuple[str, Any]], Path]:
     chance = random.Random(7)
     made = originals(folder)
     jobs = []
@@ -61,7 +63,7 @@ def fuzz(folder, count):
         return list(workers.map(jobs)), folder
 
 
-def judge(results, folder):
+def judge(results: list[tuple[str, Any]], folder: Path) -> int:
     refused = [made for _, made in results if isinstance(made, Failure)]
     for number, (_, made) in enumerate(results):
         if isinstance(made, Standardised):
@@ -77,14 +79,14 @@ def judge(results, folder):
     return len(refused)
 
 
-def test_two_thousand_damaged_files_are_decoded_or_refused(tmp_path):
+def test_two_thousand_damaged_files_are_decoded_or_refused(tmp_path: Path) -> None:
     results, folder = fuzz(tmp_path, 2000)
     assert len(results) == 2000
     assert {suffix for suffix, made in results if isinstance(made, Failure)} == set(originals(tmp_path))
     assert 600 < judge(results, folder) < 2000
 
 
-def test_the_decoder_raises_nothing_but_its_own_error(tmp_path):
+def test_the_decoder_raises_nothing_but_its_own_error(tmp_path: Path) -> None:
     from veneer.data.picture import decode_picture
 
     chance = random.Random(11)

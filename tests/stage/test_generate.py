@@ -1,5 +1,8 @@
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,37 +12,38 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from helpers.proofrun import make_run, proof_recipe, write_lora
-from veneer.config import GenerateTable
+from veneer.config import GenerateTable, Recipe
 from veneer.errors import AdapterError, RunError
 from veneer.lora.drawing import draw
 from veneer.lora.loading import load_lora, unload_lora
 from veneer.models import sampling
 from veneer.records.prompts import read_prompts
-from veneer.stages.generate import generate, generate_files
+from veneer.records.run import RunDir
+from veneer.stages.generate import GenerateResult, generate, generate_files
 
 TABLE = GenerateTable(num_inference_steps=2, guidance_scale=2.0)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, base_folder, picture_folder):
+def run(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, picture_folder: Path) -> RunDir:
     return make_run(tmp_path_factory.mktemp("generate") / "run", base_folder, picture_folder)
 
 
 @pytest.fixture(scope="module")
-def recipe(base_folder, clip_folder):
+def recipe(base_folder: Path, clip_folder: Path) -> Recipe:
     return proof_recipe(base_folder, clip_folder)
 
 
 @pytest.fixture(scope="module")
-def result(run, recipe):
+def result(run: RunDir, recipe: Recipe) -> GenerateResult:
     return generate(run, recipe)
 
 
-def pixels(path):
+def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"), int)
 
 
-def test_prompt_set_and_seeds(run, result):
+def test_prompt_set_and_seeds(run: RunDir, result: GenerateResult) -> None:
     prompts = read_prompts(run.drawn.prompts_json)
     assert [prompt.kind for prompt in prompts] == ["recipe"] * 3 + ["held_out"] * 3 + ["general"] * 2
     names = sorted(path.name for path in (run.samples / "tuned").iterdir())
@@ -49,11 +53,13 @@ def test_prompt_set_and_seeds(run, result):
     assert "34 pictures" in result.summary
 
 
-def test_tuned_differs_from_base(run, result):
+def test_tuned_differs_from_base(run: RunDir, result: GenerateResult) -> None:
     assert np.abs(pixels(run.samples / "base/000-0.png") - pixels(run.samples / "tuned/000-0.png")).max() > 0
 
 
-def test_again_draws_nothing_and_after_a_kill_only_what_is_missing(run, recipe, result):
+def test_again_draws_nothing_and_after_a_kill_only_what_is_missing(
+    run: RunDir, recipe: Recipe, result: GenerateResult
+) -> None:
     assert generate(run, recipe).num_drawn == 0
     before = pixels(run.samples / "tuned/001-2.png")
     (run.samples / "tuned/001-2.png").unlink()
@@ -62,7 +68,9 @@ def test_again_draws_nothing_and_after_a_kill_only_what_is_missing(run, recipe, 
     assert np.abs(pixels(run.samples / "tuned/001-2.png") - before).max() <= 1
 
 
-def test_plain_diffusers_draws_the_same(run, recipe, result, base_folder):
+def test_plain_diffusers_draws_the_same(
+    run: RunDir, recipe: Recipe, result: GenerateResult, base_folder: Path
+) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.load_lora_weights(str(run.lora), weight_name=run.lora_file.name)
@@ -76,7 +84,7 @@ def test_plain_diffusers_draws_the_same(run, recipe, result, base_folder):
     assert np.abs(np.asarray(picture, int) - pixels(run.samples / "tuned/001-1.png")).max() <= 1
 
 
-def test_batch_composition_makes_no_difference(base_folder, monkeypatch):
+def test_batch_composition_makes_no_difference(base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, seeds = ["a dog", "the city"], [3, 4]
     together = draw(str(base_folder), prompts, seeds, table=TABLE)
     monkeypatch.setattr(sampling, "BATCH_PIXELS", 1)
@@ -84,7 +92,7 @@ def test_batch_composition_makes_no_difference(base_folder, monkeypatch):
     assert np.abs(np.asarray(together[3], int) - np.asarray(alone, int)).max() <= 1
 
 
-def test_scale_zero_is_the_base(run, base_folder):
+def test_scale_zero_is_the_base(run: RunDir, base_folder: Path) -> None:
     base = draw(str(base_folder), ["a dog"], [0], table=TABLE)[0]
     zero = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file, scale=0.0)[0]
     one = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file)[0]
@@ -92,7 +100,7 @@ def test_scale_zero_is_the_base(run, base_folder):
     assert not np.array_equal(np.asarray(base), np.asarray(one))
 
 
-def test_taking_the_adapter_off_gives_the_base_back(run, base_folder):
+def test_taking_the_adapter_off_gives_the_base_back(run: RunDir, base_folder: Path) -> None:
     sampler = sampling.load_sampler(str(base_folder), TABLE)
     before = next(sampling.sample(sampler, [("a dog", 0)])).image
     load_lora(sampler, run.lora_file)
@@ -102,7 +110,7 @@ def test_taking_the_adapter_off_gives_the_base_back(run, base_folder):
     )
 
 
-def test_two_passes_give_the_size_asked_for(base_folder):
+def test_two_passes_give_the_size_asked_for(base_folder: Path) -> None:
     table = TABLE.model_copy(update={"resolution": 64})
     once = draw(str(base_folder), ["a dog"], [0], table=table)[0]
     twice = draw(str(base_folder), ["a dog"], [0], table=table.model_copy(update={"two_pass": True}))[0]
@@ -110,7 +118,9 @@ def test_two_passes_give_the_size_asked_for(base_folder):
     assert not np.array_equal(np.asarray(once), np.asarray(twice))
 
 
-def test_adapter_for_another_base_is_refused(tmp_path, base_folder, capfd):
+def test_adapter_for_another_base_is_refused(
+    tmp_path: Path, base_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
     state = load_file(path)
     wider = {name: torch.zeros(*(2 * n for n in weight.shape)) for name, weight in state.items()}
@@ -134,7 +144,9 @@ def test_adapter_for_another_base_is_refused(tmp_path, base_folder, capfd):
     ("base", "fingerprint", "is_told"),
     [("own", "own", False), ("own", "own+vae", False), ("own", "older", True), ("other", "older", False)],
 )
-def test_an_adapter_of_the_bases_older_weights_is_told_of(tmp_path, base_folder, base, fingerprint, is_told):
+def test_an_adapter_of_the_bases_older_weights_is_told_of(
+    tmp_path: Path, base_folder: Path, base: str, fingerprint: str, is_told: bool
+) -> None:
     sampler = sampling.load_sampler(str(base_folder), TABLE)
     trained_on = fingerprint.replace("own", sampler.fingerprint)
     own = {"veneer.base": str(base_folder), "veneer.base_fingerprint": trained_on}
@@ -148,7 +160,9 @@ def test_an_adapter_of_the_bases_older_weights_is_told_of(tmp_path, base_folder,
 
 
 @pytest.mark.parametrize("content", [None, b"junk"])
-def test_missing_and_damaged_adapters_are_named(tmp_path, base_folder, content):
+def test_missing_and_damaged_adapters_are_named(
+    tmp_path: Path, base_folder: Path, content: bytes | None
+) -> None:
     path = tmp_path / "lora.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -156,7 +170,7 @@ def test_missing_and_damaged_adapters_are_named(tmp_path, base_folder, content):
         draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=path)
 
 
-def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path, base_folder):
+def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path: Path, base_folder: Path) -> None:
     path = write_lora(tmp_path / "lora.safetensors", base_folder, float("nan"))
     events = []
     out = tmp_path / "out"
@@ -168,7 +182,7 @@ def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path, base_folde
     assert "picture-broken" in [getattr(event, "code", "") for event in events]
 
 
-def test_no_prompt_no_seed_no_adapter(tmp_path, run, base_folder, recipe):
+def test_no_prompt_no_seed_no_adapter(tmp_path: Path, run: RunDir, base_folder: Path, recipe: Recipe) -> None:
     with pytest.raises(RunError, match="no prompt"):
         generate_files(str(base_folder), [], [0], tmp_path)
     with pytest.raises(RunError, match="no seed"):
@@ -177,7 +191,7 @@ def test_no_prompt_no_seed_no_adapter(tmp_path, run, base_folder, recipe):
         generate(type(run)(tmp_path / "empty"), recipe)
 
 
-def test_a_gpu_draws_by_pixels(monkeypatch):
+def test_a_gpu_draws_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = SimpleNamespace(device=torch.device("cuda"))
     sizes = {
         side: sampling.Sampler(pipeline, 512, "x", "y", TABLE, side).batch_size
@@ -186,7 +200,7 @@ def test_a_gpu_draws_by_pixels(monkeypatch):
     assert sizes == {64: 256, 512: 4, 1024: 1, 2048: 1}
 
 
-def test_a_gpu_draws_in_a_precision_that_does_not_overflow(monkeypatch):
+def test_a_gpu_draws_in_a_precision_that_does_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     for has_bf16, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
         assert sampling.drawing_dtype(torch.device("cuda")) == dtype
@@ -194,13 +208,15 @@ def test_a_gpu_draws_in_a_precision_that_does_not_overflow(monkeypatch):
     assert sampling.drawing_dtype(torch.device("mps")) == torch.float16
 
 
-def test_too_little_memory_draws_fewer_at_once_and_says_so(base_folder, monkeypatch):
+def test_too_little_memory_draws_fewer_at_once_and_says_so(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampler = sampling.load_sampler(str(base_folder), TABLE)
     jobs = [("a dog", seed) for seed in range(7)]
     wanted = [np.asarray(one.image, int) for one in sampling.sample(sampler, jobs)]
     original, sizes, events = sampling._first_pass, [], []
 
-    def small_memory(sampler, batch, side_px):
+    def small_memory(sampler: Any, batch: Any, side_px: int) -> Any:
         sizes.append(len(batch))
         if len(batch) > 3:
             raise torch.OutOfMemoryError("out of memory")
@@ -215,8 +231,10 @@ def test_too_little_memory_draws_fewer_at_once_and_says_so(base_folder, monkeypa
     assert "7 pictures at once: 3 are drawn together" in events[0].message
 
 
-def test_too_little_memory_for_one_picture_is_an_error(base_folder, monkeypatch):
-    def no_memory(sampler, batch, side_px):
+def test_too_little_memory_for_one_picture_is_an_error(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(sampler: Any, batch: Any, side_px: int) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     sampler = sampling.load_sampler(str(base_folder), TABLE)
@@ -226,12 +244,14 @@ def test_too_little_memory_for_one_picture_is_an_error(base_folder, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_noise_is_that_of_float32_in_any_precision(base_folder, monkeypatch, dtype):
+def test_noise_is_that_of_float32_in_any_precision(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
     monkeypatch.setattr(sampling, "drawing_dtype", lambda device: dtype)
     sampler = sampling.load_sampler(str(base_folder), TABLE)
     seen = []
 
-    def look(**keys):
+    def look(**keys: Any) -> Any:
         seen.append(keys["latents"])
         return original(**keys)
 
@@ -248,11 +268,11 @@ def test_noise_is_that_of_float32_in_any_precision(base_folder, monkeypatch, dty
 class Looked:
     """A pipeline whose calls are looked at."""
 
-    def __init__(self, pipeline, look):
+    def __init__(self, pipeline: Any, look: Callable[..., Any]) -> None:
         self._pipeline, self._look = pipeline, look
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
 
-    def __call__(self, **keys):
+    def __call__(self, **keys: Any) -> Any:
         return self._look(**keys)

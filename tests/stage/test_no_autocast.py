@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,9 @@ def ready(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir
 
 
 @pytest.mark.parametrize("lora", KINDS.values(), ids=KINDS)
-def test_it_trains(ready: RunDir, base_folder: Path, tmp_path: Path, monkeypatch, lora) -> None:
+def test_it_trains(
+    ready: RunDir, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: dict[str, Any]
+) -> None:
     train = {"max_train_steps": 1, "mixed_precision": "bf16"}
     recipe = recipe_for(base_folder, train=train, lora=lora)
     cast, plain = copy_run(ready, tmp_path / "cast"), copy_run(ready, tmp_path / "plain")

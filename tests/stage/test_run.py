@@ -1,18 +1,21 @@
 """The whole path on the tiny random base: every stage, resumed and repeated, as one command does it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers.tiny import tiny_pictures
 from veneer import run
-from veneer.events import StageFinished
+from veneer.config import Recipe
+from veneer.events import Event, StageFinished
+from veneer.pipeline import RunResult
 from veneer.recipe import resolve
 from veneer.stage import STAGE_NAMES
 
 
 @pytest.fixture(scope="module")
-def recipe(base_folder, clip_folder, tmp_path_factory):
+def recipe(base_folder: Path, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     pictures = tmp_path_factory.mktemp("sources") / "pictures"
     tiny_pictures(pictures, 14)
     return resolve(
@@ -39,13 +42,13 @@ def recipe(base_folder, clip_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
+def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, list[Event]]:
     folder = tmp_path_factory.mktemp("runs") / "first"
     events = []
     return run(recipe, folder, on_event=events.append), events
 
 
-def test_every_contract_file_is_there(finished):
+def test_every_contract_file_is_there(finished: tuple[RunResult, list[Event]]) -> None:
     result, _ = finished
     expected = [
         "recipe.toml",
@@ -69,7 +72,7 @@ def test_every_contract_file_is_there(finished):
     assert not missing
 
 
-def test_metrics_hold_the_contract(finished):
+def test_metrics_hold_the_contract(finished: tuple[RunResult, list[Event]]) -> None:
     metrics = json.loads((finished[0].root / "report/metrics.json").read_text())
     assert metrics["verdict"] in {"better", "no different", "worse"}
     assert metrics["chosen_step"] in {3, 6}
@@ -80,20 +83,22 @@ def test_metrics_hold_the_contract(finished):
         assert measure is None or set(measure) >= {"base", "tuned", "delta", "ci95", "n", "wins"}
 
 
-def test_the_log_has_one_line_a_step(finished):
+def test_the_log_has_one_line_a_step(finished: tuple[RunResult, list[Event]]) -> None:
     lines = (finished[0].root / "train/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     keys = {"step", "loss", "lr", "grad_norm", "grad_norm_clipped", "images_per_second", "seconds"}
     assert set(json.loads(lines[0])) >= keys
 
 
-def test_each_stage_reports_its_seconds_and_its_own_peak(finished):
+def test_each_stage_reports_its_seconds_and_its_own_peak(finished: tuple[RunResult, list[Event]]) -> None:
     stages = json.loads((finished[0].root / "run.json").read_text())["stages"]
     assert list(stages) == list(STAGE_NAMES)
     assert all(stage["seconds"] > 0 and stage["peak_memory_gib"] > 0 for stage in stages.values())
 
 
-def test_the_same_command_again_skips_everything(finished, recipe):
+def test_the_same_command_again_skips_everything(
+    finished: tuple[RunResult, list[Event]], recipe: Recipe
+) -> None:
     result, _ = finished
     before = (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns
     events = []
@@ -102,7 +107,9 @@ def test_the_same_command_again_skips_everything(finished, recipe):
     assert (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_plain_diffusers_draws_the_same_picture(finished, base_folder):
+def test_plain_diffusers_draws_the_same_picture(
+    finished: tuple[RunResult, list[Event]], base_folder: Path
+) -> None:
     import numpy as np
     import torch
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline

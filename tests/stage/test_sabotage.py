@@ -7,6 +7,8 @@ nothing but the sabotage is wrong.
 import csv
 import random
 import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ STEPS = 60
 GENERAL = '["a photo of a dog", "a photo of a tree", "a photo of a boat", "a photo of a fish", "a cup"]'
 
 
-def has_pocket():
+def has_pocket() -> bool:
     try:
         return (pocket_folder() / "clip").is_dir()
     except BaseModelError:
@@ -42,7 +44,12 @@ if not has_pocket():
     pytest.skip("the bundled base is not there", allow_module_level=True)
 
 
-def take_through(tmp_path, *, spoil=lambda pictures, captions: None, overrides=()):
+def take_through(
+    tmp_path: Path,
+    *,
+    spoil: Callable[[list[Path], list[str]], None] = lambda pictures, captions: None,
+    overrides: Sequence[str] = (),
+) -> tuple[str, set[str]]:
     """A whole run on the bundled pictures, spoilt before it begins; verdict and codes of the reasons."""
     demo = pocket_folder() / "demo"
     with (demo / "NAMES.csv").open(newline="") as file:
@@ -77,14 +84,14 @@ def take_through(tmp_path, *, spoil=lambda pictures, captions: None, overrides=(
     return result.verdict.word, {reason.code for reason in result.verdict.reasons}
 
 
-def test_honest_run_is_not_worse(tmp_path):
+def test_honest_run_is_not_worse(tmp_path: Path) -> None:
     word, codes = take_through(tmp_path)
     assert word in {"better", "no different"}
     assert not codes & {"captions-mismatch", "pictures-noise", "diverged", "overfit"}
 
 
-def test_shuffled_captions(tmp_path):
-    def shuffle(_, captions):
+def test_shuffled_captions(tmp_path: Path) -> None:
+    def shuffle(_: object, captions: list[str]) -> None:
         random.Random(0).shuffle(captions)
 
     word, codes = take_through(tmp_path, spoil=shuffle)
@@ -92,14 +99,14 @@ def test_shuffled_captions(tmp_path):
     assert "captions-mismatch" in codes
 
 
-def test_far_too_many_steps_and_the_last_one_taken(tmp_path):
+def test_far_too_many_steps_and_the_last_one_taken(tmp_path: Path) -> None:
     few = ["train.max_train_steps=1200", "train.choose=last", "train.validation_steps=400"]
     word, codes = take_through(tmp_path, overrides=[*few, "train.learning_rate=4e-3"])
     assert word != "better"
     assert codes & {"overfit", "diverged", "memorised", "prompt-fell", "subject-lost", "prompt-unsure"}
 
 
-def test_learning_rate_a_hundredfold(tmp_path):
+def test_learning_rate_a_hundredfold(tmp_path: Path) -> None:
     try:
         word, codes = take_through(tmp_path, overrides=["train.learning_rate=0.2", "train.choose=last"])
     except TrainingError as error:  # as good an answer: it says what happened and what to do
@@ -109,8 +116,8 @@ def test_learning_rate_a_hundredfold(tmp_path):
     assert codes & {"diverged", "broken-pictures"}
 
 
-def test_noise_for_pictures(tmp_path):
-    def drown(pictures, _):
+def test_noise_for_pictures(tmp_path: Path) -> None:
+    def drown(pictures: list[Path], _: object) -> None:
         noise = np.random.default_rng(0)
         for path in pictures:
             Image.fromarray(noise.integers(0, 256, (128, 128, 3), dtype=np.uint8)).save(path)
@@ -120,7 +127,7 @@ def test_noise_for_pictures(tmp_path):
     assert "pictures-noise" in codes
 
 
-def test_base_against_base_with_other_seeds_is_no_different(tmp_path):
+def test_base_against_base_with_other_seeds_is_no_different(tmp_path: Path) -> None:
     """One hundred comparisons of the base with itself, seed s against seed s + 1."""
     from veneer.models.embedder import choose_embedders
     from veneer.models.sampling import load_sampler, sample

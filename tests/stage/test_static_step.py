@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers.tape import LookedError, Recorder, Tape
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
-from veneer.events import Notice, StepEvent
+from veneer.config import Recipe
+from veneer.events import Event, Notice, StepEvent
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages import train as stage
@@ -53,13 +56,13 @@ def run(ready: RunDir, tmp_path: Path) -> RunDir:
 
 
 @pytest.fixture
-def recorder(monkeypatch) -> Recorder:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     own = Recorder()
     monkeypatch.setattr(static_step, "recorder_for", lambda device: own)
     return own
 
 
-def notices(events) -> list[str]:
+def notices(events: list[Event]) -> list[str]:
     return [event.code for event in events if isinstance(event, Notice)]
 
 
@@ -81,19 +84,19 @@ def same_training(run: RunDir, other: RunDir, rel: float = 1e-5) -> None:
             torch.testing.assert_close(ours.tensors[file][name], tensor, rtol=20 * rel, atol=1e-6)
 
 
-def interrupt_after(run: RunDir, recipe, step: int) -> None:
-    def on_event(event) -> None:
+def interrupt_after(run: RunDir, recipe: Recipe, step: int) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, StepEvent) and event.step == step - 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     train(run, recipe, on_event)
 
 
-def plainly(recipe):
+def plainly(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"cuda_graph": False})})
 
 
-def both(ready: RunDir, folder: Path, recorder: Recorder, recipe) -> tuple[RunDir, RunDir, list]:
+def both(ready: RunDir, folder: Path, recorder: Recorder, recipe: Recipe) -> tuple[RunDir, RunDir, list]:
     """Train plainly and by recordings."""
     plain, played = copy_run(ready, folder / "plain"), copy_run(ready, folder / "played")
     train_quietly(plain, plainly(recipe))
@@ -102,13 +105,15 @@ def both(ready: RunDir, folder: Path, recorder: Recorder, recipe) -> tuple[RunDi
     return plain, played, events
 
 
-def quick(base: Path, **settings):
+def quick(base: Path, **settings: Any) -> Recipe:
     train = {"max_train_steps": 4, "validation_steps": 4, "checkpointing_steps": 4}
     return recipe_for(base, **settings | {"train": train | settings.get("train", {})})
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_played_steps_are_the_plain_ones(ready, tmp_path, base_folder, recorder, settings) -> None:
+def test_played_steps_are_the_plain_ones(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, settings: Any
+) -> None:
     plain, played, events = both(ready, tmp_path, recorder, quick(base_folder, **settings))
     same_training(played, plain, rel=1e-2 if "mixed_precision" in str(settings) else 1e-5)
     assert notices(events) == []
@@ -118,18 +123,20 @@ def test_played_steps_are_the_plain_ones(ready, tmp_path, base_folder, recorder,
     assert recorder.plays == 4 * (parts + 1)
 
 
-def poison(monkeypatch, steps: set[int]) -> None:
+def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Batches of some steps hold no numbers."""
     original = Prefetcher.at
 
-    def at(self, step: int):
+    def at(self: Any, step: int) -> list[Any]:
         bad = step in steps
         return [replace(b, weights=b.weights * math.nan) if bad else b for b in original(self, step)]
 
     monkeypatch.setattr(Prefetcher, "at", at)
 
 
-def test_a_bad_batch_is_skipped_and_nothing_else(ready, tmp_path, base_folder, recorder, monkeypatch) -> None:
+def test_a_bad_batch_is_skipped_and_nothing_else(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, {3})
     recipe = quick(base_folder, train={"ema_decay": 0.5})
     plain, played, events = both(ready, tmp_path, recorder, recipe)
@@ -140,7 +147,9 @@ def test_a_bad_batch_is_skipped_and_nothing_else(ready, tmp_path, base_folder, r
     assert log_lines(played)[2]["loss"] is None
 
 
-def test_going_back_finds_the_earlier_state(ready, tmp_path, base_folder, recorder, monkeypatch) -> None:
+def test_going_back_finds_the_earlier_state(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, {3, 4, 5})
     recipe = quick(base_folder, train={"max_train_steps": 7, "checkpointing_steps": 2})
     plain, played, events = both(ready, tmp_path, recorder, recipe)
@@ -150,12 +159,12 @@ def test_going_back_finds_the_earlier_state(ready, tmp_path, base_folder, record
 
 
 def test_too_little_memory_halves_and_records_anew(
-    ready, tmp_path, base_folder, recorder, monkeypatch
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = trainer.Trainer.__init__
 
-    def small_memory(self, parts) -> None:
-        def loss(batch):
+    def small_memory(self: Any, parts: Any) -> None:
+        def loss(batch: Any) -> Any:
             if len(batch.timesteps) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return parts.loss(batch)
@@ -170,7 +179,7 @@ def test_too_little_memory_halves_and_records_anew(
 
 
 def test_a_preview_that_finds_no_memory_gets_that_of_the_recordings(
-    ready, tmp_path, base_folder, recorder, monkeypatch
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
@@ -186,7 +195,9 @@ def test_a_preview_that_finds_no_memory_gets_that_of_the_recordings(
     assert recorder.recordings > 3
 
 
-def test_resumed_is_uninterrupted_to_the_byte(ready, tmp_path, base_folder, recorder) -> None:
+def test_resumed_is_uninterrupted_to_the_byte(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder
+) -> None:
     recipe = recipe_for(base_folder, train={"ema_decay": 0.9, "gradient_accumulation_steps": 2})
     whole, cut = copy_run(ready, tmp_path / "whole"), copy_run(ready, tmp_path / "cut")
     train_quietly(whole, recipe)
@@ -197,7 +208,9 @@ def test_resumed_is_uninterrupted_to_the_byte(ready, tmp_path, base_folder, reco
     assert {name: hashes[name] for name in weights_hashes(whole)} == weights_hashes(whole)
 
 
-def test_a_run_goes_on_with_recordings_and_without(ready, tmp_path, base_folder, recorder) -> None:
+def test_a_run_goes_on_with_recordings_and_without(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder
+) -> None:
     recipe = recipe_for(base_folder)
     whole, turns = copy_run(ready, tmp_path / "whole"), copy_run(ready, tmp_path / "turns")
     train_quietly(whole, plainly(recipe))
@@ -217,7 +230,9 @@ def test_a_run_goes_on_with_recordings_and_without(ready, tmp_path, base_folder,
         ({"dropout": 0.1}, "lora.dropout draws anew"),
     ],
 )
-def test_what_cannot_be_recorded_is_told_once(run, base_folder, recorder, settings, reason) -> None:
+def test_what_cannot_be_recorded_is_told_once(
+    run: RunDir, base_folder: Path, recorder: Recorder, settings: dict[str, Any], reason: str
+) -> None:
     _, events = train_quietly(run, quick(base_folder, lora=settings))
     told = [event.message for event in events if isinstance(event, Notice)]
     assert len(told) == 1
@@ -225,7 +240,9 @@ def test_what_cannot_be_recorded_is_told_once(run, base_folder, recorder, settin
     assert recorder.recordings == 0
 
 
-def test_other_optimizers_run_between_recordings(ready, tmp_path, base_folder, recorder) -> None:
+def test_other_optimizers_run_between_recordings(
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder
+) -> None:
     plain, played, events = both(
         ready, tmp_path, recorder, quick(base_folder, train={"optimizer": "adafactor"})
     )
@@ -235,9 +252,9 @@ def test_other_optimizers_run_between_recordings(ready, tmp_path, base_folder, r
 
 
 def test_a_recording_that_fails_is_told_once_and_training_goes_on(
-    ready, tmp_path, base_folder, recorder, monkeypatch
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def looking(self, body) -> None:
+    def looking(self: Any, body: Callable[[], None]) -> None:
         with Tape():
             body()
             float(torch.ones(()))
@@ -251,7 +268,7 @@ def test_a_recording_that_fails_is_told_once_and_training_goes_on(
 
 
 def test_more_shapes_than_are_recorded_run_plainly(
-    ready, tmp_path, base_folder, recorder, monkeypatch
+    ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(static_step, "MAX_SHAPES", 1)
     plain, played, events = both(ready, tmp_path, recorder, quick(base_folder))

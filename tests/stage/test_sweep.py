@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from helpers.proofrun import write_lora
@@ -7,7 +9,9 @@ from veneer.proof.comparison import References
 from veneer.proof.sweep import sweep
 
 
-def test_two_adapters_at_two_strengths(tmp_path, base_folder, clip_folder, picture_folder):
+def test_two_adapters_at_two_strengths(
+    tmp_path: Path, base_folder: Path, clip_folder: Path, picture_folder: Path
+) -> None:
     loras = [
         write_lora(tmp_path / f"{name}.safetensors", base_folder, s) for name, s in (("a", 0.5), ("b", 1.0))
     ]
@@ -26,6 +30,6 @@ def test_two_adapters_at_two_strengths(tmp_path, base_folder, clip_folder, pictu
     assert style[0].base == style[1].base
 
 
-def test_nothing_to_compare(tmp_path, base_folder):
+def test_nothing_to_compare(tmp_path: Path, base_folder: Path) -> None:
     with pytest.raises(RunError, match="nothing to compare"):
         sweep(str(base_folder), [], [1.0], prompts=["a"], seeds=[0], out=tmp_path)

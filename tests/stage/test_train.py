@@ -7,14 +7,17 @@ import json
 import math
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
+from veneer.config import Recipe
 from veneer.errors import RunError, TrainingError
-from veneer.events import CheckpointEvent, Notice, PreviewEvent, StepEvent, ValidationEvent
+from veneer.events import CheckpointEvent, Event, Notice, PreviewEvent, StepEvent, ValidationEvent
 from veneer.records.run import RunDir
 from veneer.training import checkpoints, trainer
 from veneer.training.network import Network
@@ -66,13 +69,13 @@ def test_resumed_is_uninterrupted_to_the_byte(run: RunDir, base_folder: Path, tm
     assert run.candidates_json.read_bytes() == other.candidates_json.read_bytes()
 
 
-def interrupt_after(run: RunDir, recipe, step: int) -> None:
+def interrupt_after(run: RunDir, recipe: Recipe, step: int) -> None:
     import os
     import signal
 
     from veneer.stages.train import train
 
-    def on_event(event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, StepEvent) and event.step == step - 1:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -117,7 +120,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
     seen: list[int] = []
     original = trainer.Trainer._accumulate
 
-    def accumulate(self) -> None:
+    def accumulate(self: Any) -> None:
         original(self)
         seen.append(self.step)
         if self.step in steps:
@@ -128,7 +131,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
     return seen
 
 
-def test_a_step_without_a_number_is_not_applied(run: RunDir, base_folder: Path, monkeypatch) -> None:
+def test_a_step_without_a_number_is_not_applied(
+    run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, {7})
     result, events = train_quietly(run, recipe_for(base_folder, train={"max_train_steps": 9}))
     before = checkpoints.load(run.checkpoint(6)).tensors["optimizer"]
@@ -144,12 +149,14 @@ def test_a_step_without_a_number_is_not_applied(run: RunDir, base_folder: Path, 
     assert result.steps == 9
 
 
-def test_three_bad_steps_go_back_with_half_the_rate(run: RunDir, base_folder: Path, monkeypatch) -> None:
+def test_three_bad_steps_go_back_with_half_the_rate(
+    run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = {4, 5, 6}
     seen = poison(monkeypatch, bad)
     recipe = recipe_for(base_folder, train={"max_train_steps": 8, "lr_scheduler": "constant"})
 
-    def heal(event) -> None:
+    def heal(event: Event) -> None:
         if isinstance(event, Notice) and event.code == "went-back":
             bad.clear()
 
@@ -162,7 +169,9 @@ def test_three_bad_steps_go_back_with_half_the_rate(run: RunDir, base_folder: Pa
     assert codes == ["not-a-number"] * 3 + ["went-back"]
 
 
-def test_numbers_that_stay_bad_end_with_an_error(run: RunDir, base_folder: Path, monkeypatch) -> None:
+def test_numbers_that_stay_bad_end_with_an_error(
+    run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = poison(monkeypatch, set(range(1, 100)))
     with pytest.raises(TrainingError, match="after going back 2 times"):
         train_quietly(run, recipe_for(base_folder))
@@ -170,7 +179,7 @@ def test_numbers_that_stay_bad_end_with_an_error(run: RunDir, base_folder: Path,
 
 
 def test_a_full_disk_is_told_and_leaves_older_checkpoints(
-    run: RunDir, base_folder: Path, monkeypatch
+    run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(base_folder)
     original = checkpoints.sync_tree
@@ -190,7 +199,7 @@ def test_a_full_disk_is_told_and_leaves_older_checkpoints(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
     import subprocess
 
@@ -225,7 +234,7 @@ def test_a_file_system_that_fills_up_leaves_what_was_saved(
     free_bytes = {"log": 0, "candidate": 4096, "checkpoint": judged + checkpoint // 2}[too_small_for]
     filler = small_disk / "filler"
 
-    def fill(event) -> None:
+    def fill(event: Event) -> None:
         if isinstance(event, CheckpointEvent) and event.step == 3:
             free = shutil.disk_usage(small_disk).free
             filler.write_bytes(bytes(max(0, free - free_bytes)))
@@ -242,15 +251,15 @@ def test_a_file_system_that_fills_up_leaves_what_was_saved(
 
 
 def test_too_little_memory_halves_the_micro_batch_with_the_same_losses(
-    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch
+    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(base_folder, train={"train_batch_size": 4, "max_train_steps": 3})
     other = copy_run(run, tmp_path / "other")
     train_quietly(other, recipe)
     original = trainer.Trainer.__init__
 
-    def small_memory(self, parts) -> None:
-        def loss(batch):
+    def small_memory(self: Any, parts: Any) -> None:
+        def loss(batch: Any) -> Any:
             if len(batch.timesteps) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return parts.loss(batch)
@@ -265,14 +274,16 @@ def test_too_little_memory_halves_the_micro_batch_with_the_same_losses(
 
 
 def test_too_little_memory_for_judging_takes_fewer_pictures_at_once(
-    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch
+    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(base_folder, train={"train_batch_size": 1, "max_train_steps": 1})
     other = copy_run(run, tmp_path / "other")
     plenty, _ = train_quietly(other, recipe)
     original = Network.predict
 
-    def small_memory(self, noisy_latents, timesteps, hidden_states):
+    def small_memory(
+        self: Any, noisy_latents: torch.Tensor, timesteps: torch.Tensor, hidden_states: torch.Tensor
+    ) -> torch.Tensor:
         if len(timesteps) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, noisy_latents, timesteps, hidden_states)
@@ -284,7 +295,9 @@ def test_too_little_memory_for_judging_takes_fewer_pictures_at_once(
     assert little.chosen.loss == pytest.approx(plenty.chosen.loss, rel=1e-5)
 
 
-def test_patience_ends_a_run_whose_loss_does_not_fall(run: RunDir, base_folder: Path, monkeypatch) -> None:
+def test_patience_ends_a_run_whose_loss_does_not_fall(
+    run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train = {"validation_steps": 1, "patience": 2, "max_train_steps": 20, "learning_rate": 1e-20}
     result, _ = train_quietly(run, recipe_for(base_folder, train=train))
     assert result.steps == 3

@@ -33,7 +33,15 @@ def run(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     )
 
 
-def loss64(pred, x, noise, t: int, a: float, prediction_type: str, train: dict[str, Any]):
+def loss64(
+    pred: torch.Tensor,
+    x: torch.Tensor,
+    noise: torch.Tensor,
+    t: int,
+    a: float,
+    prediction_type: str,
+    train: dict[str, Any],
+) -> torch.Tensor:
     """Mean loss of one picture in float64, from the formulas of the papers."""
     target = noise if prediction_type == "epsilon" else a**0.5 * noise - (1 - a) ** 0.5 * x
     d, c = pred - target, 0.1 ** (t / 1000)
@@ -118,7 +126,7 @@ def test_losses_are_those_of_a_float64_loop(
     assert [line["loss"] for line in log_lines(own)] == pytest.approx(expected, rel=2e-5)
 
 
-def reference_adapter(base_folder: Path, dtype: torch.dtype):
+def reference_adapter(base_folder: Path, dtype: torch.dtype) -> Any:
     """Network and adapter as the widely copied script makes them: the adapter takes the base's precision."""
     base = load_base(str(base_folder), dtype=dtype, parts=("unet",))
     attach(base.unet, LoraTable(), seed=0)
@@ -169,7 +177,7 @@ def test_bfloat16_adapters_lose_small_updates_and_ours_do_not(
     assert all(t.dtype == torch.float32 for t in [*found["adapter"].values(), *found["optimizer"].values()])
 
 
-def unmoved(before, after) -> float:
+def unmoved(before: Any, after: Any) -> float:
     """Share of A's entries that are what they were."""
     pairs = [(before[name], after[name]) for name in before if "lora_A" in name]
     same = sum(int((a == b).sum()) for a, b in pairs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,9 +13,9 @@ from PIL import Image
 
 from helpers import tiny
 from helpers.training import encoded_run, log_lines, recipe_for, train_quietly, write_dataset
-from veneer.config import LoraTable, TrainTable
+from veneer.config import LoraTable, Recipe, TrainTable
 from veneer.errors import RecipeError
-from veneer.events import Notice
+from veneer.events import Event, Notice
 from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.training import checkpoints
@@ -29,34 +31,43 @@ QUICK = {
 CAPTION = {"prefix": "a picture"}
 
 
-def quick_recipe(base: Path, tables: dict[str, dict[str, Any]]):
+def quick_recipe(base: Path, tables: dict[str, dict[str, Any]]) -> Recipe:
     train = QUICK | tables.get("train", {})
     return recipe_for(base, caption=CAPTION, **{**tables, "train": train})
 
 
-@pytest.fixture(scope="module")
-def outcomes(base_folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Trains with some settings: weights and losses. What was encoded alike is encoded once."""
-    folder = tmp_path_factory.mktemp("options")
-    tiny.tiny_pictures(folder / "prior", 5)
-    runs: dict[str, RunDir] = {}
+class Outcome(NamedTuple):
+    """What a training left behind."""
 
-    def outcome(**tables: dict[str, Any]):
-        recipe = quick_recipe(base_folder, tables)
-        run = prepared(folder, runs, recipe)
+    weights: Mapping[str, torch.Tensor]
+    losses: list[float]
+    events: list[Event]
+
+
+class Outcomes:
+    """Trains with some settings. What was encoded alike is encoded once."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.base, self.folder = base, folder
+        self.prior = tiny.tiny_pictures(folder / "prior", 5)
+        self._runs: dict[str, RunDir] = {}
+
+    def __call__(self, **tables: dict[str, Any]) -> Outcome:
+        recipe = quick_recipe(self.base, tables)
+        run = prepared(self.folder, self._runs, recipe)
         _, events = train_quietly(run, recipe)
         weights = checkpoints.load(run.checkpoint(STEPS)).tensors["adapter"]
         losses = [line["loss"] for line in log_lines(run)]
-        import shutil
-
         shutil.rmtree(run.train)
-        return weights, losses, events
-
-    outcome.prior = folder / "prior"
-    return outcome
+        return Outcome(weights, losses, events)
 
 
-def prepared(folder: Path, runs: dict[str, RunDir], recipe) -> RunDir:
+@pytest.fixture(scope="module")
+def outcomes(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return Outcomes(base_folder, tmp_path_factory.mktemp("options"))
+
+
+def prepared(folder: Path, runs: dict[str, RunDir], recipe: Recipe) -> RunDir:
     read = recipe.train.prior_sources, recipe.train.prior_loss_weight, recipe.train.masked_loss, recipe.encode
     key = str(read)
     if key not in runs:
@@ -71,7 +82,7 @@ def prepared(folder: Path, runs: dict[str, RunDir], recipe) -> RunDir:
     return runs[key]
 
 
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(x.shape == b[k].shape and torch.equal(x, b[k]) for k, x in a.items())
 
 
@@ -129,11 +140,11 @@ TRAIN = [
 
 
 @pytest.fixture(scope="module")
-def plain(outcomes):
+def plain(outcomes: Outcomes) -> Outcome:
     return outcomes()
 
 
-def changed(outcomes, plain, **tables) -> None:
+def changed(outcomes: Outcomes, plain: Outcome, **tables: dict[str, Any]) -> None:
     weights, losses, _ = outcomes(**tables)
     assert not same(weights, plain[0])
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
@@ -141,33 +152,33 @@ def changed(outcomes, plain, **tables) -> None:
 
 
 @pytest.mark.parametrize("option", LORA, ids=str)
-def test_adapter_options_act(outcomes, plain, option) -> None:
+def test_adapter_options_act(outcomes: Outcomes, plain: Outcome, option: dict[str, Any]) -> None:
     changed(outcomes, plain, lora=option)
 
 
 @pytest.mark.parametrize("option", TRAIN, ids=str)
-def test_training_options_act(outcomes, plain, option) -> None:
+def test_training_options_act(outcomes: Outcomes, plain: Outcome, option: dict[str, Any]) -> None:
     changed(outcomes, plain, train=option)
 
 
 @pytest.mark.parametrize(
     "option", [{"flip": 0.0}, {"variants": 2}, {"buckets": True}, {"resolution": 40}], ids=str
 )
-def test_encoding_options_act(outcomes, plain, option) -> None:
+def test_encoding_options_act(outcomes: Outcomes, plain: Outcome, option: dict[str, Any]) -> None:
     changed(outcomes, plain, encode=option)
 
 
-def test_settings_of_a_learnt_word_act(outcomes) -> None:
+def test_settings_of_a_learnt_word_act(outcomes: Outcomes) -> None:
     first = outcomes(lora=WORD)[0]
     for option in WORD_OPTIONS:
         assert not same(outcomes(lora=WORD | option)[0], first)
 
 
-def test_the_same_settings_give_the_same_bytes(outcomes, plain) -> None:
+def test_the_same_settings_give_the_same_bytes(outcomes: Outcomes, plain: Outcome) -> None:
     assert same(outcomes()[0], plain[0])
 
 
-def test_dropout_is_drawn_by_seed_and_leaves_torch_alone(outcomes) -> None:
+def test_dropout_is_drawn_by_seed_and_leaves_torch_alone(outcomes: Outcomes) -> None:
     torch.manual_seed(5)
     first = outcomes(lora={"dropout": 0.5})[0]
     assert torch.initial_seed() == 5
@@ -175,25 +186,25 @@ def test_dropout_is_drawn_by_seed_and_leaves_torch_alone(outcomes) -> None:
     assert same(first, outcomes(lora={"dropout": 0.5})[0])
 
 
-def test_gradient_checkpointing_changes_nothing_but_memory(outcomes, plain) -> None:
+def test_gradient_checkpointing_changes_nothing_but_memory(outcomes: Outcomes, plain: Outcome) -> None:
     weights, losses, _ = outcomes(train={"gradient_checkpointing": True})
     assert losses == pytest.approx(plain[1], rel=1e-6)
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, plain[0][name], rtol=1e-3, atol=1e-4)
 
 
-def test_mixed_precision_keeps_losses_near_and_adapters_float32(outcomes, plain) -> None:
+def test_mixed_precision_keeps_losses_near_and_adapters_float32(outcomes: Outcomes, plain: Outcome) -> None:
     weights, losses, _ = outcomes(train={"mixed_precision": "bf16"})
     assert losses == pytest.approx(plain[1], rel=2e-2)
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
-def test_snr_gamma_acts_where_it_is_used(outcomes) -> None:
+def test_snr_gamma_acts_where_it_is_used(outcomes: Outcomes) -> None:
     five, one = (outcomes(train={"loss_weighting": "min_snr", "snr_gamma": g})[1] for g in (5.0, 1.0))
     assert five != one
 
 
-def test_prior_pictures_are_trained_on_beside_the_others(outcomes, plain) -> None:
+def test_prior_pictures_are_trained_on_beside_the_others(outcomes: Outcomes, plain: Outcome) -> None:
     prior = {"prior_sources": (str(outcomes.prior),), "prior_loss_weight": 1.0}
     _, losses, events = outcomes(train=prior)
     halves = outcomes(train=prior | {"prior_loss_weight": 0.5})[1]
@@ -203,20 +214,20 @@ def test_prior_pictures_are_trained_on_beside_the_others(outcomes, plain) -> Non
     assert not [e for e in events if isinstance(e, Notice)]
 
 
-def test_prior_prediction_starts_at_nothing_and_holds_the_base(outcomes, plain) -> None:
+def test_prior_prediction_starts_at_nothing_and_holds_the_base(outcomes: Outcomes, plain: Outcome) -> None:
     _, losses, _ = outcomes(train={"prior_loss_weight": 5.0})
     assert losses[0] == pytest.approx(plain[1][0], rel=1e-6)
     assert losses[1] > plain[1][1]
 
 
-def test_a_pattern_that_fits_nothing_is_refused(outcomes) -> None:
+def test_a_pattern_that_fits_nothing_is_refused(outcomes: Outcomes) -> None:
     with pytest.raises(RecipeError, match="learning_rates"):
         outcomes(train={"learning_rates": {"to_z": 1e-3}})
     with pytest.raises(RecipeError, match="timestep_range"):
         outcomes(train={"timestep_range": (0, 2000)})
 
 
-def test_8_bit_adam_says_what_to_install(outcomes) -> None:
+def test_8_bit_adam_says_what_to_install(outcomes: Outcomes) -> None:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -224,14 +235,14 @@ def test_8_bit_adam_says_what_to_install(outcomes) -> None:
             outcomes(train={"optimizer": "adamw8bit"})
 
 
-def test_8_bit_adam_trains_and_tells_what_stays_in_32(outcomes) -> None:
+def test_8_bit_adam_trains_and_tells_what_stays_in_32(outcomes: Outcomes) -> None:
     pytest.importorskip("bitsandbytes")
     trained, _, events = outcomes(train={"optimizer": "adamw8bit"})
     assert trained
     assert "not-8-bit" in [event.code for event in events if isinstance(event, Notice)]
 
 
-def test_settings_that_an_optimizer_leaves_aside_are_told(outcomes) -> None:
+def test_settings_that_an_optimizer_leaves_aside_are_told(outcomes: Outcomes) -> None:
     codes = [e.code for e in outcomes(train={"optimizer": "schedulefree"})[2] if isinstance(e, Notice)]
     assert codes == ["scheduler-ignored"]
 

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ from veneer.stages.generate import generate
 from veneer.training import static_step
 
 
-def in_process(rank: int, port: int, target, root: str, recipe) -> None:
+def in_process(rank: int, port: int, target: Callable[..., None], root: str, recipe: Recipe) -> None:
     """What torchrun does: the environment of one of two processes."""
     os.environ |= {
         "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
@@ -45,11 +47,11 @@ def in_process(rank: int, port: int, target, root: str, recipe) -> None:
     target(root, recipe)
 
 
-def late(module, name: str) -> None:
+def late(module: Any, name: str) -> None:
     """Let the second process come to its work when the first has had time to do its own."""
     usual = getattr(module, name)
 
-    def slow(*args, **more):
+    def slow(*args: Any, **more: Any) -> Any:
         time.sleep(2)
         return usual(*args, **more)
 
@@ -78,7 +80,7 @@ def played_child(root: str, recipe: Recipe) -> None:
     train_child(root, recipe)
 
 
-def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None:
+def in_two_processes(target: Callable[..., None], run: RunDir, recipe: Recipe | CaptionTable) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -100,7 +102,7 @@ def in_two_processes(target, run: RunDir, recipe: Recipe | CaptionTable) -> None
     [((2, 1), train_child), ((1, 2), train_child), ((3, 1), train_child), ((3, 1), played_child)],
 )
 def test_two_processes_train_what_one_trains(
-    base_folder: Path, tmp_path: Path, batch: tuple[int, int], child
+    base_folder: Path, tmp_path: Path, batch: tuple[int, int], child: Callable[..., None]
 ) -> None:
     train = {"train_batch_size": batch[0], "gradient_accumulation_steps": batch[1], "max_train_steps": 5}
     recipe = recipe_for(base_folder, encode={"buckets": True}, train=train)

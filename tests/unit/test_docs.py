@@ -47,17 +47,17 @@ def unknown_to_the_parser(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["recipe.md", "commands.md", "python.md"])
-def test_the_reference_is_up_to_date(name):
+def test_the_reference_is_up_to_date(name: str) -> None:
     written = (ROOT / "docs/reference" / name).read_text("utf-8")
     assert written == MAKE["pages"]()[name], "run: python docs/make_reference.py"
 
 
-def test_every_command_has_its_section_and_no_other_is_there():
+def test_every_command_has_its_section_and_no_other_is_there() -> None:
     assert set(sections()) == {" ".join(("veneer", *words)) for words in COMMANDS}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(("veneer", *words)))
-def test_a_section_names_the_options_of_its_command_and_no_other(words):
+def test_a_section_names_the_options_of_its_command_and_no_other(words: tuple[str, ...]) -> None:
     section, command = sections()[" ".join(("veneer", *words))], COMMANDS[words]
     rows = re.findall(r"^\| `(.+)` \| (.+) \|$", section, re.MULTILINE)
     assert set(FLAG.findall(" ".join(name for name, _ in rows))) == flags_of(words)
@@ -66,7 +66,7 @@ def test_a_section_names_the_options_of_its_command_and_no_other(words):
     assert all(part.help for part in (command, *command.params))
 
 
-def test_command_lines_of_the_pages_parse_as_far_as_their_flags_go():
+def test_command_lines_of_the_pages_parse_as_far_as_their_flags_go() -> None:
     pages = {str(page.relative_to(ROOT)): unknown_to_the_parser(page.read_text("utf-8")) for page in PAGES}
     assert {page: lines for page, lines in pages.items() if lines} == {}
 
@@ -80,17 +80,17 @@ def test_command_lines_of_the_pages_parse_as_far_as_their_flags_go():
         "`veneer paint`",
     ],
 )
-def test_a_wrong_command_line_is_found(text):
+def test_a_wrong_command_line_is_found(text: str) -> None:
     assert unknown_to_the_parser(text)
 
 
-def test_links_between_pages_lead_somewhere():
+def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
 
 
-def test_recipes_open_with_purpose_hardware_minutes_and_command():
+def test_recipes_open_with_purpose_hardware_minutes_and_command() -> None:
     for recipe in (ROOT / "src/veneer/recipes").glob("*.toml"):
         head = recipe.read_text("utf-8").partition("\n[")[0]
         for word in ("# Hardware:", "# Minutes:", f"# Command:  veneer run {recipe.stem}"):

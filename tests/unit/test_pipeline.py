@@ -1,16 +1,20 @@
 """The order of stages, skipping and refusing, with stages that only leave their files behind."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from veneer import pipeline
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.events import Notice, StageFinished
+from veneer.events import Notice, OnEvent, StageFinished
 from veneer.recipe import resolve
 from veneer.records.files import write_json, write_text
+from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES, stage_of
 
 
@@ -20,12 +24,12 @@ class Done:
 
 
 @pytest.fixture
-def performed(monkeypatch):
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Names of the stages that were really performed."""
     names = []
 
-    def stage_function(name):
-        def stage(folder, recipe, on_event):
+    def stage_function(name: str) -> Callable[..., Any]:
+        def stage(folder: RunDir, recipe: Recipe, on_event: OnEvent) -> Done:
             names.append(name)
             leave_files(name, folder, recipe)
             on_event(Notice(name, "note", f"from {name}"))
@@ -37,7 +41,7 @@ def performed(monkeypatch):
     return names
 
 
-def leave_files(name, folder, recipe):
+def leave_files(name: str, folder: RunDir, recipe: Recipe) -> None:
     match name:
         case "collect":
             write_text(folder.dataset / "images" / "1.png", "a picture")
@@ -58,7 +62,7 @@ def leave_files(name, folder, recipe):
             write_text(target if target.suffix else target / "x", name)
 
 
-def test_stages_run_in_order_and_are_recorded(performed, tmp_path):
+def test_stages_run_in_order_and_are_recorded(performed: list[Any], tmp_path: Path) -> None:
     result = pipeline.run(Recipe(), tmp_path / "run")
     assert tuple(performed) == STAGE_NAMES
     assert (result.verdict, result.reasons, result.exit_status) == ("worse", ("because",), 4)
@@ -70,7 +74,7 @@ def test_stages_run_in_order_and_are_recorded(performed, tmp_path):
     assert record["stages"]["train"]["peak_memory_gib"] > 0
 
 
-def test_the_same_command_again_does_nothing(performed, tmp_path):
+def test_the_same_command_again_does_nothing(performed: list[Any], tmp_path: Path) -> None:
     pipeline.run(Recipe(), tmp_path / "run")
     performed.clear()
     events = []
@@ -79,7 +83,7 @@ def test_the_same_command_again_does_nothing(performed, tmp_path):
     assert [e.skipped for e in events if isinstance(e, StageFinished)] == [True] * len(STAGE_NAMES)
 
 
-def test_a_changed_prompt_draws_again_but_does_not_train(performed, tmp_path):
+def test_a_changed_prompt_draws_again_but_does_not_train(performed: list[Any], tmp_path: Path) -> None:
     pipeline.run(Recipe(), tmp_path / "run")
     performed.clear()
     pipeline.run(resolve({"generate": {"prompts": ["another"]}}), tmp_path / "run")
@@ -87,7 +91,7 @@ def test_a_changed_prompt_draws_again_but_does_not_train(performed, tmp_path):
     assert "train" not in performed
 
 
-def test_a_changed_learning_rate_is_refused_with_the_difference(performed, tmp_path):
+def test_a_changed_learning_rate_is_refused_with_the_difference(performed: list[Any], tmp_path: Path) -> None:
     pipeline.run(Recipe(), tmp_path / "run")
     recipe = resolve({"train": {"learning_rate": 1e-3}})
     with pytest.raises(RunError, match=r"train\.learning_rate: 0\.0001 -> 0\.001.*--redo train"):
@@ -100,7 +104,9 @@ def test_a_changed_learning_rate_is_refused_with_the_difference(performed, tmp_p
     assert "collect" not in performed
 
 
-def test_an_edited_caption_after_training_is_refused_not_ignored(performed, tmp_path):
+def test_an_edited_caption_after_training_is_refused_not_ignored(
+    performed: list[Any], tmp_path: Path
+) -> None:
     pipeline.run(Recipe(), tmp_path / "run")
     write_text(tmp_path / "run/dataset/metadata.csv", "file_name,caption\nimages/1.png,a red dot\n")
     with pytest.raises(RunError, match="data set was changed after `train`"):
@@ -108,10 +114,12 @@ def test_an_edited_caption_after_training_is_refused_not_ignored(performed, tmp_
     pipeline.run(Recipe(), tmp_path / "run", redo=["train"])
 
 
-def test_a_stage_that_fails_is_done_again_and_nothing_before_it(performed, tmp_path, monkeypatch):
+def test_a_stage_that_fails_is_done_again_and_nothing_before_it(
+    performed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = pipeline.load_stage
 
-    def failing(name):
+    def failing(name: str) -> Callable[..., Any]:
         if name == "train":
             raise RuntimeError("no power")
         return real(name)
@@ -125,7 +133,7 @@ def test_a_stage_that_fails_is_done_again_and_nothing_before_it(performed, tmp_p
     assert performed[0] == "train"
 
 
-def test_a_single_stage_needs_those_before_it(performed, tmp_path):
+def test_a_single_stage_needs_those_before_it(performed: list[Any], tmp_path: Path) -> None:
     folder = pipeline.RunDir(tmp_path / "run")
     folder.write_recipe(Recipe())
     with pytest.raises(RunError, match="`collect` is not done yet"):
@@ -136,6 +144,6 @@ def test_a_single_stage_needs_those_before_it(performed, tmp_path):
     assert performed == ["compare"]
 
 
-def test_two_processes_on_one_run_are_refused(performed, tmp_path):
+def test_two_processes_on_one_run_are_refused(performed: list[Any], tmp_path: Path) -> None:
     with pipeline._locked(pipeline.RunDir(tmp_path)), pytest.raises(RunError, match="another veneer"):
         pipeline.run(Recipe(), tmp_path)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from veneer.errors import RecipeError
@@ -5,14 +7,14 @@ from veneer.recipe import bundled_names, differences, known_keys, load_recipe, r
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_bundled_recipes_resolve_and_survive_writing(name, tmp_path):
+def test_bundled_recipes_resolve_and_survive_writing(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     path = tmp_path / "copy.toml"
     path.write_text(to_toml(recipe))
     assert load_recipe(str(path)) == recipe
 
 
-def test_the_reports_recipe_is_kept_to_the_letter():
+def test_the_reports_recipe_is_kept_to_the_letter() -> None:
     recipe = load_recipe("sd15-8bit")
     assert recipe.base.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert recipe.base.vae == "stabilityai/sd-vae-ft-mse"
@@ -26,7 +28,7 @@ def test_the_reports_recipe_is_kept_to_the_letter():
     assert (train.max_train_steps, train.checkpointing_steps) == (10_000, 5_000)
 
 
-def test_overrides_come_last_and_read_toml_values():
+def test_overrides_come_last_and_read_toml_values() -> None:
     recipe = load_recipe(
         "pocket-8bit",
         [
@@ -42,12 +44,12 @@ def test_overrides_come_last_and_read_toml_values():
     assert recipe.train.patience is None
 
 
-def test_an_unknown_key_names_the_nearest_one():
+def test_an_unknown_key_names_the_nearest_one() -> None:
     with pytest.raises(RecipeError, match=r"train\.learning_rat`.*did you mean `train\.learning_rate`"):
         resolve({"train": {"learning_rat": 1e-3}})
 
 
-def test_every_fault_is_in_one_message():
+def test_every_fault_is_in_one_message() -> None:
     with pytest.raises(RecipeError) as caught:
         resolve({"train": {"seed": "x", "max_train_steps": 0}, "lorra": {}})
     assert "train.seed" in str(caught.value)
@@ -56,36 +58,36 @@ def test_every_fault_is_in_one_message():
 
 
 @pytest.mark.parametrize("override", ["train.seed", "seed=1", "a.b.c=1"])
-def test_a_malformed_override_is_refused(override):
+def test_a_malformed_override_is_refused(override: str) -> None:
     with pytest.raises(RecipeError, match="not a setting"):
         load_recipe("pocket-8bit", [override])
 
 
-def test_a_missing_recipe_lists_the_bundled_ones():
+def test_a_missing_recipe_lists_the_bundled_ones() -> None:
     with pytest.raises(RecipeError, match="pocket-8bit"):
         load_recipe("nothing-of-the-kind")
 
 
-def test_broken_toml_is_named_with_its_line(tmp_path):
+def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("[train]\nseed = = 1\n")
     with pytest.raises(RecipeError, match="line 2"):
         load_recipe(str(path))
 
 
-def test_a_recipe_is_frozen():
+def test_a_recipe_is_frozen() -> None:
     recipe = load_recipe("pocket-8bit")
     with pytest.raises(ValueError, match="frozen"):
         recipe.train.seed = 3
 
 
-def test_differences_name_table_and_key():
+def test_differences_name_table_and_key() -> None:
     old = {"train": {"seed": 0, "rank": 4}, "base": 1}
     new = {"train": {"seed": 1, "rank": 4}, "base": 1}
     assert differences(old, new) == ["train.seed: 0 -> 1"]
 
 
-def test_every_key_has_a_sentence_of_documentation():
+def test_every_key_has_a_sentence_of_documentation() -> None:
     from veneer.config import Recipe
 
     for table, field in Recipe.model_fields.items():
@@ -93,5 +95,5 @@ def test_every_key_has_a_sentence_of_documentation():
             assert inner.description and inner.description.endswith("."), f"{table}.{key}"
 
 
-def test_there_are_about_sixty_keys():
+def test_there_are_about_sixty_keys() -> None:
     assert len([key for key in known_keys() if "." in key]) <= 79

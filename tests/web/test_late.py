@@ -4,7 +4,10 @@ The answers are held back on purpose: the browser's questions wait until the tes
 """
 
 import csv
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 
 from helpers.driving import Running, end, open_page, veneer_ui, wait_for_address
 from helpers.steps import SLOW, choose, count, eventually, says, tab, unfold, value, write
+from veneer.config import Recipe
 from veneer.recipe import load_recipe, resolve, to_toml
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_json
@@ -22,7 +26,7 @@ JOIN = "**/gradio_api/queue/join*"
 
 
 @pytest.fixture(scope="module")
-def studio(with_gradio, tmp_path_factory):
+def studio(with_gradio: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     workspace = tmp_path_factory.mktemp("late")
     (workspace / "recipes").mkdir()
     for name, steps in (("short", 24), ("long", 99)):
@@ -39,7 +43,7 @@ def studio(with_gradio, tmp_path_factory):
     end(process)
 
 
-def pictures(folder, number):
+def pictures(folder: Path, number: int) -> None:
     (folder / "images").mkdir(parents=True)
     random, items = np.random.default_rng(number), []
     for index in range(number):
@@ -50,7 +54,7 @@ def pictures(folder, number):
 
 
 @pytest.fixture
-def page(browser, studio):
+def page(browser: Any, studio: Running) -> Iterator[Any]:
     opened = open_page(browser, studio.address)
     eventually(lambda: value(opened, "dataset-name") == "few")
     count(opened, "#dataset-cards img", 3)
@@ -60,11 +64,11 @@ def page(browser, studio):
 
 
 @contextmanager
-def held(page):
+def held(page: Any) -> Iterator[list[Any]]:
     """Hold back every question asked inside; they go on at its end, and so do their answers."""
     waiting, free = [], []
 
-    def take(route):
+    def take(route: Any) -> None:
         waiting.append(route)
         if free:
             route.continue_()
@@ -77,28 +81,28 @@ def held(page):
     page.unroute(JOIN)
 
 
-def asked(page):
+def asked(page: Any) -> Any:
     """Wait for the question that is asked inside."""
     return page.expect_request(lambda request: "queue/join" in request.url)
 
 
-def pick(page, place, text):
+def pick(page: Any, place: str, text: str) -> None:
     """Choose from a list, and no more: the list may say something else a moment later."""
     page.locator(f"#{place} input").first.click()
     page.get_by_role("option", name=text, exact=True).first.click()
 
 
-def type_into(page, place, text):
+def type_into(page: Any, place: str, text: str) -> None:
     """Type, and stay in the field."""
     page.locator(f"#{place} textarea, #{place} input").first.fill(text)
 
 
-def captions(studio, name):
+def captions(studio: Running, name: str) -> list[str]:
     with (studio.workspace / "datasets" / name / "metadata.csv").open(newline="") as file:
         return [row["caption"] for row in csv.DictReader(file)]
 
 
-def saved(page, studio, name):
+def saved(page: Any, studio: Running, name: str) -> Recipe:
     """Save the form, which is answered after all that was asked before, and read the recipe."""
     write(page, "recipe-name", name)
     page.locator("#recipe-save").click()
@@ -106,7 +110,7 @@ def saved(page, studio, name):
     return load_recipe(str(studio.workspace / "recipes" / f"{name}.toml"))
 
 
-def test_a_recipe_chosen_leaves_what_is_typed_meanwhile(page, studio):
+def test_a_recipe_chosen_leaves_what_is_typed_meanwhile(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
     unfold(page, "More of train")
     unfold(page, "More of encode")
@@ -127,7 +131,7 @@ def test_a_recipe_chosen_leaves_what_is_typed_meanwhile(page, studio):
     assert recipe.encode.upscale is not before
 
 
-def test_the_last_of_two_recipes_chosen_quickly_is_shown(page, studio):
+def test_the_last_of_two_recipes_chosen_quickly_is_shown(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
     with held(page):
         with asked(page):
@@ -138,7 +142,9 @@ def test_the_last_of_two_recipes_chosen_quickly_is_shown(page, studio):
     assert value(page, "field-lora-rank") == "99"
 
 
-def test_a_field_typed_while_the_form_is_looked_at_stays_and_is_looked_at_too(page, studio):
+def test_a_field_typed_while_the_form_is_looked_at_stays_and_is_looked_at_too(
+    page: Any, studio: Running
+) -> None:
     tab(page, "Recipe")
     with held(page):
         with asked(page):
@@ -150,7 +156,7 @@ def test_a_field_typed_while_the_form_is_looked_at_stays_and_is_looked_at_too(pa
     assert value(page, "field-lora-rank") == "no number"
 
 
-def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page, studio):
+def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
     with held(page):
         with asked(page):
@@ -160,7 +166,9 @@ def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page, stu
     assert saved(page, studio, "sources").collect.sources == ("elsewhere",)
 
 
-def test_a_recipe_loaded_from_a_file_leaves_what_is_typed_meanwhile(page, studio, tmp_path):
+def test_a_recipe_loaded_from_a_file_leaves_what_is_typed_meanwhile(
+    page: Any, studio: Running, tmp_path: Path
+) -> None:
     (tmp_path / "own.toml").write_text("[train]\nmax_train_steps = 7\n[lora]\nrank = 7\n")
     tab(page, "Recipe")
     with held(page):
@@ -175,7 +183,7 @@ def test_a_recipe_loaded_from_a_file_leaves_what_is_typed_meanwhile(page, studio
     assert (recipe.lora.rank, recipe.train.max_train_steps) == (7, 8)
 
 
-def test_a_name_typed_before_the_page_is_filled_stays(browser, studio):
+def test_a_name_typed_before_the_page_is_filled_stays(browser: Any, studio: Running) -> None:
     opened = browser.new_page()
     opened.set_default_timeout(180_000)
     with held(opened) as waiting:
@@ -190,7 +198,9 @@ def test_a_name_typed_before_the_page_is_filled_stays(browser, studio):
     opened.close()
 
 
-def test_a_caption_typed_while_another_data_set_comes_is_saved_under_its_own_picture(page, studio):
+def test_a_caption_typed_while_another_data_set_comes_is_saved_under_its_own_picture(
+    page: Any, studio: Running
+) -> None:
     with held(page):
         with asked(page):
             pick(page, "dataset-name", "many")
@@ -201,7 +211,9 @@ def test_a_caption_typed_while_another_data_set_comes_is_saved_under_its_own_pic
     assert captions(studio, "many")[0] == "many 0"
 
 
-def test_a_caption_typed_while_the_page_is_turned_is_saved_under_its_own_picture(page, studio):
+def test_a_caption_typed_while_the_page_is_turned_is_saved_under_its_own_picture(
+    page: Any, studio: Running
+) -> None:
     choose(page, "dataset-name", "many")
     eventually(lambda: value(page, "caption-0") == "many 0")
     with held(page):
@@ -219,7 +231,7 @@ def test_a_caption_typed_while_the_page_is_turned_is_saved_under_its_own_picture
     assert [value(page, f"caption-{number}") for number in (1, 2)] == ["many 13", "many 14"]
 
 
-def test_a_caption_typed_while_all_captions_change_stays(page, studio):
+def test_a_caption_typed_while_all_captions_change_stays(page: Any, studio: Running) -> None:
     unfold(page, "Captions of all pictures")
     write(page, "dataset-prefix", "late")
     with held(page):
@@ -234,7 +246,7 @@ def test_a_caption_typed_while_all_captions_change_stays(page, studio):
     assert captions(studio, "few")[1:] == ["a person's", "late few 2"]
 
 
-def test_a_caption_changed_again_while_it_is_saved_is_saved_again(page, studio):
+def test_a_caption_changed_again_while_it_is_saved_is_saved_again(page: Any, studio: Running) -> None:
     with held(page):
         with asked(page):
             write(page, "caption-1", "one")
@@ -243,7 +255,7 @@ def test_a_caption_changed_again_while_it_is_saved_is_saved_again(page, studio):
     assert value(page, "caption-1") == "two"
 
 
-def test_a_caption_that_nobody_changed_is_not_written_back(page, studio):
+def test_a_caption_that_nobody_changed_is_not_written_back(page: Any, studio: Running) -> None:
     Dataset(studio.workspace / "datasets/few").write_metadata(
         [Item(f"images/{index:06d}.png", f"from a shell {index}") for index in range(3)]
     )
@@ -255,7 +267,7 @@ def test_a_caption_that_nobody_changed_is_not_written_back(page, studio):
     assert captions(studio, "few") == ["from a shell 0", "by hand", "from a shell 2"]
 
 
-def test_pictures_chosen_are_rejected_whatever_page_comes_meanwhile(page, studio):
+def test_pictures_chosen_are_rejected_whatever_page_comes_meanwhile(page: Any, studio: Running) -> None:
     choose(page, "dataset-name", "many")
     eventually(lambda: value(page, "caption-0").startswith("many"))
     page.locator("#tick-3 input").check()
@@ -272,7 +284,7 @@ def test_pictures_chosen_are_rejected_whatever_page_comes_meanwhile(page, studio
     assert "000003.png" not in names
 
 
-def test_sources_typed_while_others_are_collected_stay(page, studio):
+def test_sources_typed_while_others_are_collected_stay(page: Any, studio: Running) -> None:
     type_into(page, "dataset-source", "datasets/many/images")
     write(page, "dataset-name", "third")
     with held(page):
@@ -285,7 +297,9 @@ def test_sources_typed_while_others_are_collected_stay(page, studio):
     assert value(page, "dataset-addresses") == "https://example.org/next.png"
 
 
-def test_a_data_set_chosen_while_another_is_checked_is_the_one_that_is_shown(page, studio):
+def test_a_data_set_chosen_while_another_is_checked_is_the_one_that_is_shown(
+    page: Any, studio: Running
+) -> None:
     unfold(page, "Look for bad pictures")
     with held(page) as waiting:
         with asked(page):
@@ -303,7 +317,7 @@ def test_a_data_set_chosen_while_another_is_checked_is_the_one_that_is_shown(pag
     assert value(page, "dataset-show").startswith("all")
 
 
-def test_prompts_typed_while_a_run_comes_stay(page, studio):
+def test_prompts_typed_while_a_run_comes_stay(page: Any, studio: Running) -> None:
     tab(page, "Compare")
     eventually(lambda: value(page, "compare-prompts") != "")
     other = "short" if value(page, "compare-run") == "long" else "long"

@@ -1,5 +1,9 @@
 """The studio filled with a finished run: contrast, names and width, in light and dark, by keyboard too."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +25,13 @@ FILLED = {
 
 
 @pytest.fixture(scope="module")
-def filled(with_gradio, tmp_path_factory, base_folder, picture_folder, clip_folder):
+def filled(
+    with_gradio: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    base_folder: Path,
+    picture_folder: Path,
+    clip_folder: Path,
+) -> Iterator[Running]:
     workspace = tmp_path_factory.mktemp("filled")
     run = make_run(workspace / "runs" / "first", base_folder, picture_folder)
     recipe = proof_recipe(base_folder, clip_folder)
@@ -34,7 +44,7 @@ def filled(with_gradio, tmp_path_factory, base_folder, picture_folder, clip_fold
     end(process)
 
 
-def many_pictures(folder):
+def many_pictures(folder: Path) -> None:
     (folder / "images").mkdir(parents=True)
     random, items = np.random.default_rng(0), []
     for number in range(PICTURES):
@@ -45,7 +55,9 @@ def many_pictures(folder):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_and_every_control_has_a_name(browser, filled, scheme):
+def test_every_text_can_be_read_and_every_control_has_a_name(
+    browser: Any, filled: Running, scheme: str
+) -> None:
     page = open_page(browser, filled.address, color_scheme=scheme)
     for name, place in FILLED.items():
         tab(page, name)
@@ -60,7 +72,7 @@ def test_every_text_can_be_read_and_every_control_has_a_name(browser, filled, sc
     page.close()
 
 
-def test_a_thousand_pictures_are_paged_by_keyboard(browser, filled):
+def test_a_thousand_pictures_are_paged_by_keyboard(browser: Any, filled: Running) -> None:
     page = open_page(browser, filled.address, viewport={"width": 390, "height": 844})
     says(page, "dataset-facts", "1000")
     count(page, "#dataset-cards img", 12)
@@ -78,7 +90,7 @@ def test_a_thousand_pictures_are_paged_by_keyboard(browser, filled):
     page.close()
 
 
-def test_two_fields_left_at_once_are_both_judged(browser, filled):
+def test_two_fields_left_at_once_are_both_judged(browser: Any, filled: Running) -> None:
     page = open_page(browser, filled.address)
     tab(page, "Recipe")
     places = ["field-train-learning_rate", "field-train-max_train_steps"]

@@ -2,8 +2,11 @@
 
 import json
 import socket
+import subprocess
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +15,12 @@ from helpers.driving import complaints_of, wait_for_address
 pytestmark = pytest.mark.timeout(900)
 
 
-def refusal(process):
+def refusal(process: subprocess.Popen[str]) -> tuple[int, str]:
     process.wait(timeout=600)
     return process.returncode, complaints_of(process)
 
 
-def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio, tmp_path):
+def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio: Any, tmp_path: Path) -> None:
     from veneer.web.workspace import Workspace
 
     with Workspace(tmp_path / "taken").locked(), socket.socket() as port:
@@ -35,7 +38,7 @@ def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio, tmp_
     assert not any("Traceback" in said for _, said in answers)
 
 
-def test_a_password_an_upload_and_files_elsewhere(start_studio, tmp_path):
+def test_a_password_an_upload_and_files_elsewhere(start_studio: Any, tmp_path: Path) -> None:
     process = start_studio(tmp_path / "place", "--port", "0", VENEER_PASSWORD="correct horse")
     address = wait_for_address(process)
     assert ask(address + "gradio_api/info")[0] == 401
@@ -63,7 +66,9 @@ MULTIPART = (
 )
 
 
-def ask(address, data=None, headers=None):
+def ask(
+    address: str, data: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, str]:
     """Status, body and cookies of an answer."""
     request = urllib.request.Request(address, data, headers or {})
     try:

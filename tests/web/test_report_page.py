@@ -1,5 +1,9 @@
 """The report in a real browser: phone and desktop width, light and dark, slider and keyboard."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from helpers.proofrun import make_run, proof_recipe
@@ -31,7 +35,9 @@ CONTRAST = """() => {
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, base_folder, picture_folder, clip_folder):
+def address(
+    tmp_path_factory: pytest.TempPathFactory, base_folder: Path, picture_folder: Path, clip_folder: Path
+) -> str:
     run = make_run(tmp_path_factory.mktemp("page") / "run", base_folder, picture_folder)
     recipe = proof_recipe(base_folder, clip_folder)
     run.write_recipe(recipe)
@@ -41,7 +47,7 @@ def address(tmp_path_factory, base_folder, picture_folder, clip_folder):
 
 
 @pytest.fixture(params=[(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")], ids=str)
-def page(request, browser, address):
+def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, offline=True)
     opened = context.new_page()
@@ -55,13 +61,13 @@ def page(request, browser, address):
     context.close()
 
 
-def test_page_fits_its_window_and_can_be_read(page):
+def test_page_fits_its_window_and_can_be_read(page: Any) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     assert page.evaluate(CONTRAST) == []
     assert page.evaluate("[...document.images].every((image) => image.decode)")
 
 
-def test_slider_and_pairs_by_keyboard(page):
+def test_slider_and_pairs_by_keyboard(page: Any) -> None:
     page.locator("#cut").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")

@@ -6,10 +6,12 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from helpers.driving import Running
 from helpers.steps import (
     NAMELESS,
     SLOW,
@@ -26,7 +28,7 @@ from helpers.steps import (
 from helpers.tiny import tiny_pictures
 
 
-def the_empty_studio_says_what_to_do_first(page, studio):
+def the_empty_studio_says_what_to_do_first(page: Any, studio: Running) -> None:
     says(page, "dataset-empty", "No pictures yet")
     tab(page, "Train")
     says(page, "train-status", "No run yet")
@@ -36,13 +38,13 @@ def the_empty_studio_says_what_to_do_first(page, studio):
     says(page, "compare-verdict", "Nothing to compare yet")
 
 
-def nothing_is_fetched_from_other_hosts(page):
+def nothing_is_fetched_from_other_hosts(page: Any) -> None:
     fonts = page.evaluate("getComputedStyle(document.querySelector('#try-demo')).fontFamily")
     assert page.elsewhere == []
     assert "system-ui" in fonts
 
 
-def pictures_are_dropped_and_broken_ones_are_left_out(page, studio, tmp_path):
+def pictures_are_dropped_and_broken_ones_are_left_out(page: Any, studio: Running, tmp_path: Path) -> None:
     pictures = tiny_pictures(tmp_path / "pictures", 13)
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
     tab(page, "Data set")
@@ -61,20 +63,20 @@ def pictures_are_dropped_and_broken_ones_are_left_out(page, studio, tmp_path):
     assert page.locator("#dataset-cards img:not([alt])").count() == 0
 
 
-def addresses_are_collected_and_those_of_this_machine_refused(page, studio):
+def addresses_are_collected_and_those_of_this_machine_refused(page: Any, studio: Running) -> None:
     write(page, "dataset-addresses", "http://127.0.0.1:9/x.png")
     page.locator("#dataset-collect").click()
     says(page, "dataset-message", "urls:.studio/addresses/dots.txt", SLOW)
     says(page, "dataset-message", "1 refused")
 
 
-def a_caption_is_edited_in_place(page, studio):
+def a_caption_is_edited_in_place(page: Any, studio: Running) -> None:
     write(page, "caption-0", "a red dot, by hand")
     says(page, "dataset-message", "is saved")
     assert captions(studio)[0] == "a red dot, by hand"
 
 
-def pictures_are_rejected_and_restored(page, studio):
+def pictures_are_rejected_and_restored(page: Any, studio: Running) -> None:
     images = studio.workspace / "datasets/dots/images"
     page.locator("#tick-0 input").check()
     page.locator("#dataset-reject").click()
@@ -92,7 +94,7 @@ def pictures_are_rejected_and_restored(page, studio):
     assert "a red dot, by hand" in captions(studio)
 
 
-def captions_of_all_pictures_change_at_once(page, studio):
+def captions_of_all_pictures_change_at_once(page: Any, studio: Running) -> None:
     unfold(page, "Captions of all pictures")
     write(page, "dataset-prefix", "8-bit")
     page.locator("#dataset-before").click()
@@ -104,7 +106,7 @@ def captions_of_all_pictures_change_at_once(page, studio):
     assert "8-bit a green dot, by hand" in captions(studio)
 
 
-def pictures_without_a_caption_are_described(page, studio):
+def pictures_without_a_caption_are_described(page: Any, studio: Running) -> None:
     choose(page, "dataset-show", "all (13)")
     count(page, ".v-card", 12)
     write(page, "caption-1", "")
@@ -114,7 +116,7 @@ def pictures_without_a_caption_are_described(page, studio):
     assert "" not in captions(studio)
 
 
-def what_check_finds_becomes_filters(page, studio):
+def what_check_finds_becomes_filters(page: Any, studio: Running) -> None:
     unfold(page, "Look for bad pictures")
     write(page, "dataset-resolution", "512")
     page.locator("#dataset-check").click()
@@ -125,7 +127,7 @@ def what_check_finds_becomes_filters(page, studio):
     choose(page, "dataset-show", "small (13)")
 
 
-def a_field_that_does_not_fit_says_so_beside_itself(page, studio):
+def a_field_that_does_not_fit_says_so_beside_itself(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
     choose(page, "recipe-start", "tiny")
     eventually(lambda: value(page, "field-train-max_train_steps") == "24")
@@ -137,7 +139,7 @@ def a_field_that_does_not_fit_says_so_beside_itself(page, studio):
     assert not (studio.workspace / "recipes" / "mine.toml").exists()
 
 
-def a_recipe_is_saved_with_the_data_set(page, studio):
+def a_recipe_is_saved_with_the_data_set(page: Any, studio: Running) -> None:
     from veneer.recipe import load_recipe
 
     write(page, "field-train-max_train_steps", "40")
@@ -156,7 +158,7 @@ def a_recipe_is_saved_with_the_data_set(page, studio):
     says(page, "recipe-message", "Free on this disk")
 
 
-def a_run_survives_a_reload_and_ends_with_curves(page, studio):
+def a_run_survives_a_reload_and_ends_with_curves(page: Any, studio: Running) -> None:
     start(page, "mine", "first")
     says(page, "train-message", "veneer run recipes/mine.toml --out runs/first")
     says_any(page, "train-status", "first running", "first done")
@@ -169,7 +171,7 @@ def a_run_survives_a_reload_and_ends_with_curves(page, studio):
     count(page, "#train-charts svg[role=img]", 4)
 
 
-def the_lora_is_compared_drawn_and_downloaded(page, studio, tmp_path):
+def the_lora_is_compared_drawn_and_downloaded(page: Any, studio: Running, tmp_path: Path) -> None:
     tab(page, "Compare")
     page.locator("#compare-verdict table").wait_for()
     eventually(lambda: value(page, "compare-prompts") == "a red dot")
@@ -202,7 +204,7 @@ def the_lora_is_compared_drawn_and_downloaded(page, studio, tmp_path):
         _loads_in_plain_diffusers(tmp_path / path.name, studio.workspace / "recipes" / "mine.toml")
 
 
-def the_runs_are_listed_and_deleting_asks_twice(page, studio):
+def the_runs_are_listed_and_deleting_asks_twice(page: Any, studio: Running) -> None:
     from_elsewhere = studio.workspace / "runs" / "newer"
     from_elsewhere.mkdir(parents=True)
     (from_elsewhere / "recipe.toml").write_text("[train]\nquantum_steps = 3\n")
@@ -223,7 +225,7 @@ def the_runs_are_listed_and_deleting_asks_twice(page, studio):
     assert not from_elsewhere.exists()
 
 
-def runs_wait_for_each_other(page, studio):
+def runs_wait_for_each_other(page: Any, studio: Running) -> None:
     start(page, "long", "second")
     says(page, "train-status", "second running")
     start(page, "tiny", "third")
@@ -234,7 +236,7 @@ def runs_wait_for_each_other(page, studio):
     choose(page, "train-shown", "second")
 
 
-def a_run_goes_on_while_the_studio_is_started_anew(page, studio):
+def a_run_goes_on_while_the_studio_is_started_anew(page: Any, studio: Running) -> None:
     says(page, "train-status", "pictures/s", SLOW)
     says(page, "train-status", "Training left")
     says(page, "train-status", "Memory")
@@ -248,7 +250,7 @@ def a_run_goes_on_while_the_studio_is_started_anew(page, studio):
     says(page, "train-status", "pictures/s")
 
 
-def a_killed_run_says_so_and_resumes(page, studio):
+def a_killed_run_says_so_and_resumes(page: Any, studio: Running) -> None:
     os.kill(job(studio, "second")["pid"], signal.SIGKILL)
     says(page, "train-status", "ended from outside")
     page.locator("#train-resume").click()
@@ -257,7 +259,7 @@ def a_killed_run_says_so_and_resumes(page, studio):
     says(page, "train-status", "Stopped", SLOW)
 
 
-def two_runs_are_told_apart(page):
+def two_runs_are_told_apart(page: Any) -> None:
     tab(page, "Runs")
     unfold(page, "What differs between two runs")
     choose(page, "runs-one", "first")
@@ -268,7 +270,7 @@ def two_runs_are_told_apart(page):
     says(page, "runs-difference", "The two recipes are the same")
 
 
-def every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page):
+def every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page: Any) -> None:
     assert page.evaluate(NAMELESS) == []
     page.set_viewport_size({"width": 390, "height": 844})
     filled = {
@@ -284,7 +286,7 @@ def every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page):
 
 
 @pytest.mark.timeout(3000)
-def test_from_an_empty_workspace_to_a_lora(page, studio, tmp_path):
+def test_from_an_empty_workspace_to_a_lora(page: Any, studio: Running, tmp_path: Path) -> None:
     """One test, because each step stands on the one before; a busy machine takes minutes."""
     the_empty_studio_says_what_to_do_first(page, studio)
     nothing_is_fetched_from_other_hosts(page)
@@ -307,19 +309,19 @@ def test_from_an_empty_workspace_to_a_lora(page, studio, tmp_path):
     every_control_has_a_name_and_the_phone_needs_no_sideways_scroll(page)
 
 
-def start(page, recipe, name):
+def start(page: Any, recipe: str, name: str) -> None:
     tab(page, "Train")
     choose(page, "train-recipe", recipe)
     write(page, "train-name", name)
     page.locator("#train-start").click()
 
 
-def captions(studio):
+def captions(studio: Running) -> list[str]:
     with (studio.workspace / "datasets/dots/metadata.csv").open(newline="") as file:
         return [row["caption"] for row in csv.DictReader(file)]
 
 
-def job(studio, name):
+def job(studio: Running, name: str) -> Any:
     return json.loads((studio.workspace / f".studio/jobs/{name}/job.json").read_text())
 
 

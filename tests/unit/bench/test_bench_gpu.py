@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from bench.speed_systems import Case, Turn, plain, recipe_of
 SECONDS = {VENEER: 0.05, CACHED: 0.2, PLAIN: 0.25, EAGER: 0.1}
 
 
-def system(seconds: float, first: float = 9.0):
+def system(seconds: float, first: float = 9.0) -> dict[str, Any]:
     turns = [plain(Turn(s, s, 3.0, 5.0)) for s in (first, seconds, 1.1 * seconds, seconds)]
     return {
         "seconds_to_first_turn": 90.0,
@@ -29,19 +31,19 @@ def system(seconds: float, first: float = 9.0):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr("bench.speed_ceiling.matrix_rate", lambda precision, side: 7e14)
     monkeypatch.setattr("bench.speed_ceiling.flop_of_step", lambda case: 2 * 10**12)
     monkeypatch.setattr(gpu_systems, "train_task", lambda task, work, deadline: system(SECONDS[task.system]))
     return Bench("a command", tmp_path / "work", tmp_path, seconds=100, started=time.monotonic())
 
 
-def tasks_of(tmp_path, *systems, estimate=1.0):
+def tasks_of(tmp_path: Path, *systems: str, estimate: float = 1.0) -> list[Task]:
     case = Case("SD 1.5", "base", "run", 512, 4, "bf16", turn=10, turns=4)
     return [Task("train", case, one, estimate) for one in systems]
 
 
-def test_the_most_telling_sizes_come_first_and_fit_the_time(tmp_path):
+def test_the_most_telling_sizes_come_first_and_fit_the_time(tmp_path: Path) -> None:
     tasks = plan_tasks(tmp_path)
     titles = [task.title for task in tasks]
     assert len(set(titles)) == len(titles)
@@ -61,7 +63,7 @@ def test_the_most_telling_sizes_come_first_and_fit_the_time(tmp_path):
     assert sum(estimates[:first]) < 230
 
 
-def test_the_switches_of_an_arm_reach_its_recipe(tmp_path):
+def test_the_switches_of_an_arm_reach_its_recipe(tmp_path: Path) -> None:
     case = next(task.case for task in plan_tasks(tmp_path) if task.system == COMPILED)
     assert recipe_of(replace(case, base="pocket")).train.compile
     eager = next(task.case for task in plan_tasks(tmp_path) if task.system == EAGER)
@@ -70,7 +72,7 @@ def test_the_switches_of_an_arm_reach_its_recipe(tmp_path):
     assert not recipe_of(replace(case, base="pocket", options=())).train.compile
 
 
-def test_the_document_has_a_line_for_a_size_and_a_column_for_an_arm(bench, tmp_path):
+def test_the_document_has_a_line_for_a_size_and_a_column_for_an_arm(bench: Bench, tmp_path: Path) -> None:
     bench.run(tasks_of(tmp_path, VENEER, CACHED, PLAIN, EAGER))
     path = bench.write()
     text = path.read_text()
@@ -84,14 +86,16 @@ def test_the_document_has_a_line_for_a_size_and_a_column_for_an_arm(bench, tmp_p
     assert "not measured" not in speed_tables.section([path.with_suffix(".json")])
 
 
-def test_what_no_time_is_left_for_is_named(bench, tmp_path):
+def test_what_no_time_is_left_for_is_named(bench: Bench, tmp_path: Path) -> None:
     bench.run([*tasks_of(tmp_path, CACHED, estimate=1000), *tasks_of(tmp_path, VENEER)])
     assert list(bench.record["cases"][0]["arms"]) == [VENEER]
     assert "SD 1.5, 512 px, batch 4, bf16 plain loop, cached: no time" in bench.write().read_text()
 
 
-def test_a_task_that_fails_leaves_the_others(bench, tmp_path, monkeypatch):
-    def train(task, work, deadline):
+def test_a_task_that_fails_leaves_the_others(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(task: Task, work: Path, deadline: float) -> dict[str, Any]:
         if task.system == CACHED:
             raise RuntimeError("out of\nmemory")
         return system(0.1)
@@ -104,8 +108,10 @@ def test_a_task_that_fails_leaves_the_others(bench, tmp_path, monkeypatch):
     assert "plain loop, cached: RuntimeError: out of memory" in text
 
 
-def test_a_run_that_is_cut_off_keeps_what_it_has(bench, tmp_path, monkeypatch):
-    def train(task, work, deadline):
+def test_a_run_that_is_cut_off_keeps_what_it_has(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(task: Task, work: Path, deadline: float) -> dict[str, Any]:
         if task.system == PLAIN:
             raise KeyboardInterrupt
         return system(SECONDS[task.system])
@@ -118,7 +124,9 @@ def test_a_run_that_is_cut_off_keeps_what_it_has(bench, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["broken", "hanging"])
-def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(bench, tmp_path, monkeypatch, how):
+def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     called = []
     tasks = tasks_of(tmp_path, VENEER, CACHED, PLAIN, estimate=0.01)
     monkeypatch.setattr(bench_gpu.os, "execv", lambda program, words: called.append(words))
@@ -143,7 +151,7 @@ def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(bench,
     assert again.record["command"] == "a command"
 
 
-def test_slowing_down_is_seen(bench):
+def test_slowing_down_is_seen(bench: Bench) -> None:
     steady = {"title": "x", "steps": 300, **system(0.1)}
     slowing = {"title": "y", "steps": 300, "turns": [plain(Turn(s / 100, 0, 0, 0)) for s in range(10, 40)]}
     bench.record["watched"] += [steady, slowing]
@@ -152,7 +160,7 @@ def test_slowing_down_is_seen(bench):
     assert text.splitlines()[-1].endswith("| no |")
 
 
-def test_a_tiny_run_of_the_real_thing(tmp_path, base_folder):
+def test_a_tiny_run_of_the_real_thing(tmp_path: Path, base_folder: Path) -> None:
     """Every system, encoding and drawing, as on a card."""
     case = Case("tiny", str(base_folder), str(tmp_path / "run"), 32, 2, "no", turn=1, turns=3)
     bench = Bench("c", tmp_path / "work", tmp_path, seconds=200, started=time.monotonic())
@@ -171,7 +179,7 @@ def test_a_tiny_run_of_the_real_thing(tmp_path, base_folder):
     assert record["watched"][0]["steps"] == 6
 
 
-def test_time_that_is_up_ends_an_arm_after_its_turn(tmp_path, base_folder):
+def test_time_that_is_up_ends_an_arm_after_its_turn(tmp_path: Path, base_folder: Path) -> None:
     case = Case("tiny", str(base_folder), str(tmp_path / "run"), 32, 2, "no", turn=1, turns=5)
     with pytest.raises(gpu_systems.OutOfTimeError):
         gpu_systems.train_task(Task("train", case, VENEER, 1), tmp_path, time.monotonic() - 1)
@@ -179,7 +187,7 @@ def test_time_that_is_up_ends_an_arm_after_its_turn(tmp_path, base_folder):
     assert len(found["turns"]) == 5
 
 
-def test_random_weights_let_signals_through():
+def test_random_weights_let_signals_through() -> None:
     generator = torch.Generator("cpu").manual_seed(0)
     weight = random_weight("x.weight", torch.Size((64, 32, 3, 3)), generator).float()
     assert float(weight.std()) == pytest.approx((32 * 9) ** -0.5, rel=0.05)

@@ -1,5 +1,8 @@
 """The bench of false alarms: what it remembers is what it would see, and what it counts are comparisons."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +12,7 @@ from veneer.models.embedder import Embedders, choose_embedders
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
     monkeypatch.setattr(bench_null, "NUM_SEEDS", 3)
     random = np.random.default_rng(0)
     rows = [[tmp_path / f"{prompt}-{seed}.png" for seed in range(3)] for prompt in range(6)]
@@ -18,7 +21,7 @@ def files(tmp_path, monkeypatch):
     return rows
 
 
-def test_features_are_remembered_in_the_order_asked(files):
+def test_features_are_remembered_in_the_order_asked(files: list[list[Path]]) -> None:
     clip = choose_embedders("pocket", "pocket").clip
     remembering = bench_null.Remembering(**vars(clip))
     first, second, third = files[0]
@@ -29,19 +32,21 @@ def test_features_are_remembered_in_the_order_asked(files):
     assert len(remembering.image_features([third])) == 1
 
 
-def test_every_comparison_is_counted_once(files):
+def test_every_comparison_is_counted_once(files: list[list[Path]]) -> None:
     clip = choose_embedders("pocket", "pocket").clip
     found = bench_null.compare_with_itself(files, 4, Embedders(bench_null.Remembering(**vars(clip)), None))
     assert sum(found.get(word, 0) for word in ("better", "no different", "worse")) == 1
 
 
-def test_a_set_that_always_falls_is_never_no_different(files, monkeypatch):
+def test_a_set_that_always_falls_is_never_no_different(
+    files: list[list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Were the two sides of a pair the same picture, or swapped at random, this would find nothing."""
     for row in files:
         Image.new("RGB", (64, 64), "white").save(row[2])
 
     class Chosen:
-        def choice(self, *given, **options):
+        def choice(self, *given: Any, **options: Any) -> Any:
             return 0, 2
 
     monkeypatch.setattr(bench_null.np.random, "default_rng", lambda seed: Chosen())
@@ -55,5 +60,5 @@ def test_a_set_that_always_falls_is_never_no_different(files, monkeypatch):
     assert found["broken-pictures"] == 1
 
 
-def _always_sure(values, *, seed=0, level=0.95):
+def _always_sure(values: Any, *, seed: int = 0, level: float = 0.95) -> tuple[tuple[float, float], str]:
     return (float(np.mean(values)), float(np.mean(values))), ""

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,18 +16,18 @@ from veneer.records.run import RunDir
 class Parent:
     """Stands for the other end of a system's pipe."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.said = []
 
-    def send(self, what):
+    def send(self, what: Any) -> None:
         self.said.append(what)
 
-    def recv(self):
+    def recv(self) -> None:
         return None
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory, base_folder):
+def case(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Case:
     run = tmp_path_factory.mktemp("speed") / "run"
     case = Case(
         "tiny", str(base_folder), str(run), resolution=32, batch_size=2, precision="no", turn=2, turns=3
@@ -40,7 +41,7 @@ def case(tmp_path_factory, base_folder):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_arm_reports_every_turn(case, tmp_path, system):
+def test_an_arm_reports_every_turn(case: Case, tmp_path: Path, system: str) -> None:
     parent = Parent()
     _run(system, case, tmp_path, parent)
     assert [type(turn) for turn in parent.said] == [Turn] * case.turns, parent.said
@@ -52,20 +53,20 @@ def test_an_arm_reports_every_turn(case, tmp_path, system):
         assert (tmp_path / "lora.safetensors").is_file()
 
 
-def test_an_arm_that_fails_says_why(case, tmp_path):
+def test_an_arm_that_fails_says_why(case: Case, tmp_path: Path) -> None:
     parent = Parent()
     _run(PLAIN, replace(case, base=str(tmp_path / "nothing")), tmp_path, parent)
     assert isinstance(parent.said[-1], str)
     assert "nothing" in parent.said[-1]
 
 
-def test_operations_grow_with_the_batch(case):
+def test_operations_grow_with_the_batch(case: Case) -> None:
     one = flop_of_step(replace(case, batch_size=1))
     assert one > 0
     assert flop_of_step(case) == 2 * one
 
 
-def measured(name, precision, seconds, peaks, losses):
+def measured(name: str, precision: str, seconds: float, peaks: Any, losses: Any) -> dict[str, Any]:
     case = Case(name, "base", "run", 512, 1, precision, turn=1, turns=4)
     systems = {
         system: {
@@ -86,7 +87,7 @@ def measured(name, precision, seconds, peaks, losses):
     }
 
 
-def test_the_document_compares_the_arms(tmp_path):
+def test_the_document_compares_the_arms(tmp_path: Path) -> None:
     cases = [
         measured("SD 1.5", "no", (20.0, 11.0, 10.0), (8.0, 8.0, 7.0), [0.5, 0.4]),
         measured("SD 1.5", "bf16", (12.0, 9.0, 8.0), (5.0, 4.0, 5.0), [0.5, 0.41, 0.3]),
@@ -111,7 +112,7 @@ def test_the_document_compares_the_arms(tmp_path):
     assert "| Veneer |" in speed_tables.section([path.with_suffix(".json")])
 
 
-def test_a_failed_arm_is_told():
+def test_a_failed_arm_is_told() -> None:
     case = measured("SD 1.5", "bf16", (12.0, 9.0, 8.0), (5.0, 4.0, 5.0), [])
     del case["arms"][CACHED]
     assert speed_tables.table([case]).count("\n") == 3

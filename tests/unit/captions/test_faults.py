@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from veneer.captions.faults import estimate_tokens, has_loop, sameness_key, text_faults, too_common
@@ -23,16 +25,16 @@ from veneer.captions.faults import estimate_tokens, has_loop, sameness_key, text
         ("blue blue sky", ()),
     ],
 )
-def test_faults_of_a_caption(caption, faults):
+def test_faults_of_a_caption(caption: str, faults: tuple[str, ...]) -> None:
     assert text_faults(caption) == faults
 
 
-def test_the_bases_own_tokenizer_counts_where_it_is_given():
+def test_the_bases_own_tokenizer_counts_where_it_is_given() -> None:
     assert text_faults("a dog", lambda text: 78) == ("too-long",)
     assert text_faults("a dog", lambda text: 77) == ()
 
 
-def test_the_estimate_is_near_clips_own_count(tmp_path):
+def test_the_estimate_is_near_clips_own_count(tmp_path: Path) -> None:
     from transformers import CLIPTokenizer
 
     from veneer.models import vocabulary
@@ -53,12 +55,12 @@ def test_the_estimate_is_near_clips_own_count(tmp_path):
         assert true - 1 <= estimate_tokens(text) <= 1.4 * true
 
 
-def test_short_loops_need_three_rounds():
+def test_short_loops_need_three_rounds() -> None:
     assert not has_loop(["very", "very", "large"])
     assert has_loop(["very", "very", "very", "large"])
 
 
-def test_captions_that_say_the_same_have_one_key():
+def test_captions_that_say_the_same_have_one_key() -> None:
     keys = [sameness_key(text) for text in ("A red car.", "the car is red", "red cars", "a blue car")]
     assert keys[0] == keys[1] == keys[2] != keys[3]
     assert too_common(keys) == {keys[0]}

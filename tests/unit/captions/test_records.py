@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,24 +23,24 @@ TABLE = CaptionTable(
 MADE = CaptionRecord("x.png", "model", "a red car", "vnr, drawing of a red car", model="m", trigger="vnr")
 
 
-def plan(caption, record, table=TABLE, overwrite=False):
+def plan(caption: str, record: Any, table: CaptionTable = TABLE, overwrite: bool = False) -> Any:
     return plan_item(Item("x.png", caption), record, table, overwrite=overwrite)
 
 
-def test_templates_are_put_together():
+def test_templates_are_put_together() -> None:
     assert render("a cartoon house beside a car", TABLE) == "vnr, drawing of a house beside a vehicle"
     assert render("cartoonish", TABLE) == "vnr, drawing of cartoonish"
     assert render("a dog", CaptionTable()) == "a dog"
 
 
-def test_the_trigger_is_put_once():
+def test_the_trigger_is_put_once() -> None:
     assert with_trigger("a dog", "vnr") == "vnr, a dog"
     assert with_trigger("vnr, a dog", "vnr") == with_trigger("vnr a dog", "vnr").replace("vnr a", "vnr, a")
     assert with_trigger("", "vnr") == "vnr"
     assert with_trigger("vnrish dog", "vnr") == "vnr, vnrish dog"
 
 
-def test_the_second_attempt_counts_whichever_process_made_it(tmp_path):
+def test_the_second_attempt_counts_whichever_process_made_it(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     dataset = Dataset(tmp_path)
     write_records(dataset, [replace(MADE, text="of an earlier command", attempts=2)])
@@ -50,31 +52,31 @@ def test_the_second_attempt_counts_whichever_process_made_it(tmp_path):
     assert read_records(dataset)["x.png"].text == "anew"
 
 
-def test_a_picture_without_a_caption_is_generated():
+def test_a_picture_without_a_caption_is_generated() -> None:
     assert plan("", None) is None
 
 
-def test_a_caption_that_was_there_is_a_persons_and_gets_only_the_trigger():
+def test_a_caption_that_was_there_is_a_persons_and_gets_only_the_trigger() -> None:
     record = plan("my own words", None)
     assert (record.by, record.edited, record.caption) == ("person", False, "vnr, my own words")
     assert plan("vnr, my own words", record) == record
     assert plan("vnr, my own words", record, overwrite=True) == record
 
 
-def test_a_generated_caption_stays_unless_asked_or_made_by_another_model():
+def test_a_generated_caption_stays_unless_asked_or_made_by_another_model() -> None:
     assert plan(MADE.caption, MADE) == MADE
     assert plan(MADE.caption, MADE, overwrite=True) is None
     assert plan(MADE.caption, MADE, CaptionTable(model="other")) is None
 
 
-def test_another_prefix_is_put_without_asking_the_model_again():
+def test_another_prefix_is_put_without_asking_the_model_again() -> None:
     record = plan(MADE.caption, MADE, CaptionTable(model="m", prefix="painting of"))
     assert record.caption == "painting of a red car"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("model", ["m", "other"])
-def test_an_edited_caption_is_kept_and_marked(overwrite, model):
+def test_an_edited_caption_is_kept_and_marked(overwrite: bool, model: str) -> None:
     table = CaptionTable(model=model, trigger="new")
     record = plan("vnr, drawing of a RED car", MADE, table, overwrite)
     assert (record.by, record.edited) == ("person", True)
@@ -83,7 +85,7 @@ def test_an_edited_caption_is_kept_and_marked(overwrite, model):
     assert again == record
 
 
-def test_a_journal_without_metadata_is_taken_up():
+def test_a_journal_without_metadata_is_taken_up() -> None:
     assert plan("", MADE) == MADE
 
 
@@ -98,5 +100,5 @@ def test_a_journal_without_metadata_is_taken_up():
         ("images/000001.png", "images"),
     ],
 )
-def test_names_become_captions(name, caption):
+def test_names_become_captions(name: str, caption: str) -> None:
     assert caption_from_name(name) == caption

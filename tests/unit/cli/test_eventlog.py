@@ -1,6 +1,8 @@
 """What `veneer run --events FILE` writes down."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,11 +11,11 @@ from veneer.errors import RunError
 from veneer.events import Notice, Progress, StageStarted, StepEvent
 
 
-def lines(path):
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_events_are_passed_on_and_written(tmp_path):
+def test_events_are_passed_on_and_written(tmp_path: Path) -> None:
     heard = []
     with EventLog(tmp_path / "events.jsonl", heard.append) as on_event:
         on_event(StageStarted("train", 3, "steps"))
@@ -35,14 +37,14 @@ def test_events_are_passed_on_and_written(tmp_path):
         (KeyError("x"), 3, None),
     ],
 )
-def test_the_end_tells_why(tmp_path, error, status, todo):
+def test_the_end_tells_why(tmp_path: Path, error: Exception, status: int, todo: str | None) -> None:
     with pytest.raises(type(error)), EventLog(tmp_path / "events.jsonl", print):
         raise error
     (end,) = lines(tmp_path / "events.jsonl")
     assert (end["event"], end["status"], end.get("todo")) == ("Ended", status, todo)
 
 
-def test_without_a_file_events_are_passed_on_only(tmp_path):
+def test_without_a_file_events_are_passed_on_only(tmp_path: Path) -> None:
     heard = []
     with EventLog(None, heard.append) as on_event:
         on_event(StageStarted("train"))

@@ -3,6 +3,8 @@
 import io
 import itertools
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -13,27 +15,27 @@ from veneer.cli import progress
 from veneer.cli.progress import ProgressPrinter
 from veneer.cli.statusline import Status, StatusLine
 from veneer.cli.timeleft import TRAINED_PASSES, Course, Pace, TimeLeft, clock
-from veneer.events import Notice, Progress, StageFinished, StageStarted, StepEvent
+from veneer.events import Notice, OnEvent, Progress, StageFinished, StageStarted, StepEvent
 from veneer.stage import STAGE_NAMES
 
 WIDTHS = (1, 20, 40, 80, 200)
 LONG = "a picture of 東京 at night, drawn with \x1b[31mred\x1b[0m ink :cat: [bold]and\nmore " * 3
 
 
-def a_console(width, **options):
+def a_console(width: int, **options: Any) -> Console:
     options = {"force_terminal": True, "color_system": "truecolor"} | options
     return Console(file=io.StringIO(), width=width, height=24, highlight=False, **options)
 
 
-def written_by(console):
+def written_by(console: Console) -> str:
     return console.file.getvalue().replace("\n", "\r\n")
 
 
-def a_step(number, seconds=0.5):
+def a_step(number: int, seconds: float = 0.5) -> StepEvent:
     return StepEvent(number, 0.1234, 1e-4, 1.0, 1.0, 8 / seconds, seconds)
 
 
-def tell_a_run(show, total):
+def tell_a_run(show: OnEvent, total: int | None) -> None:
     """The events of a run in which nothing is simple."""
     for stage in STAGE_NAMES:
         if stage == "check":
@@ -56,7 +58,7 @@ def tell_a_run(show, total):
         ({}, {"no_color": True}, {"color_system": None}, {"color_system": "standard"}),
     ),
 )
-def test_no_line_is_torn(width, total, options):
+def test_no_line_is_torn(width: int, total: int | None, options: dict[str, Any]) -> None:
     console = a_console(width, **options)
     show = ProgressPrinter(stages=STAGE_NAMES, console=console)
     with show:
@@ -93,14 +95,14 @@ def test_no_line_is_torn(width, total, options):
         ),
     ],
 )
-def test_what_is_least_important_goes_first(width, line):
+def test_what_is_least_important_goes_first(width: int, line: str) -> None:
     status = Status("5/9", "train", 123, 240, "steps", "21.5 pictures/s", "3:20 left", "loss 0.1234")
     console = a_console(width, no_color=True, color_system=None)
     console.print(StatusLine(status), end="")
     assert console.file.getvalue() == line
 
 
-def test_a_long_detail_ends_with_an_ellipsis_and_only_where_there_is_room():
+def test_a_long_detail_ends_with_an_ellipsis_and_only_where_there_is_room() -> None:
     status = Status("3/9", "caption", 4, 8, "captions", "5.1/s", "0:15 left", "a fox in the snow " * 9)
     console = a_console(80, no_color=True, color_system=None)
     console.print(StatusLine(status), end="")
@@ -108,7 +110,7 @@ def test_a_long_detail_ends_with_an_ellipsis_and_only_where_there_is_room():
     assert len(console.file.getvalue()) <= 79
 
 
-def test_an_unknown_total_shows_a_count_and_a_bar_that_moves():
+def test_an_unknown_total_shows_a_count_and_a_bar_that_moves() -> None:
     console = a_console(80)
     show = ProgressPrinter(stages=STAGE_NAMES, console=console)
     with show:
@@ -118,7 +120,7 @@ def test_an_unknown_total_shows_a_count_and_a_bar_that_moves():
     assert re.fullmatch(r"1/9 collect  ━{10}  34 pictures  0:01 so far", frames(console.file.getvalue())[-2])
 
 
-def test_a_single_stage_has_no_number():
+def test_a_single_stage_has_no_number() -> None:
     console = a_console(80)
     with ProgressPrinter(stages=("collect",), console=console) as show:
         show(StageStarted("collect", None, "pictures"))
@@ -126,7 +128,7 @@ def test_a_single_stage_has_no_number():
     assert Screen(80).feed(written_by(console)).text() == ["collect   34 pictures (1.0 s)"]
 
 
-def test_the_time_so_far_counts_the_loading_too(monkeypatch):
+def test_the_time_so_far_counts_the_loading_too(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     show = ProgressPrinter(stages=STAGE_NAMES, console=a_console(80))
@@ -137,7 +139,7 @@ def test_the_time_so_far_counts_the_loading_too(monkeypatch):
     assert show._status().time == "0:07 so far"
 
 
-def test_a_narrower_terminal_gets_a_shorter_line_at_once():
+def test_a_narrower_terminal_gets_a_shorter_line_at_once() -> None:
     console = a_console(200)
     show = ProgressPrinter(stages=STAGE_NAMES, console=console)
     with show:
@@ -150,7 +152,7 @@ def test_a_narrower_terminal_gets_a_shorter_line_at_once():
     assert len(before) > 40 > len(after)
 
 
-def test_quiet_shows_notices_only():
+def test_quiet_shows_notices_only() -> None:
     console = a_console(80)
     with ProgressPrinter(quiet=True, stages=STAGE_NAMES, console=console) as show:
         tell_a_run(show, 40)
@@ -159,7 +161,9 @@ def test_quiet_shows_notices_only():
 
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
-def test_a_pipe_gets_plain_lines(monkeypatch, capsys, environment):
+def test_a_pipe_gets_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environment: dict[str, Any]
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(progress, "PLAIN_SECONDS", -1.0)
@@ -176,7 +180,7 @@ def test_a_pipe_gets_plain_lines(monkeypatch, capsys, environment):
     ]
 
 
-def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     console = a_console(80)
     with ProgressPrinter(stages=STAGE_NAMES, console=console) as show:
@@ -184,7 +188,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     assert "\x1b" not in console.file.getvalue()
 
 
-def test_ascii_terminals_get_ascii():
+def test_ascii_terminals_get_ascii() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     console = Console(file=file, width=80, height=24, force_terminal=True)
     show = ProgressPrinter(stages=STAGE_NAMES, console=console)
@@ -196,7 +200,7 @@ def test_ascii_terminals_get_ascii():
     assert b"..." in file.buffer.getvalue()
 
 
-def test_units_that_come_in_bursts_do_not_promise_too_early_an_end():
+def test_units_that_come_in_bursts_do_not_promise_too_early_an_end() -> None:
     pace = Pace(44, 0.0)
     pace.note(0, 0.0)
     for burst, now in enumerate((10.0, 20.0, 30.0), start=1):
@@ -208,14 +212,14 @@ def test_units_that_come_in_bursts_do_not_promise_too_early_an_end():
 
 
 @pytest.mark.parametrize("done", [(0,), (0, 0), (5, 5)])
-def test_nothing_is_known_before_anything_is_done(done):
+def test_nothing_is_known_before_anything_is_done(done: tuple[int, ...]) -> None:
     pace = Pace(10, 0.0)
     for now, units in enumerate(done):
         pace.note(units, float(now * 10))
     assert pace.left(60.0) is None
 
 
-def test_nothing_is_said_when_the_time_has_run_out():
+def test_nothing_is_said_when_the_time_has_run_out() -> None:
     pace = Pace(10, 0.0)
     for now in range(10):
         pace.note(now, float(now))
@@ -226,7 +230,9 @@ def test_nothing_is_said_when_the_time_has_run_out():
     assert pace.left(61.0) is None
 
 
-def simulated(course, stages, *, skipped=()):
+def simulated(
+    course: Course, stages: Sequence[tuple[str, int, float]], *, skipped: Sequence[str] = ()
+) -> list[Any]:
     """Go through a run on a clock of its own: (seconds truly left, seconds said to be left) at every unit."""
     time_left, now, told = TimeLeft(course), 0.0, []
     whole = sum(units * each for name, units, each in stages if name not in skipped)
@@ -255,7 +261,7 @@ DEMO = [
 ]  # fmt: skip
 
 
-def test_the_time_left_of_a_run_is_known_from_training_on_and_near_the_truth():
+def test_the_time_left_of_a_run_is_known_from_training_on_and_near_the_truth() -> None:
     told = simulated(Course(STAGE_NAMES, 88 * 50.0), DEMO)
     known = [(name, truth, said) for name, truth, said, _ in told if said is not None]
     assert {name for name, _, _ in known} >= {"train", "generate", "compare"}
@@ -264,14 +270,14 @@ def test_the_time_left_of_a_run_is_known_from_training_on_and_near_the_truth():
     assert min(said for _, truth, said in known if truth > 60) > 45
 
 
-def test_before_training_only_the_stage_at_work_is_spoken_of():
+def test_before_training_only_the_stage_at_work_is_spoken_of() -> None:
     told = simulated(Course(STAGE_NAMES, 88 * 50.0), DEMO)
     before = [(said, own) for name, _, said, own in told if name == "check"]
     assert all(said is None for said, _ in before)
     assert before[30][1] == pytest.approx(29 * 0.15)
 
 
-def test_skipped_stages_count_nothing():
+def test_skipped_stages_count_nothing() -> None:
     """A run that goes on at `generate` knows from `run.json` what `check` took."""
     skipped = STAGE_NAMES[: STAGE_NAMES.index("generate")]
     told = simulated(Course(STAGE_NAMES, 88 * 50.0, {"check": 9.0}), DEMO, skipped=skipped)
@@ -279,7 +285,7 @@ def test_skipped_stages_count_nothing():
     assert said == pytest.approx(truth, abs=4)
 
 
-def test_training_that_goes_on_counts_its_own_steps_only():
+def test_training_that_goes_on_counts_its_own_steps_only() -> None:
     pace = Pace(240, 0.0)
     pace.note(200, 0.0)
     for done in range(201, 211):
@@ -287,7 +293,7 @@ def test_training_that_goes_on_counts_its_own_steps_only():
     assert pace.left(5.0) == pytest.approx(30 * 0.5)
 
 
-def test_one_stage_alone_has_no_time_over_all():
+def test_one_stage_alone_has_no_time_over_all() -> None:
     told = simulated(Course(("train",)), [("train", 100, 0.5)])
     assert all(said is None for _, _, said, _ in told)
 
@@ -296,16 +302,16 @@ def test_one_stage_alone_has_no_time_over_all():
     ("seconds", "words"),
     [(0.0, "0:01"), (7, "0:07"), (60, "1:00"), (200.4, "3:20"), (1440, "24 min"), (7500, "2 h 05 min")],
 )
-def test_times_are_written_for_people(seconds, words):
+def test_times_are_written_for_people(seconds: float, words: str) -> None:
     assert clock(seconds) == words
 
 
-def test_an_interruption_while_the_line_begins_leaves_the_cursor(monkeypatch):
+def test_an_interruption_while_the_line_begins_leaves_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     console = a_console(80)
     show = ProgressPrinter(stages=STAGE_NAMES, console=console)
     start = show._live._drawing.start
 
-    def interrupted():
+    def interrupted() -> None:
         start()
         show._live.refresh()
         raise KeyboardInterrupt

@@ -1,4 +1,5 @@
 import ipaddress
+from typing import Any
 
 import httpcore
 import pytest
@@ -49,32 +50,32 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_addresses_off_the_open_internet_are_refused(address):
+def test_addresses_off_the_open_internet_are_refused(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_addresses_of_the_open_internet_are_allowed(address):
+def test_addresses_of_the_open_internet_are_allowed(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0", "localhost"])
-def test_numbers_that_the_system_takes_for_addresses_are_seen_through(host):
+def test_numbers_that_the_system_takes_for_addresses_are_seen_through(host: str) -> None:
     with pytest.raises(AddressRefused, match="not a public address"):
         Guard().connect_tcp(host, 80)
 
 
-def test_one_private_address_among_public_ones_refuses_the_name():
+def test_one_private_address_among_public_ones_refuses_the_name() -> None:
     guard = Guard(resolve=lambda host, port: ["93.184.216.34", "10.0.0.7"])
     with pytest.raises(AddressRefused, match=r"two\.example leads to 10\.0\.0\.7"):
         guard.connect_tcp("two.example", 80)
 
 
-def test_a_name_is_looked_up_once_and_that_very_address_is_connected(monkeypatch):
+def test_a_name_is_looked_up_once_and_that_very_address_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([["93.184.216.34"], ["127.0.0.1"]])
     connected = []
 
-    def connect(self, host, *_):
+    def connect(self: Any, host: str, *_: object) -> None:
         connected.append(host)
         raise httpcore.ConnectError("no network in the tests")
 
@@ -85,11 +86,11 @@ def test_a_name_is_looked_up_once_and_that_very_address_is_connected(monkeypatch
     assert connected == ["93.184.216.34"]
 
 
-def test_a_name_that_does_not_exist_is_no_connection():
+def test_a_name_that_does_not_exist_is_no_connection() -> None:
     with pytest.raises(httpcore.ConnectError, match="not found"):
         Guard(resolve=lambda host, port: resolve("name.invalid", port)).connect_tcp("name.invalid", 80)
 
 
-def test_local_sockets_are_refused():
+def test_local_sockets_are_refused() -> None:
     with pytest.raises(AddressRefused, match="local socket"):
         Guard().connect_unix_socket("/run/docker.sock")

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -7,7 +10,7 @@ from veneer.data.inspection import inspect_picture, reblur
 from veneer.data.textmarks import find_text
 
 
-def scene(seed=0, px=512):
+def scene(seed: int = 0, px: int = 512) -> Image.Image:
     """Overlapping shapes on a soft ground: edges of every direction, no letters."""
     random = np.random.default_rng(seed)
     picture = Image.new("RGB", (px, px), (90, 140, 190))
@@ -21,14 +24,16 @@ def scene(seed=0, px=512):
     return picture
 
 
-def write(picture, text, at, size=28, fill="black"):
+def write(
+    picture: Image.Image, text: str, at: tuple[int, int], size: int = 28, fill: Any = "black"
+) -> Image.Image:
     picture = picture.copy()
     ImageDraw.Draw(picture).text(at, text, font=ImageFont.load_default(size), fill=fill)
     return picture
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_blur_is_told_from_sharpness(seed):
+def test_blur_is_told_from_sharpness(seed: int) -> None:
     sharp = reblur(scene(seed))
     soft = reblur(scene(seed).filter(ImageFilter.GaussianBlur(5)))
     enlarged = reblur(scene(seed).resize((32, 32)).resize((512, 512), Image.Resampling.BICUBIC))
@@ -37,13 +42,13 @@ def test_blur_is_told_from_sharpness(seed):
     assert enlarged > sharp + 0.2
 
 
-def test_one_colour_has_no_blur():
+def test_one_colour_has_no_blur() -> None:
     assert reblur(Image.new("RGB", (64, 64), "red")) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("fill", "size"), [("black", 28), ("white", 40), ("black", 16)])
-def test_a_line_at_the_edge_is_a_watermark(seed, fill, size):
+def test_a_line_at_the_edge_is_a_watermark(seed: int, fill: str, size: int) -> None:
     ground = Image.blend(
         scene(seed), Image.new("RGB", (512, 512), "white" if fill == "black" else "black"), 0.6
     )
@@ -52,18 +57,18 @@ def test_a_line_at_the_edge_is_a_watermark(seed, fill, size):
     assert marks.at_edge
 
 
-def test_a_line_in_the_middle_is_text():
+def test_a_line_in_the_middle_is_text() -> None:
     marks = find_text(write(Image.new("RGB", (512, 512), "white"), "HELLO WORLD", (60, 230), 44))
     assert marks.letters >= 5
     assert not marks.at_edge
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_shapes_are_no_letters(seed):
+def test_shapes_are_no_letters(seed: int) -> None:
     assert find_text(scene(seed)).letters == 0
 
 
-def test_measures_of_a_whole_file(tmp_path):
+def test_measures_of_a_whole_file(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     scene(px=256).resize((256, 128)).save(tmp_path / "x.jpg", exif=exif)

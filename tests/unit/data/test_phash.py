@@ -4,14 +4,14 @@ from PIL import Image
 from veneer.data.phash import NEAR_BITS, distance, near_pairs, perceptual_hash
 
 
-def test_resizing_keeps_the_hash_and_other_pictures_change_it():
+def test_resizing_keeps_the_hash_and_other_pictures_change_it() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
     assert distance(perceptual_hash(picture), perceptual_hash(picture.resize((100, 90)))) <= 2
     assert distance(perceptual_hash(picture), perceptual_hash(picture.rotate(90))) > NEAR_BITS
 
 
-def test_near_pairs_are_those_of_a_plain_double_loop():
+def test_near_pairs_are_those_of_a_plain_double_loop() -> None:
     random = np.random.default_rng(1)
     hashes = [int(value) for value in random.integers(0, 2**63, 60)]
     hashes += [value ^ (1 << bit) ^ (1 << 63) for value, bit in zip(hashes, range(30), strict=False)]
@@ -25,5 +25,5 @@ def test_near_pairs_are_those_of_a_plain_double_loop():
     assert len(plain) >= 30
 
 
-def test_no_pictures_have_no_pairs():
+def test_no_pictures_have_no_pairs() -> None:
     assert list(near_pairs([])) == []

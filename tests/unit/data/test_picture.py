@@ -1,5 +1,6 @@
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from veneer.errors import DatasetError
 GRADIENT = np.tile(np.arange(64, dtype=np.uint16) * 1000, (32, 1))
 
 
-def png_16_bit_rgb(path):
+def png_16_bit_rgb(path: Path) -> None:
     rows = b"".join(b"\0" + struct.pack(">48H", *([0, 30000, 65535] * 16)) for _ in range(16))
 
-    def chunk(kind, content):
+    def chunk(kind: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
@@ -25,7 +26,7 @@ def png_16_bit_rgb(path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "gif"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-def test_every_format_and_mode_becomes_rgb(tmp_path, suffix, mode):
+def test_every_format_and_mode_becomes_rgb(tmp_path: Path, suffix: str, mode: str) -> None:
     path = tmp_path / f"x.{suffix}"
     picture = Image.new("RGB", (20, 10), "white").convert(mode)
     (picture if suffix != "jpg" or mode in {"RGB", "L"} else picture.convert("L")).save(path)
@@ -35,35 +36,35 @@ def test_every_format_and_mode_becomes_rgb(tmp_path, suffix, mode):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(GRADIENT).save(path)
     expected = np.rint(GRADIENT / 65535 * 255)
     assert np.abs(np.asarray(load_picture(path))[..., 0] - expected).max() <= 1
 
 
-def test_sixteen_bits_in_three_channels_are_scaled(tmp_path):
+def test_sixteen_bits_in_three_channels_are_scaled(tmp_path: Path) -> None:
     png_16_bit_rgb(tmp_path / "x.png")
     assert np.asarray(load_picture(tmp_path / "x.png"))[0, 0].tolist() == [0, 117, 255]
     assert not decode_picture(tmp_path / "x.png").is_plain
 
 
 @pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 7)])
-def test_other_numbers_get_a_range(tmp_path, mode, value):
+def test_other_numbers_get_a_range(tmp_path: Path, mode: str, value: float) -> None:
     picture = Image.new(mode, (4, 4), value)
     picture.putpixel((0, 0), 0)
     picture.save(tmp_path / "x.tif")
     assert np.asarray(load_picture(tmp_path / "x.tif")).max() in {127, 128, 255}
 
 
-def test_transparency_is_laid_over_white(tmp_path):
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     picture.putpixel((1, 0), (255, 0, 0, 128))
     picture.save(tmp_path / "x.png")
     assert np.asarray(load_picture(tmp_path / "x.png")).tolist() == [[[255, 255, 255], [255, 127, 127]]]
 
 
-def test_a_transparent_palette_is_laid_over_white(tmp_path):
+def test_a_transparent_palette_is_laid_over_white(tmp_path: Path) -> None:
     picture = Image.new("P", (4, 4), 0)
     picture.putpalette([0, 0, 0, 255, 0, 0])
     picture.save(tmp_path / "x.gif", transparency=0)
@@ -71,7 +72,7 @@ def test_a_transparent_palette_is_laid_over_white(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, orientation):
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     picture = Image.new("RGB", (40, 20), "white")
     picture.paste("black", (0, 0, 10, 10))
     exif = Image.Exif()
@@ -86,13 +87,13 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert loaded.is_plain == (orientation == 1)
 
 
-def test_cmyk_is_converted(tmp_path):
+def test_cmyk_is_converted(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=95)
     red, green, blue = load_picture(tmp_path / "x.jpg").getpixel((4, 4))
     assert (red > 200, green < 40, blue < 40) == (True, True, True)
 
 
-def test_a_profile_of_another_colour_space_is_converted(tmp_path):
+def test_a_profile_of_another_colour_space_is_converted(tmp_path: Path) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.new("RGB", (8, 8), (200, 100, 50)).save(tmp_path / "srgb.png", icc_profile=lab)
     assert decode_picture(tmp_path / "srgb.png").is_plain
@@ -100,7 +101,7 @@ def test_a_profile_of_another_colour_space_is_converted(tmp_path):
     assert load_picture(tmp_path / "broken.png").getpixel((0, 0)) == (200, 100, 50)
 
 
-def test_the_first_frame_of_an_animation_is_taken(tmp_path):
+def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for suffix in ("gif", "webp", "png", "tif"):
         path = tmp_path / f"x.{suffix}"
@@ -119,13 +120,13 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path):
         (b"P6 2 2 255\n" + b"\0" * 12, "not a picture"),
     ],
 )
-def test_what_is_no_picture_is_told(tmp_path, content, words):
+def test_what_is_no_picture_is_told(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(DatasetError, match=words):
         load_picture(tmp_path / "x.jpg")
 
 
-def test_a_missing_file_a_folder_and_half_a_picture_are_told(tmp_path):
+def test_a_missing_file_a_folder_and_half_a_picture_are_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         load_picture(tmp_path / "x.jpg")
     with pytest.raises(DatasetError, match="not a file"):
@@ -136,14 +137,14 @@ def test_a_missing_file_a_folder_and_half_a_picture_are_told(tmp_path):
         load_picture(tmp_path / "x.jpg")
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     side = int(MAX_PIXELS**0.5) + 200
     Image.new("1", (side, side)).save(tmp_path / "x.png")
     with pytest.raises(DatasetError, match="too many pixels"):
         load_picture(tmp_path / "x.png")
 
 
-def test_bytes_stay_only_where_they_are_upright_rgb_to_the_end(tmp_path):
+def test_bytes_stay_only_where_they_are_upright_rgb_to_the_end(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "x.png")
     assert decode_picture(tmp_path / "x.png").is_plain
     with (tmp_path / "x.png").open("ab") as file:
@@ -153,7 +154,7 @@ def test_bytes_stay_only_where_they_are_upright_rgb_to_the_end(tmp_path):
     assert not decode_picture(tmp_path / "x.webp").is_plain
 
 
-def test_small_pictures_keep_their_shape(tmp_path):
+def test_small_pictures_keep_their_shape(tmp_path: Path) -> None:
     Image.new("RGB", (400, 200), "red").save(tmp_path / "x.png")
     assert load_small(tmp_path / "x.png", 100).size == (100, 50)
     assert small_jpeg(tmp_path / "x.png", 100).startswith(b"\xff\xd8")

@@ -1,5 +1,7 @@
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ NAMES = ("cats/1.png", "dogs/1.png", "images/1.png", "images/deep/1.png", "image
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Dataset:
     for name in NAMES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"picture {name}")
@@ -23,16 +25,16 @@ def dataset(tmp_path):
     return folder
 
 
-def reject(dataset, *names):
+def reject(dataset: Dataset, *names: str) -> Any:
     return move_away(dataset, {name: [Finding(name, "by-hand", "left out")] for name in names})
 
 
-def files(dataset, *, without=("metadata.csv", "reasons.jsonl")):
+def files(dataset: Dataset, *, without: Any = ("metadata.csv", "reasons.jsonl")) -> dict[str, str]:
     paths = (path for path in dataset.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(p.relative_to(dataset.root)): p.read_text() for p in paths if p.name not in without}
 
 
-def test_pictures_of_one_name_all_go_and_all_come_back(dataset):
+def test_pictures_of_one_name_all_go_and_all_come_back(dataset: Dataset) -> None:
     before, rows = files(dataset), dataset.metadata_csv.read_bytes()
     assert reject(dataset, *NAMES) == len(NAMES)
     assert sorted(files(dataset).values()) == sorted(before.values())
@@ -41,7 +43,7 @@ def test_pictures_of_one_name_all_go_and_all_come_back(dataset):
     assert dataset.metadata_csv.read_bytes() == rows
 
 
-def test_a_newer_file_is_never_replaced(dataset):
+def test_a_newer_file_is_never_replaced(dataset: Dataset) -> None:
     reject(dataset, "cats/1.png")
     (dataset.root / "cats/1.png").write_text("newer")
     told = []
@@ -55,7 +57,7 @@ def test_a_newer_file_is_never_replaced(dataset):
     assert {i.file_name: i.caption for i in dataset.read_metadata()}["cats/1.png"] == "caption cats/1.png"
 
 
-def test_a_newer_file_that_is_rejected_too_keeps_the_older_one(dataset):
+def test_a_newer_file_that_is_rejected_too_keeps_the_older_one(dataset: Dataset) -> None:
     reject(dataset, "cats/1.png")
     (dataset.root / "cats/1.png").write_text("newer")
     reject(dataset, "cats/1.png")
@@ -67,11 +69,13 @@ def test_a_newer_file_that_is_rejected_too_keeps_the_older_one(dataset):
 
 @pytest.mark.parametrize("step", ["append_lines", "_move"])
 @pytest.mark.parametrize("after", range(4))
-def test_a_kill_at_any_step_loses_nothing(dataset, monkeypatch, step, after):
+def test_a_kill_at_any_step_loses_nothing(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, step: str, after: int
+) -> None:
     before, rows, count = files(dataset), dataset.metadata_csv.read_bytes(), 0
     real = getattr(rejection, step)
 
-    def killed(*arguments):
+    def killed(*arguments: Any) -> Any:
         nonlocal count
         count += 1
         if count > after:
@@ -90,7 +94,7 @@ def test_a_kill_at_any_step_loses_nothing(dataset, monkeypatch, step, after):
     assert (files(dataset), dataset.metadata_csv.read_bytes()) == (before, rows)
 
 
-def test_a_caption_of_a_picture_that_is_gone_is_not_given_to_a_newer_one(dataset):
+def test_a_caption_of_a_picture_that_is_gone_is_not_given_to_a_newer_one(dataset: Dataset) -> None:
     reject(dataset, "cats/1.png")
     (dataset.root / "rejected/1.png").unlink()
     (dataset.root / "cats/1.png").write_text("a newer picture")
@@ -101,7 +105,7 @@ def test_a_caption_of_a_picture_that_is_gone_is_not_given_to_a_newer_one(dataset
 
 @pytest.mark.parametrize("key", ["file", "file_name"])
 @pytest.mark.parametrize("place", ["../out.png", "/tmp/out.png", "images/../../out.png", "link/out.png"])
-def test_a_strangers_book_moves_nothing_out_of_the_data_set(dataset, key, place):
+def test_a_strangers_book_moves_nothing_out_of_the_data_set(dataset: Dataset, key: str, place: str) -> None:
     (dataset.root / "link").symlink_to(dataset.root.parent)
     line = {"stage": "check", "file": "rejected/a.png", "file_name": "b.png", "caption": "", key: place}
     dataset.rejected.mkdir()
@@ -111,7 +115,7 @@ def test_a_strangers_book_moves_nothing_out_of_the_data_set(dataset, key, place)
         bring_back(dataset)
 
 
-def test_books_of_other_tools_are_left_alone(dataset):
+def test_books_of_other_tools_are_left_alone(dataset: Dataset) -> None:
     dataset.rejected.mkdir()
     (dataset.rejected / "reasons.jsonl").write_text('{"why": "other"}\n{"stage": "collect"}\n{"torn')
     assert reject(dataset, "cats/1.png") == 1

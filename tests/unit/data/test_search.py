@@ -3,6 +3,7 @@
 import html
 import io
 import json
+from pathlib import Path
 
 import pytest
 from bing_image_downloader import bing
@@ -19,11 +20,13 @@ ADDRESSES = [
 ]
 
 
-def test_the_report_s_own_library_reads_the_same_addresses_off_a_page(tmp_path, monkeypatch):
+def test_the_report_s_own_library_reads_the_same_addresses_off_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pages = [result_page(ADDRESSES), result_page(ADDRESSES[2:]), b""]
     asked, taken = [], []
 
-    def urlopen(request, timeout):
+    def urlopen(request: pytest.FixtureRequest, timeout: float | None) -> io.BytesIO:
         asked.append(request.full_url)
         return io.BytesIO(pages[len(asked) - 1])
 
@@ -40,7 +43,7 @@ def test_the_report_s_own_library_reads_the_same_addresses_off_a_page(tmp_path, 
     assert "+filterui:photo-photo" in address
 
 
-def test_page_and_title_come_along_and_each_address_once():
+def test_page_and_title_come_along_and_each_address_once() -> None:
     results = read_results(result_page([*ADDRESSES, ADDRESSES[0]]).decode())
     assert [result.address for result in results] == ADDRESSES
     assert (results[1].page, results[1].title) == ("http://pages.example/1", "title 1")
@@ -49,16 +52,16 @@ def test_page_and_title_come_along_and_each_address_once():
 @pytest.mark.parametrize(
     "page", ["", "<html>new design</html>", '<a m="{broken">', '<a m="[1]">', '<a m="{&quot;murl&quot;: 3}">']
 )
-def test_a_page_of_another_form_has_no_results(page):
+def test_a_page_of_another_form_has_no_results(page: str) -> None:
     assert read_results(page) == []
 
 
-def test_addresses_are_found_where_only_the_text_is_left():
+def test_addresses_are_found_where_only_the_text_is_left() -> None:
     text = html.escape(json.dumps({"murl": ADDRESSES[1]}, separators=(",", ":")))
     assert [result.address for result in read_results(f"<div data-x='{text}")] == [ADDRESSES[1]]
 
 
-def test_a_query_and_its_filters_are_read():
+def test_a_query_and_its_filters_are_read() -> None:
     query = parse_query("bing: red houses ; size=large; type=line;license=modify;safe=strict")
     assert query == Query("red houses", "large", "line", "modify", "strict")
     address = query.address("https://s.example", 36)
@@ -74,6 +77,6 @@ def test_a_query_and_its_filters_are_read():
 
 
 @pytest.mark.parametrize("source", ["bing:", "bing:;size=large", "bing:x;colour=red", "bing:x;size=vast"])
-def test_what_is_not_understood_is_refused(source):
+def test_what_is_not_understood_is_refused(source: str) -> None:
     with pytest.raises(DatasetError):
         parse_query(source)

@@ -1,5 +1,7 @@
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -7,15 +9,15 @@ from helpers.workerjobs import double, misbehave, start_slowly, write_late
 from veneer.data.worker import Failure, Workers
 
 
-def test_results_come_in_order_with_their_labels():
+def test_results_come_in_order_with_their_labels() -> None:
     with Workers(double, count=3) as workers:
         assert list(workers.map((str(n), (n,)) for n in range(50))) == [(str(n), 2 * n) for n in range(50)]
 
 
-def test_jobs_are_taken_as_they_are_needed():
+def test_jobs_are_taken_as_they_are_needed() -> None:
     taken = []
 
-    def jobs():
+    def jobs() -> Iterator[tuple[int, tuple[int]]]:
         for n in range(1000):
             taken.append(n)
             yield n, (n,)
@@ -26,7 +28,7 @@ def test_jobs_are_taken_as_they_are_needed():
         assert len(taken) <= 10
 
 
-def test_a_hanging_job_is_killed_and_the_next_one_done():
+def test_a_hanging_job_is_killed_and_the_next_one_done() -> None:
     start = time.monotonic()
     with Workers(misbehave, count=1, seconds=2) as workers:
         results = dict(workers.map((kind, (kind,)) for kind in ("hang", "fine")))
@@ -34,12 +36,12 @@ def test_a_hanging_job_is_killed_and_the_next_one_done():
     assert time.monotonic() - start < 30
 
 
-def test_a_slow_start_is_not_held_against_a_job():
+def test_a_slow_start_is_not_held_against_a_job() -> None:
     with Workers(double, count=1, seconds=1, prepare=start_slowly) as workers:
         assert workers.call(3) == 6
 
 
-def test_a_crash_costs_one_job():
+def test_a_crash_costs_one_job() -> None:
     with Workers(misbehave, count=1) as workers:
         results = dict(workers.map((kind, (kind,)) for kind in ("crash", "fine")))
     assert results == {
@@ -48,7 +50,7 @@ def test_a_crash_costs_one_job():
     }
 
 
-def test_an_error_ends_the_jobs_at_work(tmp_path):
+def test_an_error_ends_the_jobs_at_work(tmp_path: Path) -> None:
     begun, late = tmp_path / "begun", tmp_path / "late"
     with pytest.raises(KeyboardInterrupt), Workers(write_late, count=1) as workers:
         threading.Thread(target=workers.call, args=(str(begun), str(late))).start()
@@ -59,7 +61,7 @@ def test_an_error_ends_the_jobs_at_work(tmp_path):
     assert not late.exists()
 
 
-def test_refusals_are_values_and_bugs_are_raised():
+def test_refusals_are_values_and_bugs_are_raised() -> None:
     with Workers(misbehave, count=1) as workers:
         assert workers.call("refuse") == Failure("no good")
         assert workers.call("memory") == Failure("needs more memory than there is")

@@ -24,7 +24,7 @@ def test_sizes_keep_the_area_and_are_multiples() -> None:
         ((4000, 500), (704, 320)),
     ],
 )
-def test_the_nearest_aspect_is_taken(size, expected) -> None:
+def test_the_nearest_aspect_is_taken(size: tuple[int, int], expected: tuple[int, int]) -> None:
     bucket = bucket_for(size, 512, 64)
     nearest = min(bucket_sizes(512, 64), key=lambda b: abs(b[0] / b[1] - size[0] / size[1]))
     assert bucket[0] / bucket[1] == pytest.approx(nearest[0] / nearest[1])
@@ -46,7 +46,7 @@ def test_without_buckets_there_is_the_square() -> None:
 
 
 @pytest.mark.parametrize("size", [(1000, 700), (513, 512), (100, 333), (512, 512)])
-def test_crops_lie_within_and_the_first_is_the_centre(size) -> None:
+def test_crops_lie_within_and_the_first_is_the_centre(size: tuple[int, int]) -> None:
     for variant in range(6):
         crop = crop_for(size, (512, 512), variant, 0, "a")
         assert 0 <= crop.left <= crop.width - 512
@@ -67,7 +67,7 @@ def test_the_share_that_is_cut() -> None:
 
 
 @pytest.mark.parametrize("aspects", [True, False])
-def test_nothing_is_enlarged_by_default_where_a_bucket_fits(aspects) -> None:
+def test_nothing_is_enlarged_by_default_where_a_bucket_fits(aspects: bool) -> None:
     for width in range(64, 900, 31):
         for height in range(64, 900, 37):
             bucket = bucket_for((width, height), 512, 64, aspects=aspects)

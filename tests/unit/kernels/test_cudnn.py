@@ -32,7 +32,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         (True, True, (True, True, False)),
     ],
 )
-def test_a_gpu_chooses_in_the_block_alone(gpu, is_one_shape: bool, same_bits: bool, inside) -> None:
+def test_a_gpu_chooses_in_the_block_alone(
+    gpu: None, is_one_shape: bool, same_bits: bool, inside: tuple[bool, bool, bool]
+) -> None:
     assert switches() == USUAL
     with choosing_kernels(is_one_shape=is_one_shape, same_bits=same_bits):
         assert switches() == inside
@@ -48,7 +50,7 @@ def test_on_a_cpu_there_is_nothing_to_choose(same_bits: bool) -> None:
         assert switches() == USUAL
 
 
-def test_a_kernel_that_is_missing_is_told_with_the_setting(gpu) -> None:
+def test_a_kernel_that_is_missing_is_told_with_the_setting(gpu: None) -> None:
     message = "some_kernel does not have a deterministic implementation, but you set something. Else ..."
     with (
         pytest.raises(RecipeError, match="some_kernel") as told,

@@ -1,6 +1,7 @@
 """A linear layer and its LoRA as one function: peft's numbers, and peft's own layer where more is asked."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from veneer.training.tlora import RankMask
 CPU = torch.device("cpu")
 
 
-def adapted(**settings):
+def adapted(**settings: Any) -> Any:
     unet = small_unet()
     attach(unet, LoraTable(**settings), seed=0)
     generator = torch.Generator().manual_seed(1)
@@ -26,7 +27,7 @@ def adapted(**settings):
     return unet
 
 
-def step(unet, dtype=torch.float32):
+def step(unet: Any, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(2)
     noisy, states = (torch.randn(s, generator=generator) for s in ((2, 4, 8, 8), (2, 77, 32)))
     out = unet(noisy.to(dtype), torch.tensor([3, 800]), states.to(dtype)).sample.float()
@@ -35,7 +36,7 @@ def step(unet, dtype=torch.float32):
     return out.detach(), {name: part.grad.clone() for name, part in trainable(unet).items()}
 
 
-def test_values_and_gradients_are_pefts():
+def test_values_and_gradients_are_pefts() -> None:
     unet = adapted(rank=4, lora_alpha=6)
     before, wanted = step(unet)
     assert use_fused_layers(unet, CPU, torch.float32) == 32
@@ -45,7 +46,7 @@ def test_values_and_gradients_are_pefts():
     assert max(relative_error(grads[name], wanted[name]) for name in wanted) < 1e-4
 
 
-def test_in_bfloat16_they_are_within_its_rounding_and_adapters_stay_float32():
+def test_in_bfloat16_they_are_within_its_rounding_and_adapters_stay_float32() -> None:
     """Each error is held against float32: neither is the truth."""
     exact = step(adapted(rank=4, lora_alpha=6))
     unet = adapted(rank=4, lora_alpha=6)
@@ -65,12 +66,12 @@ def test_in_bfloat16_they_are_within_its_rounding_and_adapters_stay_float32():
     assert {grad.dtype for grad in fused_ones[1].values()} == {torch.float32}
 
 
-def half_step(unet):
+def half_step(unet: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     with torch.autocast("cpu", torch.bfloat16):
         return step(unet, torch.bfloat16)
 
 
-def test_the_function_is_right_in_float64():
+def test_the_function_is_right_in_float64() -> None:
     torch.manual_seed(0)
     inputs = [torch.randn(s, dtype=torch.float64) for s in ((7, 5), (6, 5), (6,), (2, 5), (6, 2))]
     for part in (inputs[0], *inputs[3:]):
@@ -81,7 +82,7 @@ def test_the_function_is_right_in_float64():
     )
 
 
-def test_switched_off_it_is_the_base_to_the_bit_and_the_scale_counts():
+def test_switched_off_it_is_the_base_to_the_bit_and_the_scale_counts() -> None:
     unet = adapted(rank=4)
     base = copy.deepcopy(unet)
     use_fused_layers(unet, CPU, torch.float32)
@@ -94,7 +95,7 @@ def test_switched_off_it_is_the_base_to_the_bit_and_the_scale_counts():
     assert adapter_state(unet).keys() == adapter_state(base).keys()
 
 
-def _out(unet):
+def _out(unet: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         return unet(
@@ -105,23 +106,23 @@ def _out(unet):
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 0.1}, {"use_dora": True}])
-def test_dropout_and_dora_stay_with_peft(settings):
+def test_dropout_and_dora_stay_with_peft(settings: dict[str, Any]) -> None:
     assert use_fused_layers(adapted(rank=4, **settings), CPU, torch.float32) == 0
 
 
-def test_masked_ranks_stay_with_peft():
+def test_masked_ranks_stay_with_peft() -> None:
     unet = adapted(rank=4)
     RankMask(unet, 1000)
     assert use_fused_layers(unet, CPU, torch.float32) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_gpu_has_it_in_every_precision(dtype):
+def test_a_gpu_has_it_in_every_precision(dtype: torch.dtype) -> None:
     assert use_fused_layers(adapted(rank=4), torch.device("cuda"), dtype) == 32
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float16), ("mps", torch.float32)])
-def test_other_devices_and_precisions_stay_with_peft(device, dtype):
+def test_other_devices_and_precisions_stay_with_peft(device: str, dtype: torch.dtype) -> None:
     unet = adapted(rank=4)
     assert use_fused_layers(unet, torch.device(device), dtype) == 0
     assert not any(isinstance(layer, FusedLinear) for layer in unet.modules())

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from veneer.models import embedder
 
 
 @pytest.fixture(scope="module")
-def dino_folder(tmp_path_factory):
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
@@ -23,7 +26,7 @@ def dino_folder(tmp_path_factory):
     return folder
 
 
-def test_clip_gives_unit_rows_for_pictures_and_texts(clip_folder, picture_folder):
+def test_clip_gives_unit_rows_for_pictures_and_texts(clip_folder: Path, picture_folder: Path) -> None:
     clip = embedder.load_embedder(str(clip_folder))
     files = sorted(picture_folder.iterdir())
     pictures, texts = clip.image_features(files), clip.text_features(["a city", "a dog " * 200])
@@ -32,7 +35,9 @@ def test_clip_gives_unit_rows_for_pictures_and_texts(clip_folder, picture_folder
     assert np.linalg.norm(np.vstack([pictures, texts]), axis=1) == pytest.approx(1)
 
 
-def test_files_and_pictures_and_batches_give_the_same(clip_folder, picture_folder, monkeypatch):
+def test_files_and_pictures_and_batches_give_the_same(
+    clip_folder: Path, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = embedder.load_embedder(str(clip_folder))
     files = sorted(picture_folder.iterdir())
     whole = clip.image_features(files)
@@ -40,13 +45,13 @@ def test_files_and_pictures_and_batches_give_the_same(clip_folder, picture_folde
     assert clip.image_features([Image.open(f) for f in files]) == pytest.approx(whole, abs=1e-6)
 
 
-def test_dino_reads_no_text(dino_folder, picture_folder):
+def test_dino_reads_no_text(dino_folder: Path, picture_folder: Path) -> None:
     dino = embedder.load_embedder(str(dino_folder))
     assert dino.image_features(sorted(picture_folder.iterdir())[:3]).shape == (3, 16)
     assert dino.text_features(["a city"]) is None
 
 
-def test_one_of_each_kind_by_two_names(clip_folder, dino_folder):
+def test_one_of_each_kind_by_two_names(clip_folder: Path, dino_folder: Path) -> None:
     both = embedder.choose_embedders(f"{dino_folder},{clip_folder}", "pocket")
     assert both.pictures is both.clip
     assert both.copies is both.dino
@@ -54,10 +59,10 @@ def test_one_of_each_kind_by_two_names(clip_folder, dino_folder):
         embedder.choose_embedders(f"{clip_folder},{clip_folder}", "pocket")
 
 
-def test_auto_takes_the_bundled_one_for_the_bundled_base(monkeypatch):
+def test_auto_takes_the_bundled_one_for_the_bundled_base(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(name, device, *, revision):
+    def load(name: str, device: Any, *, revision: str | None) -> embedder.Embedder:
         asked.append(name)
         return embedder.Embedder(name, None, None, None if "dino" in name else 1, device)
 
@@ -67,17 +72,19 @@ def test_auto_takes_the_bundled_one_for_the_bundled_base(monkeypatch):
     assert asked == ["pocket", embedder.CLIP, embedder.DINO]
 
 
-def test_offline_says_what_to_do():
+def test_offline_says_what_to_do() -> None:
     with pytest.raises(NetworkError, match=r"compare\.embedder=pocket"):
         embedder.load_embedder(embedder.CLIP)
 
 
-def test_another_kind_of_model_is_refused(blip_folder):
+def test_another_kind_of_model_is_refused(blip_folder: Path) -> None:
     with pytest.raises(VeneerError, match="blip model measures no likeness"):
         embedder.load_embedder(str(blip_folder))
 
 
-def test_features_are_whole_float32_and_the_switches_stay(clip_folder, picture_folder, monkeypatch):
+def test_features_are_whole_float32_and_the_switches_stay(
+    clip_folder: Path, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     clip = embedder.load_embedder(str(clip_folder))
@@ -87,7 +94,7 @@ def test_features_are_whole_float32_and_the_switches_stay(clip_folder, picture_f
     for name in ("get_image_features", "get_text_features"):
         original = getattr(clip.model, name)
 
-        def look(original=original, **inputs):
+        def look(original: Any = original, **inputs: Any) -> Any:
             seen.append([switch.allow_tf32 for switch in switches])
             return original(**inputs)
 

@@ -8,7 +8,7 @@ from veneer.proof.history import Curve
 FALLING = Curve(tuple(range(1, 2001)), tuple(1 / step for step in range(1, 2001)))
 
 
-def test_chart_is_an_svg_in_the_pages_colours():
+def test_chart_is_an_svg_in_the_pages_colours() -> None:
     svg = charts.draw_chart(
         'Loss & "more"', [charts.Line("loss", FALLING)], chosen_step=500, logarithmic=True
     )
@@ -19,7 +19,7 @@ def test_chart_is_an_svg_in_the_pages_colours():
     assert len(svg) < 40_000
 
 
-def test_same_chart_gives_the_same_text():
+def test_same_chart_gives_the_same_text() -> None:
     lines = [
         charts.Line("loss", FALLING),
         charts.Line("held-out", Curve((0, 500), (0.5, 0.4)), has_dots=True),
@@ -27,11 +27,11 @@ def test_same_chart_gives_the_same_text():
     assert charts.draw_chart("Loss", lines) == charts.draw_chart("Loss", lines)
 
 
-def test_nothing_to_draw_gives_nothing():
+def test_nothing_to_draw_gives_nothing() -> None:
     assert charts.draw_chart("Loss", [charts.Line("loss", Curve((), ()))]) == ""
 
 
-def test_long_curves_are_thinned_by_means():
+def test_long_curves_are_thinned_by_means() -> None:
     steps, values = charts.thin_out(Curve(tuple(range(960)), (2.0,) * 960))
     assert len(steps) == len(values) == charts.MAX_POINTS
     assert steps[0] == pytest.approx(1.5)

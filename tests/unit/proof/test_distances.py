@@ -6,7 +6,7 @@ import pytest
 from veneer.proof import distances
 
 
-def test_kernel_distance_is_the_unbiased_estimator():
+def test_kernel_distance_is_the_unbiased_estimator() -> None:
     random = np.random.default_rng(0)
     x, y = random.normal(size=(7, 5)), random.normal(size=(9, 5)) + 0.5
     k = lambda a, b: (a @ b / 5 + 1) ** 3  # noqa: E731
@@ -17,7 +17,7 @@ def test_kernel_distance_is_the_unbiased_estimator():
 
 
 @pytest.mark.parametrize(("num_drawn", "subsets"), [(20, 1), (60, 300)])
-def test_kernel_distance_agrees_with_torchmetrics_on_given_features(num_drawn, subsets):
+def test_kernel_distance_agrees_with_torchmetrics_on_given_features(num_drawn: int, subsets: int) -> None:
     """Sets of one size: the same number. Others: what its random subsets of equal size tend to."""
     torch, image = pytest.importorskip("torch"), pytest.importorskip("torchmetrics.image.kid")
     random = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def test_kernel_distance_agrees_with_torchmetrics_on_given_features(num_drawn, s
     assert distances.kernel_distance(x, y) == pytest.approx(mean, abs=tolerance)
 
 
-def test_kernel_distances_say_which_set_is_nearer():
+def test_kernel_distances_say_which_set_is_nearer() -> None:
     random = np.random.default_rng(0)
     real = random.normal(size=(12, 6)) + 1
     base, tuned = random.normal(size=(20, 6)), random.normal(size=(20, 6)) + 1
@@ -42,25 +42,25 @@ def test_kernel_distances_say_which_set_is_nearer():
     assert measure.wins is None
 
 
-def test_kernel_distances_of_one_set_have_no_interval():
+def test_kernel_distances_of_one_set_have_no_interval() -> None:
     x = np.random.default_rng(0).normal(size=(10, 4))
     measure = distances.kernel_distances(x, x, x + 1, range(10))
     assert measure.delta == 0
     assert measure.ci95 is None
 
 
-def test_pairwise_distance_of_opposites():
+def test_pairwise_distance_of_opposites() -> None:
     assert distances.mean_pairwise_distance(np.asarray([[1.0, 0.0], [-1.0, 0.0]])) == 2
     assert distances.mean_pairwise_distance(np.asarray([[1.0, 0.0]] * 3)) == 0
 
 
-def test_nearest_leaves_self_out():
+def test_nearest_leaves_self_out() -> None:
     x = np.eye(3)
     assert list(distances.nearest(x, x)[0]) == [0, 1, 2]
     assert all(distances.nearest(x, x, leave_self_out=True)[1] == 0)
 
 
-def test_matching_p_value_tells_own_captions_from_dealt_ones():
+def test_matching_p_value_tells_own_captions_from_dealt_ones() -> None:
     random = np.random.default_rng(0)
     texts = random.normal(size=(24, 16))
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)

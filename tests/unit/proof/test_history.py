@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,28 +16,28 @@ CANDIDATES = [
 WHOLE = {"chosen": CANDIDATES[0], "base_loss": 0.3, "base": BASE, "candidates": CANDIDATES}
 
 
-def test_losses_name_chosen_best_and_last():
+def test_losses_name_chosen_best_and_last() -> None:
     losses = history.losses_of(WHOLE)
     assert (losses.base, losses.chosen_step, losses.best_step, losses.last_step) == (0.3, 10, 10, 20)
 
 
 @pytest.mark.parametrize("change", [{"chosen": None}, {"base_loss": None}, {"candidates": []}])
-def test_nothing_held_out_has_no_losses(change):
+def test_nothing_held_out_has_no_losses(change: dict[str, Any]) -> None:
     assert history.losses_of(WHOLE | change) is None
 
 
-def test_picture_losses_are_paired():
+def test_picture_losses_are_paired() -> None:
     assert history.picture_losses(WHOLE) == ((0.2, 0.4), (0.1, 0.3))
     assert history.picture_losses(WHOLE | {"base": BASE | {"losses": []}}) is None
     assert history.picture_losses({}) is None
 
 
-def test_held_out_curve_begins_with_the_base():
+def test_held_out_curve_begins_with_the_base() -> None:
     assert history.held_out_curve(WHOLE) == history.Curve((0, 10, 20), (0.3, 0.2, 0.25))
     assert history.held_out_curve(WHOLE, "ema") == history.Curve((20,), (0.22,))
 
 
-def test_log_survives_a_kill_and_a_step_done_twice(tmp_path):
+def test_log_survives_a_kill_and_a_step_done_twice(tmp_path: Path) -> None:
     lines = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}, {"step": 2, "loss": 0.3, "note": "again"}]
     text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 3, "lo'
     (tmp_path / "log.jsonl").write_text(text)
@@ -43,7 +45,7 @@ def test_log_survives_a_kill_and_a_step_done_twice(tmp_path):
     assert history.read_log(tmp_path / "none.jsonl") == {}
 
 
-def test_damaged_candidates_are_named(tmp_path):
+def test_damaged_candidates_are_named(tmp_path: Path) -> None:
     (tmp_path / "candidates.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         history.read_candidates(tmp_path / "candidates.json")

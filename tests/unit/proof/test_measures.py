@@ -4,7 +4,9 @@ import pytest
 from veneer.proof import measures
 
 
-def rows(seed, n=12, d=8, towards=None, pull=0.0):
+def rows(
+    seed: int, n: int = 12, d: int = 8, towards: np.ndarray | None = None, pull: float = 0.0
+) -> np.ndarray:
     x = np.random.default_rng(seed).normal(size=(n, d))
     if towards is not None:
         x = x + pull * towards
@@ -14,7 +16,7 @@ def rows(seed, n=12, d=8, towards=None, pull=0.0):
 PROMPTS = [f"prompt {i // 2}" for i in range(12)]
 
 
-def test_style_rises_with_pictures_nearer_to_held_out_ones():
+def test_style_rises_with_pictures_nearer_to_held_out_ones() -> None:
     style = np.ones(8)
     held_out = rows(0, towards=style, pull=3)
     measure = measures.style_measure(rows(1), rows(2, towards=style, pull=2), held_out, PROMPTS)
@@ -22,14 +24,14 @@ def test_style_rises_with_pictures_nearer_to_held_out_ones():
     assert measure.n == 6
 
 
-def test_prompt_is_cosine_of_picture_and_text():
+def test_prompt_is_cosine_of_picture_and_text() -> None:
     base, texts = rows(1), rows(2)
     measure = measures.prompt_measure(base, texts, texts, PROMPTS)
     assert measure.tuned == pytest.approx(1)
     assert measure.base == pytest.approx((base * texts).sum(1).mean())
 
 
-def test_retrieval_counts_own_prompts_that_come_first():
+def test_retrieval_counts_own_prompts_that_come_first() -> None:
     texts = np.eye(6)
     own = [i // 2 for i in range(12)]
     right, wrong = texts[own], texts[[(i + 1) % 6 for i in own]]
@@ -37,7 +39,7 @@ def test_retrieval_counts_own_prompts_that_come_first():
     assert measures.retrieval_measure(wrong, right, texts, own, PROMPTS).base == 0
 
 
-def test_wrong_captions_do_not_make_a_style_look_costly():
+def test_wrong_captions_do_not_make_a_style_look_costly() -> None:
     """Half of the captions dealt anew halve their plain fit, but not that of the pictures that are known."""
     captions = rows(3, n=40, d=32)
     pictures = captions + 0.5 * rows(4, n=40, d=32)
@@ -51,7 +53,7 @@ def test_wrong_captions_do_not_make_a_style_look_costly():
     assert measures.true_fidelity(pictures, np.repeat(captions[:1], 40, axis=0)) is not None
 
 
-def test_diversity_needs_two_seeds():
+def test_diversity_needs_two_seeds() -> None:
     assert measures.diversity_measure(rows(1), rows(2), [str(i) for i in range(12)]) is None
     same = np.repeat(rows(1, n=6), 2, axis=0)
     measure = measures.diversity_measure(rows(2), same, PROMPTS)
@@ -59,13 +61,13 @@ def test_diversity_needs_two_seeds():
     assert measure.falls
 
 
-def test_drift_of_the_base_is_zero():
+def test_drift_of_the_base_is_zero() -> None:
     base = rows(1)
     assert measures.drift_measure(base, base, PROMPTS).delta == 0
     assert measures.drift_measure(base, rows(2), PROMPTS).falls
 
 
-def test_copies_are_found_and_paired_with_what_they_copy():
+def test_copies_are_found_and_paired_with_what_they_copy() -> None:
     training = rows(0, n=20)
     copies = training[[3, 4, 5]] + 1e-3
     copies /= np.linalg.norm(copies, axis=1, keepdims=True)
@@ -78,22 +80,22 @@ def test_copies_are_found_and_paired_with_what_they_copy():
     assert similarities == sorted(similarities, reverse=True)
 
 
-def test_threshold_is_the_training_sets_own():
+def test_threshold_is_the_training_sets_own() -> None:
     training = rows(0, n=40)
     own = np.sort((training @ training.T - 2 * np.eye(40)).max(1))
     assert (own > measures.copy_threshold(training)).mean() == pytest.approx(0.05)
 
 
-def test_three_training_pictures_are_too_few():
+def test_three_training_pictures_are_too_few() -> None:
     assert measures.memorisation(rows(1), rows(2), rows(0, n=3), PROMPTS) is None
 
 
-def test_loss_with_one_mean_has_no_interval():
+def test_loss_with_one_mean_has_no_interval() -> None:
     assert measures.loss_measure([0.2], [0.1]).ci95 is None
     assert measures.loss_measure([0.2, 0.3, 0.2, 0.25, 0.21], [0.1, 0.21, 0.12, 0.11, 0.1]).rises
 
 
-def test_smoothness_tells_noise_from_pictures():
+def test_smoothness_tells_noise_from_pictures() -> None:
     random = np.random.default_rng(0)
     assert abs(measures.smoothness(random.normal(size=(64, 64)))) < 0.1
     assert measures.smoothness(np.add.outer(np.arange(64), np.arange(64))) > 0.9

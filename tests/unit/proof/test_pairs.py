@@ -1,5 +1,7 @@
 """Pairs of pictures seen through an embedder."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -11,14 +13,14 @@ class Shaky:
 
     name = "shaky"
 
-    def image_features(self, files):
+    def image_features(self, files: list[Path]) -> np.ndarray:
         return np.random.default_rng(0).normal(0.5, 1e-9, (len(files), 4))
 
-    def text_features(self, texts):
+    def text_features(self, texts: list[str]) -> None:
         return None
 
 
-def test_the_same_picture_has_the_same_features_wherever_it_stands(tmp_path):
+def test_the_same_picture_has_the_same_features_wherever_it_stands(tmp_path: Path) -> None:
     for name, shade in (("a", 10), ("copy", 10), ("other", 11)):
         Image.new("RGB", (4, 4), (shade, 0, 0)).save(tmp_path / f"{name}.png")
     paths = {name: tmp_path / f"{name}.png" for name in ("a", "copy", "other")}

@@ -12,7 +12,7 @@ RECIPE = resolve(
 )
 
 
-def test_a_prompt_that_comes_twice_is_drawn_once():
+def test_a_prompt_that_comes_twice_is_drawn_once() -> None:
     prompts = promptset.build_prompts(RECIPE, ["c", "c", "d", "e"])
     assert [(p.prompt, p.kind) for p in prompts] == [
         ("a", "recipe"), ("b", "recipe"), ("c", "held_out"), ("d", "held_out"), ("g", "general")
@@ -20,7 +20,7 @@ def test_a_prompt_that_comes_twice_is_drawn_once():
     assert [p.index for p in prompts] == list(range(5))
 
 
-def test_only_recipe_prompts_get_every_seed():
+def test_only_recipe_prompts_get_every_seed() -> None:
     jobs = promptset.build_jobs(promptset.build_prompts(RECIPE, ["c"]), RECIPE.generate.seeds)
     assert [(j.prompt.prompt, j.seed) for j in jobs] == [
         ("a", 5), ("a", 6), ("a", 7), ("b", 5), ("b", 6), ("b", 7), ("c", 2005), ("c", 2006), ("g", 3005)
@@ -28,7 +28,7 @@ def test_only_recipe_prompts_get_every_seed():
     assert jobs[1].file_name == "000-6.png"
 
 
-def test_no_prompt_at_all_is_refused():
+def test_no_prompt_at_all_is_refused() -> None:
     empty = resolve({"generate": {"prompts": []}, "compare": {"general_prompts": []}})
     with pytest.raises(RunError, match="no prompt"):
         promptset.build_prompts(empty, [])

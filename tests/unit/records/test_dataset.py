@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,7 @@ from veneer.text import read_text_any
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Dataset:
     for name in ("images/a.png", "images/b.jpg", "rejected/c.png", "images/.hidden.png", "images/a.mask.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -16,11 +17,11 @@ def folder(tmp_path):
     return Dataset(tmp_path)
 
 
-def test_pictures_are_found_without_rejected_hidden_and_masks(folder):
+def test_pictures_are_found_without_rejected_hidden_and_masks(folder: Dataset) -> None:
     assert folder.picture_names() == ["images/a.png", "images/b.jpg"]
 
 
-def test_metadata_survives_writing_with_extra_columns_and_any_script(folder):
+def test_metadata_survives_writing_with_extra_columns_and_any_script(folder: Dataset) -> None:
     items = [
         Item("images/a.png", 'a "red", round\u2019 яблоко', {"licence": "CC0"}),
         Item("images/b.jpg", "b"),
@@ -30,19 +31,19 @@ def test_metadata_survives_writing_with_extra_columns_and_any_script(folder):
     assert folder.read_metadata()[1].caption == "b"
 
 
-def test_jsonl_is_read_where_there_is_no_csv(folder):
+def test_jsonl_is_read_where_there_is_no_csv(folder: Dataset) -> None:
     lines = [{"file_name": "images/a.png", "text": "from jsonl"}]
     folder.metadata_jsonl.write_text("\n".join(map(json.dumps, lines)))
     assert folder.items()[0].caption == "from jsonl"
 
 
-def test_names_without_a_picture_are_listed(folder):
+def test_names_without_a_picture_are_listed(folder: Dataset) -> None:
     folder.write_metadata([Item(f"images/gone-{i}.png", "x") for i in range(12)])
     with pytest.raises(DatasetError, match=r"names 12 pictures that do not exist: .* and 2 more"):
         folder.items()
 
 
-def test_of_each_kind_of_mismatch_the_first_ten_are_listed_with_the_command(folder):
+def test_of_each_kind_of_mismatch_the_first_ten_are_listed_with_the_command(folder: Dataset) -> None:
     for i in range(12):
         (folder.root / "images" / f"new-{i:02}.png").write_bytes(b"x")
     folder.write_metadata([Item("images/a.png", "a"), *(Item(f"images/gone-{i:02}.png") for i in range(11))])
@@ -56,7 +57,7 @@ def test_of_each_kind_of_mismatch_the_first_ten_are_listed_with_the_command(fold
     assert len(folder.items(ignore_missing=True)) == 14
 
 
-def test_pictures_without_a_caption_are_listed(folder):
+def test_pictures_without_a_caption_are_listed(folder: Dataset) -> None:
     folder.write_metadata([Item("images/a.png", "  ")])
     with pytest.raises(DatasetError, match=r"2 of 2 pictures have no caption: images/a\.png, images/b\.jpg"):
         folder.captioned_items()
@@ -69,19 +70,19 @@ def test_pictures_without_a_caption_are_listed(folder):
         ("name,caption\nimages/a.png,x\n", r"no file_name.*metadata\.csv:2"),
     ],
 )
-def test_broken_metadata_is_named_with_its_line(folder, text, message):
+def test_broken_metadata_is_named_with_its_line(folder: Dataset, text: str, message: str) -> None:
     folder.metadata_csv.write_text(text)
     with pytest.raises(DatasetError, match=message):
         folder.items()
 
 
-def test_a_missing_folder_is_an_error(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such data set"):
         Dataset(tmp_path / "none").items()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_text_in_other_encodings_is_read(tmp_path, encoding):
+def test_text_in_other_encodings_is_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("file_name,caption\nimages/a.png,café\n".encode(encoding))
     assert "café" in read_text_any(path)
@@ -97,7 +98,9 @@ def test_text_in_other_encodings_is_read(tmp_path, encoding):
         ("빨간 집 그림", "euc-kr"),
     ],
 )
-def test_old_encodings_of_other_scripts_are_refused_not_garbled(folder, text, encoding):
+def test_old_encodings_of_other_scripts_are_refused_not_garbled(
+    folder: Dataset, text: str, encoding: str
+) -> None:
     folder.metadata_csv.write_bytes(f"file_name,caption\nimages/a.png,{text}\n".encode(encoding))
     with pytest.raises(DatasetError, match=r"neither UTF-8.*metadata\.csv.*iconv"):
         folder.items()
@@ -108,17 +111,17 @@ def test_old_encodings_of_other_scripts_are_refused_not_garbled(folder, text, en
 @pytest.mark.parametrize(
     "text", ["Fußgängerübergänge", "une forêt très verte", "São João", "naïveté — “ça va”"]
 )
-def test_western_text_of_windows_is_read(tmp_path, text):
+def test_western_text_of_windows_is_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.txt").write_bytes(text.encode("cp1252"))
     assert read_text_any(tmp_path / "t.txt") == text
 
 
-def test_windows_separators_are_understood(folder):
+def test_windows_separators_are_understood(folder: Dataset) -> None:
     folder.metadata_csv.write_text("file_name,caption\n.\\images\\a.png,x\n")
     assert folder.items()[0].caption == "x"
 
 
-def test_hugging_face_reads_the_folder_as_it_is(tmp_path):
+def test_hugging_face_reads_the_folder_as_it_is(tmp_path: Path) -> None:
     import datasets
     from PIL import Image
 

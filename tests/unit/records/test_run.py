@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -8,28 +9,28 @@ from veneer.records.files import staged_folder, write_text
 from veneer.records.run import RunDir
 
 
-def test_the_recipe_is_written_and_read_back(tmp_path):
+def test_the_recipe_is_written_and_read_back(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.write_recipe(Recipe())
     assert run.read_recipe() == Recipe()
 
 
-def test_a_folder_without_a_recipe_is_no_run(tmp_path):
+def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"recipe\.toml is missing"):
         RunDir(tmp_path).read_recipe()
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run\.json is damaged"):
         RunDir(tmp_path).read_record()
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
-    def full(_):
+    def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -39,7 +40,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_staged_folder_appears_whole_or_not_at_all(tmp_path):
+def test_a_staged_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     final = tmp_path / "lora"
     with pytest.raises(RuntimeError), staged_folder(final) as folder:
         (folder / "half").write_text("x")
@@ -51,7 +52,7 @@ def test_a_staged_folder_appears_whole_or_not_at_all(tmp_path):
     assert [p.name for p in final.iterdir()] == ["whole"]
 
 
-def test_a_staged_folder_replaces_an_older_one(tmp_path):
+def test_a_staged_folder_replaces_an_older_one(tmp_path: Path) -> None:
     final = tmp_path / "lora"
     for content in ("one", "two"):
         with staged_folder(final) as folder:
@@ -60,7 +61,7 @@ def test_a_staged_folder_replaces_an_older_one(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["lora"]
 
 
-def test_resume_keeps_what_was_written_aside(tmp_path):
+def test_resume_keeps_what_was_written_aside(tmp_path: Path) -> None:
     final = tmp_path / "dataset"
     with pytest.raises(RuntimeError), staged_folder(final) as folder:
         (folder / "half").write_text("x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from veneer.training.batches import BatchSource, MicroBatch
 from veneer.training.data_order import DataOrder
 
 
-def batch(size: int = 4, seed: int = 0, **more) -> MicroBatch:
+def batch(size: int = 4, seed: int = 0, **more: Any) -> MicroBatch:
     generator = torch.Generator().manual_seed(seed)
     latents, noise = (torch.randn(size, 4, 8, 8, generator=generator) for _ in range(2))
     return MicroBatch(
@@ -81,11 +82,13 @@ class Reader:
     ("flip", "dropout", "crops", "drawn"),
     [(0.0, 0.0, 1, set()), (0.5, 0.0, 1, {"flip"}), (0.0, 0.1, 1, {"caption"}), (0.0, 0.0, 2, {"crop"})],
 )
-def test_what_cannot_happen_is_not_drawn(monkeypatch, flip, dropout, crops, drawn) -> None:
+def test_what_cannot_happen_is_not_drawn(
+    monkeypatch: pytest.MonkeyPatch, flip: float, dropout: float, crops: int, drawn: set[str]
+) -> None:
     seen: set[str] = set()
     original = randomness.uniform
 
-    def uniform(seed, purpose, step, item):
+    def uniform(seed: int, purpose: str, step: int, item: int) -> float:
         seen.add(purpose)
         return original(seed, purpose, step, item)
 

@@ -1,25 +1,30 @@
 """A compiler that fails leaves the UNet as it was, and is told of."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from veneer.events import OnEvent
 from veneer.training.compile import compile_unet
 
 
 @pytest.fixture
-def unet():
+def unet() -> Any:
     return torch.nn.Linear(4, 4)
 
 
-def run(unet, on_event):
+def run(unet: Any, on_event: OnEvent) -> Any:
     return compile_unet(unet, lambda x: unet(x).sum(), torch.ones(2, 4), contextlib.nullcontext, on_event)
 
 
-def test_a_failing_compiler_is_told_of_and_training_goes_on(unet, monkeypatch):
-    def no_compiler(*args, **options):
-        def call(*inputs):
+def test_a_failing_compiler_is_told_of_and_training_goes_on(
+    unet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(*args: Any, **options: Any) -> Any:
+        def call(*inputs: Any) -> None:
             raise RuntimeError("no working C++ compiler\nwas found")
 
         return call
@@ -35,13 +40,15 @@ def test_a_failing_compiler_is_told_of_and_training_goes_on(unet, monkeypatch):
     assert unet.weight.grad is None
 
 
-def test_a_working_compiler_compiles_and_leaves_no_gradient(unet, monkeypatch):
+def test_a_working_compiler_compiles_and_leaves_no_gradient(
+    unet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
-    def compiler(call, **options):
+    def compiler(call: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         assert options == {"dynamic": False}
 
-        def compiled(*inputs):
+        def compiled(*inputs: Any) -> Any:
             calls.append(inputs)
             return call(*inputs)
 
@@ -54,7 +61,7 @@ def test_a_working_compiler_compiles_and_leaves_no_gradient(unet, monkeypatch):
     assert len(calls) == 2
 
 
-def test_judging_and_drawing_are_not_compiled(unet, monkeypatch):
+def test_judging_and_drawing_are_not_compiled(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(torch, "compile", lambda call, **options: lambda *i: (calls.append(i), call(*i))[1])
     assert run(unet, lambda event: pytest.fail(str(event)))

@@ -78,7 +78,9 @@ def reference_item(i: int, prediction_type: str, weighting: str, loss_type: str)
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("weighting", ["none", "min_snr", "soft_min_snr", "debiased"])
 @pytest.mark.parametrize("loss_type", ["l2", "huber"])
-def test_losses_are_those_of_a_float64_reference(prediction_type, weighting, loss_type) -> None:
+def test_losses_are_those_of_a_float64_reference(
+    prediction_type: str, weighting: str, loss_type: str
+) -> None:
     latents, noise, pred, timesteps = draws()
     table = SCHEDULER.alphas_cumprod
     weights = loss_weights(signal_to_noise(table), weighting, 5.0, prediction_type).float()

@@ -1,6 +1,7 @@
 """A profile says which work takes the time, and leaves a trace."""
 
 import json
+from pathlib import Path
 
 import torch
 
@@ -8,17 +9,17 @@ from veneer.events import Progress, StepEvent
 from veneer.training.profile import OTHER, STEPS, WARM_UP_STEPS, Operation, StepProfile
 
 
-def step(number):
+def step(number: int) -> StepEvent:
     return StepEvent(number, 0.1, 1e-4, 1.0, 1.0, 2.0, 0.5)
 
 
-def work():
+def work() -> torch.Tensor:
     convolution = torch.nn.Conv2d(8, 8, 3)
     attended = torch.nn.functional.scaled_dot_product_attention(*(torch.randn(1, 2, 64, 8),) * 3)
     return convolution(torch.randn(4, 8, 32, 32)).sum() + attended.sum()
 
 
-def test_trace_and_table_hold_the_steps_after_the_warm_up(tmp_path):
+def test_trace_and_table_hold_the_steps_after_the_warm_up(tmp_path: Path) -> None:
     profile = StepProfile(tmp_path / "profile")
     for number in range(1, WARM_UP_STEPS + STEPS + 3):
         work()
@@ -32,7 +33,7 @@ def test_trace_and_table_hold_the_steps_after_the_warm_up(tmp_path):
     assert sum(event["name"] == "aten::conv2d" for event in events) == STEPS
 
 
-def test_a_training_that_ends_early_leaves_none(tmp_path):
+def test_a_training_that_ends_early_leaves_none(tmp_path: Path) -> None:
     profile = StepProfile(tmp_path / "profile")
     for number in range(1, WARM_UP_STEPS + 2):
         profile.on_event(step(number))
@@ -41,7 +42,7 @@ def test_a_training_that_ends_early_leaves_none(tmp_path):
     assert not (tmp_path / "profile").exists()
 
 
-def test_kinds_of_work():
+def test_kinds_of_work() -> None:
     kinds = {
         "aten::mkldnn_convolution": "convolutions",
         "aten::_softmax_backward_data": "attention",

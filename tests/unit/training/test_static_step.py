@@ -45,7 +45,7 @@ def work_on(layer: nn.Linear) -> Work:
     )
 
 
-def steps(kind, recorder: Recorder) -> list[list[float]]:
+def steps(kind: str, recorder: Recorder) -> list[list[float]]:
     """Numbers of every step: what it gives, the scale after it, and a weight."""
     torch.manual_seed(0)
     layer = nn.Linear(8, 8)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ gr = pytest.importorskip("gradio")
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path: Path) -> Any:
     from veneer.web.app import build
 
     place = Workspace(tmp_path / "workspace")
@@ -23,12 +25,12 @@ def page(tmp_path):
     return build(Studio(place, JobBook(place)))
 
 
-def test_only_the_page_may_call_its_functions(page):
+def test_only_the_page_may_call_its_functions(page: Any) -> None:
     assert page.fns and {function.api_visibility for function in page.fns.values()} == {"private"}
     assert page.get_api_info()["named_endpoints"] == {}
 
 
-def test_no_handler_writes_into_a_field_at_once(page):
+def test_no_handler_writes_into_a_field_at_once(page: Any) -> None:
     """What it gives may come late: `veneer.web.late` puts it where nothing newer was typed."""
     from veneer.web.late import is_field
 
@@ -46,7 +48,7 @@ def test_no_handler_writes_into_a_field_at_once(page):
         assert all(fields), "the browser knows fields by their names"
 
 
-def test_a_handlers_values_go_apart_and_the_rest_at_once():
+def test_a_handlers_values_go_apart_and_the_rest_at_once() -> None:
     from veneer.web import late
 
     with gr.Blocks() as blocks:
@@ -60,7 +62,7 @@ def test_a_handlers_values_go_apart_and_the_rest_at_once():
     assert answer == {"asked": 7, "unless": [], "count": 1, "values": values}
 
 
-def test_a_handler_that_marks_cannot_give_a_field_a_value():
+def test_a_handler_that_marks_cannot_give_a_field_a_value() -> None:
     from veneer.web import late
 
     with gr.Blocks() as blocks:
@@ -72,7 +74,7 @@ def test_a_handler_that_marks_cannot_give_a_field_a_value():
         fn.fn("")
 
 
-def test_the_page_is_small(page):
+def test_the_page_is_small(page: Any) -> None:
     """A browser reads all of it before it shows anything: 3.7 MB once, 0.3 MB now."""
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
@@ -82,7 +84,7 @@ def test_the_page_is_small(page):
     assert len(sent.content) < 500_000
 
 
-def test_a_run_gives_way_to_the_page():
+def test_a_run_gives_way_to_the_page() -> None:
     run = subprocess.Popen([sys.executable, "-m", "veneer.cli.child", "doctor"], stdout=subprocess.DEVNULL)
     try:
         while run.poll() is None and os.getpriority(os.PRIO_PROCESS, run.pid) == os.nice(0):

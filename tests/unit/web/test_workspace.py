@@ -1,5 +1,7 @@
 """Paths stay inside the workspace, names are plain, and a second studio is kept out."""
 
+from pathlib import Path
+
 import pytest
 
 from veneer.errors import VeneerError
@@ -8,7 +10,7 @@ from veneer.web.workspace import Workspace, checked_name, free_name
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path: Path) -> Workspace:
     place = Workspace(tmp_path / "workspace")
     place.create()
     return place
@@ -17,31 +19,33 @@ def workspace(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../x", "a/b", "a\\b", "..", ".hidden", "", "a\0b", "x" * 81, "-rf", "nul", "a..b"]
 )
-def test_names_that_lead_elsewhere_are_refused(workspace, name):
+def test_names_that_lead_elsewhere_are_refused(workspace: Workspace, name: str) -> None:
     for place in (workspace.dataset, workspace.run, workspace.recipe):
         with pytest.raises(VeneerError):
             place(name)
 
 
 @pytest.mark.parametrize("name", ["city", "8-bit_style.v2", "Städte"])
-def test_plain_names_are_taken(name):
+def test_plain_names_are_taken(name: str) -> None:
     assert checked_name(f" {name} ", "run") == name
 
 
 @pytest.mark.parametrize("text", ["..", "/etc/passwd", "datasets/../../x", "~", "a\0b"])
-def test_paths_outside_are_refused(workspace, text):
+def test_paths_outside_are_refused(workspace: Workspace, text: str) -> None:
     with pytest.raises(VeneerError):
         workspace.inside(text)
 
 
-def test_a_link_that_leads_outside_is_refused(workspace, tmp_path):
+def test_a_link_that_leads_outside_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     (workspace.root / "out").symlink_to(tmp_path)
     with pytest.raises(VeneerError, match="outside the workspace"):
         workspace.inside("out")
     assert workspace.inside("datasets/x") == workspace.datasets.resolve() / "x"
 
 
-def test_entries_that_are_links_to_elsewhere_are_refused_and_not_listed(workspace, tmp_path):
+def test_entries_that_are_links_to_elsewhere_are_refused_and_not_listed(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "recipe.toml").write_text("")
     for folder, taken in ((workspace.datasets, workspace.dataset), (workspace.runs, workspace.run)):
@@ -55,7 +59,7 @@ def test_entries_that_are_links_to_elsewhere_are_refused_and_not_listed(workspac
     assert workspace.dataset_names() == workspace.run_names() == []
 
 
-def test_pasted_addresses_become_a_list_in_the_workspace(workspace):
+def test_pasted_addresses_become_a_list_in_the_workspace(workspace: Workspace) -> None:
     source = address_list(workspace, "city", " https://a.example/x.png\ta caption \n\nhttps://b.example/y\n")
     assert source == "urls:.studio/addresses/city.txt"
     path = workspace.root / source.removeprefix("urls:")
@@ -69,19 +73,19 @@ def test_pasted_addresses_become_a_list_in_the_workspace(workspace):
 @pytest.mark.parametrize(
     "source", ["/etc", "urls:/etc/passwd", "urls:../list.txt", "hf:/etc", "hf:../x", "..", "~"]
 )
-def test_sources_outside_are_refused(workspace, source):
+def test_sources_outside_are_refused(workspace: Workspace, source: str) -> None:
     with pytest.raises(VeneerError):
         checked_source(workspace, source)
 
 
-def test_sources_on_the_network_and_inside_pass(workspace):
+def test_sources_on_the_network_and_inside_pass(workspace: Workspace) -> None:
     assert checked_source(workspace, "bing:8-bit city;size=large") == "bing:8-bit city;size=large"
     assert checked_source(workspace, "hf:someone/pictures") == "hf:someone/pictures"
     assert checked_source(workspace, "pocket") == "pocket"
     assert checked_source(workspace, "datasets/a") == str(workspace.datasets.resolve() / "a")
 
 
-def test_uploaded_names_lose_their_paths():
+def test_uploaded_names_lose_their_paths() -> None:
     names = {
         "../../x.png": "x.png",
         "..\\..\\y.jpg": "y.jpg",
@@ -93,7 +97,7 @@ def test_uploaded_names_lose_their_paths():
     assert len(safe_name("x" * 500 + ".png")) == 120
 
 
-def test_uploads_of_another_kind_or_too_large_are_refused(tmp_path):
+def test_uploads_of_another_kind_or_too_large_are_refused(tmp_path: Path) -> None:
     for name, size in (("x.exe", 1), ("x.svg", 1), ("x.png", 26 * 2**20)):
         path = tmp_path / name
         with path.open("wb") as file:
@@ -102,7 +106,7 @@ def test_uploads_of_another_kind_or_too_large_are_refused(tmp_path):
             check_file(path)
 
 
-def test_staged_uploads_keep_apart_and_vanish(workspace, tmp_path):
+def test_staged_uploads_keep_apart_and_vanish(workspace: Workspace, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.png").write_bytes(folder.encode())
@@ -114,7 +118,7 @@ def test_staged_uploads_keep_apart_and_vanish(workspace, tmp_path):
     assert not folder.exists()
 
 
-def test_a_second_studio_is_kept_out(workspace):
+def test_a_second_studio_is_kept_out(workspace: Workspace) -> None:
     other = Workspace(workspace.root)
     with workspace.locked(), pytest.raises(VeneerError, match="another studio"), other.locked():
         pass
@@ -122,7 +126,7 @@ def test_a_second_studio_is_kept_out(workspace):
         pass
 
 
-def test_a_bundled_recipe_is_not_shadowed(workspace):
+def test_a_bundled_recipe_is_not_shadowed(workspace: Workspace) -> None:
     with pytest.raises(VeneerError, match="bundled recipe"):
         workspace.save_recipe("pocket-8bit", "")
     path = workspace.save_recipe("mine", "")
@@ -130,6 +134,6 @@ def test_a_bundled_recipe_is_not_shadowed(workspace):
     assert path.parent == workspace.recipes
 
 
-def test_free_names_are_numbered():
+def test_free_names_are_numbered() -> None:
     assert free_name("a", ["a", "a-2"]) == "a-3"
     assert free_name("a", []) == "a"

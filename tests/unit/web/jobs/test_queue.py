@@ -6,6 +6,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +42,7 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def book(tmp_path, monkeypatch):
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobBook]:
     place = Workspace(tmp_path / "workspace")
     place.create()
     script = tmp_path / "fake.py"
@@ -49,7 +52,7 @@ def book(tmp_path, monkeypatch):
     starter.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{script}" "$@"\n')
     starter.chmod(0o755)
 
-    def start(self, job):
+    def start(self: Any, job: Any) -> None:
         monkeypatch.setattr(sys, "executable", str(starter))
         real(self, job)
 
@@ -62,14 +65,14 @@ def book(tmp_path, monkeypatch):
                 os.kill(job.pid, signal.SIGKILL)
 
 
-def until(book, name, state, seconds=200):
+def until(book: JobBook, name: str, state: str, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while book.state(name) != state:
         assert time.monotonic() < end, book.state(name)
         time.sleep(0.05)
 
 
-def until_it_works(book, name, seconds=200):
+def until_it_works(book: JobBook, name: str, seconds: float = 200) -> None:
     """Wait until the stand-in is where Ctrl-C is caught."""
     end = time.monotonic() + seconds
     while not tail(book.log(name), 1):
@@ -77,20 +80,20 @@ def until_it_works(book, name, seconds=200):
         time.sleep(0.05)
 
 
-def test_a_run_is_done(book):
+def test_a_run_is_done(book: JobBook) -> None:
     job = book.ask("a", "quick", "runs/a")
     assert job.arguments == ["run", "quick", "--out", "runs/a"]
     until(book, "a", "done")
     assert tail(book.log("a"), 5) == ["hello from quick"]
 
 
-def test_a_failure_tells_what_and_what_to_do(book):
+def test_a_failure_tells_what_and_what_to_do(book: JobBook) -> None:
     book.ask("a", "bad", "runs/a")
     until(book, "a", "failed")
     assert read_events(book.events("a")).end["todo"] == "add some"
 
 
-def test_runs_wait_for_each_other_and_leave_the_queue(book):
+def test_runs_wait_for_each_other_and_leave_the_queue(book: JobBook) -> None:
     book.ask("a", "slow", "runs/a")
     book.ask("b", "quick", "runs/b")
     book.ask("c", "quick", "runs/c")
@@ -104,7 +107,7 @@ def test_runs_wait_for_each_other_and_leave_the_queue(book):
     until(book, "c", "done")
 
 
-def test_a_run_is_found_again_by_another_studio(book, tmp_path):
+def test_a_run_is_found_again_by_another_studio(book: JobBook, tmp_path: Path) -> None:
     book.ask("a", "slow", "runs/a")
     again = JobBook(Workspace(tmp_path / "workspace"))
     assert again.state("a") == "running"
@@ -113,7 +116,7 @@ def test_a_run_is_found_again_by_another_studio(book, tmp_path):
     assert again.memory_gib("a") > 0
 
 
-def test_a_run_stopped_before_it_can_say_so_is_no_killed_one(book):
+def test_a_run_stopped_before_it_can_say_so_is_no_killed_one(book: JobBook) -> None:
     book.ask("a", "mute", "runs/a")
     until_it_works(book, "a")
     book.stop("a")
@@ -123,7 +126,7 @@ def test_a_run_stopped_before_it_can_say_so_is_no_killed_one(book):
     until(book, "a", "killed")
 
 
-def test_a_killed_run_is_no_ended_one(book):
+def test_a_killed_run_is_no_ended_one(book: JobBook) -> None:
     job = book.ask("a", "slow", "runs/a")
     os.kill(job.pid, signal.SIGKILL)
     until(book, "a", "killed")
@@ -131,7 +134,7 @@ def test_a_killed_run_is_no_ended_one(book):
         book.stop("a")
 
 
-def test_a_later_process_of_the_same_number_is_not_the_run(book):
+def test_a_later_process_of_the_same_number_is_not_the_run(book: JobBook) -> None:
     book.ask("a", "quick", "runs/a")
     until(book, "a", "done")
     path = book.root / "a" / "job.json"
@@ -141,14 +144,14 @@ def test_a_later_process_of_the_same_number_is_not_the_run(book):
     assert book.state("a") == "done"
 
 
-def test_a_damaged_job_is_no_job(book):
+def test_a_damaged_job_is_no_job(book: JobBook) -> None:
     (book.root / "x").mkdir(parents=True)
     (book.root / "x" / "job.json").write_text("{")
     assert book.jobs() == []
     assert book.state("x") is None
 
 
-def test_events_are_summed_up(tmp_path):
+def test_events_are_summed_up(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events = [
         {"event": "StageFinished", "stage": "collect", "summary": "4 pictures"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from veneer.errors import VeneerError
 from veneer.web.server.guard import HEADERS, Guard, is_welcome
 
 
-def headers(**values):
+def headers(**values: str) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() for name, value in values.items()}
 
 
@@ -26,22 +27,22 @@ def headers(**values):
         ({}, False),
     ],
 )
-def test_only_the_own_page_is_welcome(given, welcome):
+def test_only_the_own_page_is_welcome(given: dict[str, Any], welcome: bool) -> None:
     assert is_welcome(headers(**given), is_local=True) is welcome
 
 
-def test_behind_a_password_any_name_will_do_but_no_other_page():
+def test_behind_a_password_any_name_will_do_but_no_other_page() -> None:
     assert is_welcome(headers(host="studio.lan:7860", origin="http://studio.lan:7860"), is_local=False)
     assert not is_welcome(headers(host="studio.lan:7860", origin="http://evil.example"), is_local=False)
 
 
-def answer_to(given):
+def answer_to(given: dict[str, str]) -> list[Any]:
     sent = []
 
-    async def app(scope, receive, send):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"referrer-policy", b"old")]})
 
-    async def send(message):
+    async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "http", "headers": list(headers(**given).items())}
@@ -49,23 +50,23 @@ def answer_to(given):
     return sent
 
 
-def test_every_answer_carries_the_policy():
+def test_every_answer_carries_the_policy() -> None:
     (start,) = answer_to({"host": "localhost"})
     assert start["headers"] == list(HEADERS)
     assert b"https:" not in dict(HEADERS)[b"content-security-policy"]
 
 
-def test_other_pages_get_nothing():
+def test_other_pages_get_nothing() -> None:
     start, body = answer_to({"host": "localhost", "origin": "http://evil.example"})
     assert start["status"] == 403
     assert b"own page" in body["body"]
 
 
 @pytest.mark.parametrize(("is_local", "packed"), [(True, False), (False, True)])
-def test_only_what_goes_far_is_packed(is_local, packed):
+def test_only_what_goes_far_is_packed(is_local: bool, packed: bool) -> None:
     asked = []
 
-    async def app(scope, receive, send):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         asked.extend(name for name, _ in scope["headers"])
 
     given = {**headers(host="localhost"), b"accept-encoding": b"br"}
@@ -74,14 +75,14 @@ def test_only_what_goes_far_is_packed(is_local, packed):
     assert (b"accept-encoding" in asked) is packed
 
 
-def test_small_answers_are_sent_at_once(with_gradio):
+def test_small_answers_are_sent_at_once(with_gradio: None) -> None:
     """asyncio looks at the protocol of the socket before it tells the system not to wait for more."""
     from veneer.web.server.server import listen
 
     async def answers_wait() -> int:
         told = asyncio.get_running_loop().create_future()
 
-        def opened(reader, writer):
+        def opened(reader: Any, writer: Any) -> None:
             own = writer.get_extra_info("socket")
             told.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
@@ -96,7 +97,7 @@ def test_small_answers_are_sent_at_once(with_gradio):
     assert asyncio.run(answers_wait())
 
 
-def test_other_addresses_need_a_password(with_gradio):
+def test_other_addresses_need_a_password(with_gradio: None) -> None:
     from veneer.web.server.server import check_access
 
     check_access("127.0.0.1", "")
@@ -113,7 +114,7 @@ def test_other_addresses_need_a_password(with_gradio):
             check_access(host, password)
 
 
-def test_a_port_in_use_is_named(with_gradio):
+def test_a_port_in_use_is_named(with_gradio: None) -> None:
     from veneer.web.server.server import listen
 
     with socket.socket() as taken:

@@ -1,5 +1,7 @@
 """What is asked for on the tab Compare, and the command that draws the same."""
 
+from pathlib import Path
+
 import pytest
 
 from veneer.config import Recipe
@@ -9,14 +11,14 @@ from veneer.web.tabs.compare import own_prompts
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> RunDir:
     run = RunDir(tmp_path / "runs" / "first")
     run.lora.mkdir(parents=True)
     run.write_recipe(Recipe())
     return run
 
 
-def test_what_is_asked_for_is_read():
+def test_what_is_asked_for_is_read() -> None:
     asked = own_prompts.read_own_prompts(Recipe(), " a cat \n\na dog", "0, 7;8", 0.5, "")
     assert (asked.prompts, asked.seeds, asked.scale) == (("a cat", "a dog"), (0, 7, 8), 0.5)
     assert asked.table.num_inference_steps == Recipe().generate.num_inference_steps
@@ -28,12 +30,12 @@ def test_what_is_asked_for_is_read():
     [("", "0", ""), ("a cat", "", ""), ("a cat", "-1", ""), ("a cat", "x", ""), ("a\n" * 33, "0 1", ""),
      ("a cat", "0", "many")],
 )  # fmt: skip
-def test_what_cannot_be_drawn_is_refused(prompts, seeds, steps):
+def test_what_cannot_be_drawn_is_refused(prompts: str, seeds: str, steps: str) -> None:
     with pytest.raises(VeneerError):
         own_prompts.read_own_prompts(Recipe(), prompts, seeds, 1, steps)
 
 
-def test_the_command_names_what_the_run_has_made(folder):
+def test_the_command_names_what_the_run_has_made(folder: RunDir) -> None:
     asked = own_prompts.read_own_prompts(Recipe(), "a cat", "7", 0.5, "")
     with pytest.raises(VeneerError, match="no LoRA yet"):
         own_prompts.command(folder, asked, "drawn")

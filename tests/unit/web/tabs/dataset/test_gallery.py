@@ -2,6 +2,8 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from veneer.web.workspace import Workspace
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     (tmp_path / "set/images").mkdir(parents=True)
     items = []
@@ -39,7 +41,7 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
-def test_filters_count_what_they_show(folder):
+def test_filters_count_what_they_show(folder: Path) -> None:
     found = [{"file_name": "images/000003.png", "flag": "blurry", "reason": "soft", "other": ""}]
     write_json(folder / "check.json", {"findings": found})
     shown = gallery.read_gallery(folder)
@@ -50,7 +52,7 @@ def test_filters_count_what_they_show(folder):
     assert [card.name for card in shown.shown("no caption")] == ["images/000000.png"]
 
 
-def test_rejected_pictures_come_back_one_by_one(folder):
+def test_rejected_pictures_come_back_one_by_one(folder: Path) -> None:
     dataset = Dataset(folder)
     names = ["images/000001.png", "images/000002.png"]
     assert move_away(dataset, {name: [Finding(name, "by-hand", "ugly")] for name in names}) == 2
@@ -65,7 +67,9 @@ def test_rejected_pictures_come_back_one_by_one(folder):
     assert [card.name for card in gallery.read_gallery(folder).shown("rejected")] == [names[0]]
 
 
-def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(folder, tmp_path):
+def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(
+    folder: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("gradio")
     from veneer.web.tabs.dataset.work import saver
 
@@ -82,7 +86,7 @@ def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(folder
     assert Dataset(folder).items()[0].caption == "by hand"
 
 
-def test_thumbnails_are_made_once_and_anew_where_the_picture_changed(folder, tmp_path):
+def test_thumbnails_are_made_once_and_anew_where_the_picture_changed(folder: Path, tmp_path: Path) -> None:
     picture = folder / "images/000001.png"
     first = thumbnail(picture, tmp_path / "cache")
     (kept,) = (tmp_path / "cache").rglob("*.webp")
@@ -94,8 +98,8 @@ def test_thumbnails_are_made_once_and_anew_where_the_picture_changed(folder, tmp
     assert again != first
 
 
-def test_a_thumbnail_may_be_asked_for_while_it_is_made(folder, tmp_path):
-    def make(number):
+def test_a_thumbnail_may_be_asked_for_while_it_is_made(folder: Path, tmp_path: Path) -> None:
+    def make(number: int) -> list[Any]:
         return [thumbnail(path, tmp_path / "cache") for path in sorted((folder / "images").iterdir())]
 
     with ThreadPoolExecutor(8) as pool:
@@ -104,7 +108,7 @@ def test_a_thumbnail_may_be_asked_for_while_it_is_made(folder, tmp_path):
     assert all(other == first for other in others)
 
 
-def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path):
+def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path: Path) -> None:
     import io
 
     Image.new("RGB", (900, 300), "red").save(tmp_path / "wide.png")
@@ -116,7 +120,7 @@ def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path):
     assert thumbnail(tmp_path / "none.png", tmp_path / "c") == b""
 
 
-def test_captions_change_by_hand(folder):
+def test_captions_change_by_hand(folder: Path) -> None:
     assert editing.set_caption(folder, "images/000000.png", "  new \n words ")
     assert not editing.set_caption(folder, "images/000000.png", "new words")
     assert editing.replace_text(folder, "red", r"\1 green") == 29
@@ -133,7 +137,7 @@ def test_captions_change_by_hand(folder):
             change()
 
 
-def test_pictures_described_again_come_back_where_the_captioner_fails(folder):
+def test_pictures_described_again_come_back_where_the_captioner_fails(folder: Path) -> None:
     from veneer.config import CaptionTable
     from veneer.errors import VeneerError
 
@@ -144,7 +148,7 @@ def test_pictures_described_again_come_back_where_the_captioner_fails(folder):
     assert Dataset(folder).items() == before
 
 
-def test_what_comes_from_files_is_escaped():
+def test_what_comes_from_files_is_escaped() -> None:
     bad = "<script>alert(1)</script>\"'"
     parts = [
         markup.failure(bad, bad), markup.news(bad), markup.empty(bad, bad), markup.badge(bad),
@@ -154,7 +158,7 @@ def test_what_comes_from_files_is_escaped():
     assert not [part for part in parts if "<script>" in part or "\"'" in part]
 
 
-def test_a_chart_tells_its_last_value(tmp_path):
+def test_a_chart_tells_its_last_value(tmp_path: Path) -> None:
     rest = '"lr": 0.001, "grad_norm": 1.0, "images_per_second": 8.0'
     lines = [f'{{"step": {n}, "loss": {1 / n}, {rest}}}' for n in range(1, 999)]
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 9']))
@@ -165,7 +169,7 @@ def test_a_chart_tells_its_last_value(tmp_path):
     assert curves.training_charts(tmp_path / "none.jsonl", {}) == ""
 
 
-def test_base_and_tuned_are_found_by_name(tmp_path):
+def test_base_and_tuned_are_found_by_name(tmp_path: Path) -> None:
     for side in ("base", "tuned"):
         (tmp_path / side).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / side / "000-7.png")
@@ -180,7 +184,7 @@ def test_base_and_tuned_are_found_by_name(tmp_path):
     assert 'type="range"' in shown
 
 
-def test_the_first_pages_thumbnails_are_made_before_anybody_looks(tmp_path):
+def test_the_first_pages_thumbnails_are_made_before_anybody_looks(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     workspace.create()
     for name, count in (("a", gallery.PAGE + 3), ("b", 2)):
@@ -194,7 +198,9 @@ def test_the_first_pages_thumbnails_are_made_before_anybody_looks(tmp_path):
     assert len(list(workspace.thumbnails.rglob("*.webp"))) == gallery.PAGE
 
 
-def test_looking_ahead_at_a_broken_data_set_is_silent(tmp_path, recwarn):
+def test_looking_ahead_at_a_broken_data_set_is_silent(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     workspace = Workspace(tmp_path)
     workspace.create()
     workspace.dataset("a").mkdir()
@@ -205,7 +211,7 @@ def test_looking_ahead_at_a_broken_data_set_is_silent(tmp_path, recwarn):
     assert not workspace.thumbnails.exists()
 
 
-def wait_for_thumbnails():
+def wait_for_thumbnails() -> None:
     for thread in threading.enumerate():
         if thread.name == "veneer-thumbnails":
             thread.join(10)

@@ -1,5 +1,7 @@
 """The form says what the config model says, and reads back what it shows."""
 
+from typing import Any
+
 import pytest
 
 from veneer.config import Recipe
@@ -7,18 +9,18 @@ from veneer.recipe import bundled_names, known_keys, load_recipe
 from veneer.web.tabs.recipe.fields import UPFRONT, fields, read_form, values_of
 
 
-def test_every_key_of_a_recipe_is_a_field_once():
+def test_every_key_of_a_recipe_is_a_field_once() -> None:
     names = [field.name for field in fields()]
     assert sorted(names) == sorted(key for key in known_keys() if "." in key)
     assert set(UPFRONT) <= set(names)
 
 
-def test_every_field_has_a_sentence_and_its_default():
+def test_every_field_has_a_sentence_and_its_default() -> None:
     assert all(len(field.sentence) > 15 and "Default: " in field.sentence for field in fields())
 
 
 @pytest.mark.parametrize("name", [*bundled_names(), ""])
-def test_what_is_shown_is_read_back(name):
+def test_what_is_shown_is_read_back(name: str) -> None:
     recipe = load_recipe(name) if name else Recipe()
     read, faults = read_form(fields(), values_of(recipe, fields()))
     assert not faults
@@ -41,7 +43,9 @@ def test_what_is_shown_is_read_back(name):
         ("base.vae", "", None),
     ],
 )
-def test_text_becomes_the_value_that_is_meant(key, text, value):
+def test_text_becomes_the_value_that_is_meant(
+    key: str, text: str, value: dict[str, Any] | float | str | tuple[int | str, ...] | None
+) -> None:
     asked = fields()
     shown = values_of(Recipe(), asked)
     shown[[field.name for field in asked].index(key)] = text
@@ -59,7 +63,7 @@ def test_text_becomes_the_value_that_is_meant(key, text, value):
         ("lora.rank_pattern", "a = b"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_at_its_field(key, text):
+def test_what_does_not_fit_is_told_at_its_field(key: str, text: str) -> None:
     asked = fields()
     shown = values_of(Recipe(), asked)
     shown[[field.name for field in asked].index(key)] = text
