@@ -5,9 +5,10 @@ Nothing writes to a table after it is resolved (`veneer.recipe`). An unknown key
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["no", "fp16", "bf16"]
@@ -25,6 +26,18 @@ class Table(BaseModel):
     """A table of a recipe: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_a_list(cls, values: Any) -> Any:
+        """Take one value where a list of them is asked for."""
+        if not isinstance(values, Mapping):
+            return values
+        lists = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {
+            name: (value,) if name in lists and isinstance(value, (str, int, float)) else value
+            for name, value in values.items()
+        }
 
 
 class BaseTable(Table):

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from veneer.config import Recipe
 from veneer.errors import RecipeError
+from veneer.own_style import for_own_pictures
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -58,12 +59,17 @@ def recipe_text(name_or_path: str) -> str:
         raise RecipeError(f"the recipe cannot be read: {error}", where=name_or_path) from error
 
 
-def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    name_or_path: str, overrides: Iterable[str] = (), *, pictures: Sequence[str] = (), style: str = ""
+) -> Recipe:
     """Resolve a recipe.
 
     Args:
         name_or_path: A bundled name, or the path of a TOML file.
-        overrides: Settings such as ``train.max_train_steps=2000``; values are TOML, bare words are text.
+        overrides: Settings such as ``train.max_train_steps=2000``; values are TOML, bare words are text. They
+            come last.
+        pictures: Sources of pictures in place of the recipe's.
+        style: What these pictures are, such as "watercolour painting": captions and prompts follow it.
 
     Returns:
         The resolved recipe, frozen.
@@ -75,6 +81,8 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         tables = tomllib.loads(recipe_text(name_or_path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not valid TOML: {error}", where=name_or_path) from error
+    if pictures or style:
+        tables = for_own_pictures(tables, pictures, style)
     for override in overrides:
         _apply_override(tables, override)
     return resolve(tables, where=name_or_path)
@@ -151,6 +159,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def _apply_override(tables: dict[str, Any], override: str) -> None:
+    override = override.strip()
+    if override[:1] == override[-1:] == "'":  # cmd.exe hands single quotes on
+        override = override[1:-1]
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or len(parts) != 2:
@@ -162,6 +173,8 @@ def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        if text[:1] == "[" and text[-1:] == "]":  # a list whose quotes the shell took, as cmd.exe does
+            return [word.strip().strip("'") for word in text[1:-1].split(",") if word.strip()]
         return None if text in {"none", "null"} else text
 
 

@@ -74,7 +74,7 @@ def test_errors_become_exit_statuses(
 ) -> None:
     import veneer.recipe
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(veneer.recipe, "load_recipe", fail)

@@ -97,3 +97,22 @@ def test_every_key_has_a_sentence_of_documentation() -> None:
 
 def test_there_are_about_sixty_keys() -> None:
     assert len([key for key in known_keys() if "." in key]) <= 79
+
+
+@pytest.mark.parametrize(
+    ("override", "sources"),
+    [
+        ("collect.sources=my-pictures", ("my-pictures",)),
+        ("'collect.sources=my pictures'", ("my pictures",)),
+        ("collect.sources=[my-pictures, C:\\more]", ("my-pictures", "C:\\more")),
+        ('collect.sources=["a, b"]', ("a, b",)),
+    ],
+)
+def test_one_text_is_a_list_of_one_and_quotes_may_be_those_of_any_shell(
+    override: str, sources: tuple[str, ...]
+) -> None:
+    assert load_recipe("sd15-style", [override]).collect.sources == sources
+
+
+def test_one_number_is_a_list_of_one() -> None:
+    assert load_recipe("sd15-style", ["generate.seeds=3"]).generate.seeds == (3,)

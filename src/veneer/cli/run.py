@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,21 @@ from veneer.cli.output import print_json, print_run
 def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled name, or a .toml file.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="Run folder; runs/RECIPE by default.")
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Run folder; runs/RECIPE or runs/STYLE by default."),
     ] = None,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option("--pictures", metavar="SOURCE", help="Your own pictures in place of the recipe's."),
+    ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            "--style",
+            metavar="WORDS",
+            help="What they are, such as `watercolour painting`: captions, prompts and names follow it.",
+        ),
+    ] = "",
     settings: Set = None,
     redo: Annotated[
         list[str] | None,
@@ -37,12 +51,14 @@ def run(
 
     The same command again skips what is done and resumes what is not.
     """
+    from veneer.own_style import folder_name
     from veneer.recipe import load_recipe
 
-    folder = out or Path("runs") / Path(recipe).stem
+    folder = out or Path("runs") / (folder_name(style) if style else Path(recipe).stem)
+    read = partial(load_recipe, recipe, settings or (), pictures=pictures or (), style=style)
     stages = check_stages(redo or [])
     if dry_run:
-        return _dry_run(load_recipe(recipe, settings or ()), folder, stages, as_json)
+        return _dry_run(read(), folder, stages, as_json)
     from veneer.cli.eventlog import EventLog
     from veneer.cli.progress import ProgressPrinter
     from veneer.cli.timeleft import course_of
@@ -50,7 +66,7 @@ def run(
     from veneer.stage import STAGE_NAMES
 
     with ProgressPrinter(quiet, STAGE_NAMES) as show, EventLog(events, show) as on_event:
-        resolved = load_recipe(recipe, settings or ())
+        resolved = read()
         from veneer.pipeline import run as run_pipeline
 
         show.follow(course_of(resolved, RunDir(folder)))
