@@ -19,11 +19,12 @@ from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import Sampler, load_sampler, sample
 from veneer.pipeline import run_stage
 from veneer.proof.comparison import References, compare_pairs
-from veneer.proof.history import losses_of, picture_losses, read_candidates
+from veneer.proof.history import losses_of, picture_losses
 from veneer.proof.pairs import find_pairs
 from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint, load_recipe, resolve
 from veneer.records.cache import read_index
+from veneer.records.candidates import known_candidates
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import write_json
 from veneer.records.prompts import Prompt
@@ -307,7 +308,7 @@ def _write_prior(bench: Bench, general: Sequence[Prompt]) -> None:
 
 
 def _compare(bench: Bench, run: RunDir) -> tuple[dict[str, Measure | None], str]:
-    index, candidates = read_index(run), read_candidates(run.candidates_json)
+    index, candidates = read_index(run), known_candidates(run)
     held_out, training = index.split("held_out"), index.split("train")
     references = References(
         held_out=tuple(run.dataset / item.file_name for item in held_out),

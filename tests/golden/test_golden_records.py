@@ -6,6 +6,7 @@ latents and optimizer state are left out). A format that a later version changes
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 
 from veneer.errors import RunError
 from veneer.records.cache import CacheIndex, known_index, read_index
+from veneer.records.candidates import Candidates, CandidatesFile, known_candidates
 from veneer.records.prompts import Prompt, read_prompts, write_prompts
 from veneer.records.run import RunDir
+from veneer.records.trainlog import read_steps
 
 OLD = Path(__file__).with_name("run-0.1.0")
 
@@ -69,3 +72,61 @@ class TestPrompts:
     def test_missing_ones_say_what_draws_them(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"no prompt set.*veneer generate"):
             read_prompts(tmp_path / "prompts.json")
+
+
+class TestCandidates:
+    def test_are_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        known = known_candidates(run)
+        assert known.chosen is not None
+        assert (known.chosen.step, known.chosen.kind, len(known.candidates)) == (6, "step", 2)
+        known.write(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == run.candidates_json.read_bytes()
+
+    def test_what_a_checkpoint_remembers_gives_the_same_file(self, run: RunDir, tmp_path: Path) -> None:
+        """``ledger`` in state.json is what training goes on from, and what it writes candidates.json from."""
+        state = json.loads((run.checkpoint(6) / "state.json").read_text())["state"]["ledger"]
+        candidates = Candidates.model_validate(state)
+        assert json.dumps(candidates.model_dump(), indent=1) == json.dumps(state, indent=1)
+        candidates.forget_missing(OLD)
+        at_the_end = known_candidates(run)
+        assert candidates.finished("validation", at_the_end.pictures).base == at_the_end.base
+
+    def test_an_older_one_without_pictures_and_strata_is_read(self, run: RunDir) -> None:
+        one = {"step": 2, "kind": "ema", "loss": 0.5}
+        run.candidates_json.write_text(json.dumps({"chosen": one, "base_loss": 0.6, "candidates": [one]}))
+        known = known_candidates(run)
+        assert known.chosen is not None
+        assert (known.chosen.kind, known.chosen.reason, known.chosen.path, known.base) == (
+            "ema",
+            "",
+            None,
+            None,
+        )
+
+    def test_losses_that_are_no_numbers_come_back(self, run: RunDir, tmp_path: Path) -> None:
+        run.candidates_json.write_text('{"candidates": [{"step": 1, "kind": "step", "loss": NaN}]}')
+        known = known_candidates(run)
+        known.write(tmp_path / "again")
+        assert '"loss": NaN' in (tmp_path / "again").read_text()
+
+    def test_damage_is_named_and_nothing_is_known_before_the_end(self, run: RunDir) -> None:
+        run.candidates_json.write_text("{")
+        with pytest.raises(RunError, match=r"candidates\.json is damaged.*Train again"):
+            known_candidates(run)
+        run.candidates_json.unlink()
+        assert known_candidates(run) == CandidatesFile()
+
+
+class TestTrainLog:
+    def test_lines_are_written_back_to_the_byte(self, run: RunDir) -> None:
+        steps = read_steps(run.log_jsonl)
+        assert [one.step for one in steps] == list(range(1, 7))
+        again = "".join(json.dumps(one.model_dump()) + "\n" for one in steps)
+        assert again.encode() == run.log_jsonl.read_bytes()
+
+    def test_a_torn_line_is_left_out_and_the_last_of_a_step_counts(self, run: RunDir) -> None:
+        with run.log_jsonl.open("a") as file:
+            file.write('{"step": 2, "loss": 0.5, "lr": null}\n{"step": 7, "lo')
+        steps = read_steps(run.log_jsonl)
+        assert [one.step for one in steps] == list(range(1, 7))
+        assert (steps[1].loss, steps[1].lr) == (0.5, None)

@@ -12,6 +12,7 @@ from veneer.events import OnEvent, ignore
 from veneer.lora.file import read_lora
 from veneer.lora.weights import LoraFile, from_state
 from veneer.recipe import load_recipe, to_toml
+from veneer.records.run import ADAPTER_FILE
 from veneer.versions import VERSION
 
 
@@ -29,7 +30,7 @@ def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
         AdapterError: If it is no LoRA.
     """
     recipe = next((p / "recipe.toml" for p in path.resolve().parents if (p / "recipe.toml").is_file()), None)
-    if path.name != "adapter.safetensors" or recipe is None:
+    if path.name != ADAPTER_FILE or recipe is None:
         return read_lora(path, on_event)
     settings = load_recipe(str(recipe))
     text = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
-from veneer.errors import RunError
 from veneer.proof.verdict import Losses
+from veneer.records.candidates import CandidatesFile, Kind
+from veneer.records.trainlog import LoggedStep
 
 
 @dataclass(frozen=True)
@@ -26,112 +25,80 @@ class Curve:
     values: tuple[float, ...]
 
 
-def read_candidates(path: Path) -> Mapping[str, Any]:
-    """Read what the stage train found out about its candidates.
-
-    Args:
-        path: ``train/candidates.json``.
-
-    Returns:
-        Its content; empty where there is no such file.
-
-    Raises:
-        RunError: If the file is damaged.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except ValueError as error:
-        raise RunError(
-            f"damaged: {error}", where=str(path), todo="Train again: `veneer train RUN`"
-        ) from error
-
-
-def losses_of(candidates: Mapping[str, Any]) -> Losses | None:
+def losses_of(known: CandidatesFile) -> Losses | None:
     """Held-out loss over the run, for the rules of the verdict.
 
     Args:
-        candidates: Content of ``train/candidates.json``.
+        known: What is known about the candidates.
 
     Returns:
         The losses; None where nothing was held out.
     """
-    chosen, base = candidates.get("chosen"), candidates.get("base_loss")
-    judged = [one for one in candidates.get("candidates", []) if _is_number(one["loss"])]
-    if not chosen or base is None or not _is_number(base) or not _is_number(chosen["loss"]) or not judged:
+    judged = [(one.step, one.loss) for one in known.candidates if _is_number(one.loss)]
+    chosen, base = known.chosen, known.base_loss
+    if chosen is None or not _is_number(chosen.loss) or not _is_number(base) or not judged:
         return None
-    best = min(judged, key=lambda one: float(one["loss"]))
-    last = max(judged, key=lambda one: int(one["step"]))
+    best_step, best = min(judged, key=lambda one: one[1])
+    last_step, last = max(judged, key=lambda one: one[0])
     return Losses(
-        base=float(base),
-        chosen=float(chosen["loss"]),
-        chosen_step=int(chosen["step"]),
-        best=float(best["loss"]),
-        best_step=int(best["step"]),
-        last=float(last["loss"]),
-        last_step=int(last["step"]),
+        base=base,
+        chosen=chosen.loss,
+        chosen_step=chosen.step,
+        best=best,
+        best_step=best_step,
+        last=last,
+        last_step=last_step,
     )
 
 
-def picture_losses(candidates: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def picture_losses(known: CandidatesFile) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Held-out loss of each picture, by the base and by the chosen candidate.
 
     Args:
-        candidates: Content of ``train/candidates.json``.
+        known: What is known about the candidates.
 
     Returns:
         Both, in the same order; None where they were not kept.
     """
-    base, chosen = candidates.get("base") or {}, candidates.get("chosen") or {}
-    before, after = base.get("losses") or (), chosen.get("losses") or ()
+    before, after = (() if one is None else one.losses for one in (known.base, known.chosen))
     if not before or len(before) != len(after) or not all(map(_is_number, [*before, *after])):
         return None
-    return tuple(map(float, before)), tuple(map(float, after))
+    return before, after
 
 
-def read_log(path: Path) -> dict[str, Curve]:
-    """Read the log of every step.
+def curves_of(steps: Sequence[LoggedStep]) -> dict[str, Curve]:
+    """Turn the log of training into curves.
 
     Args:
-        path: ``train/log.jsonl``. A line cut short by a kill is left out; the last line of a step counts.
+        steps: The steps, ascending.
 
     Returns:
-        Curves by the log's own keys, "loss", "lr", "grad_norm", "grad_norm_clipped" and others.
+        Curves by the log's own keys, such as "loss"; without those that were never a finite number.
     """
-    by_step: dict[int, dict[str, Any]] = {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-            by_step[int(entry["step"])] = entry
-        except (ValueError, KeyError, TypeError):
-            continue
-    steps = sorted(by_step)
-    keys = {key for entry in by_step.values() for key, value in entry.items() if _is_number(value)} - {"step"}
     curves = {}
-    for key in sorted(keys):
-        known = [step for step in steps if _is_number(by_step[step].get(key))]
-        curves[key] = Curve(tuple(known), tuple(float(by_step[step][key]) for step in known))
+    for key in sorted(set(LoggedStep.model_fields) - {"step"}):
+        points = [(one.step, value) for one in steps if _is_number(value := getattr(one, key))]
+        if points:
+            known, values = zip(*points, strict=True)
+            curves[key] = Curve(known, values)
     return curves
 
 
-def held_out_curve(candidates: Mapping[str, Any], kind: str = "step") -> Curve:
+def held_out_curve(known: CandidatesFile, kind: Kind = "step") -> Curve:
     """Held-out loss over the steps, the base's at step 0.
 
     Args:
-        candidates: Content of ``train/candidates.json``.
-        kind: Which candidates: "step", "ema" or "average".
+        known: What is known about the candidates.
+        kind: Which candidates.
 
     Returns:
         The curve; empty where nothing was held out.
     """
-    points = {0: candidates.get("base_loss")} if kind == "step" else {}
-    points |= {
-        int(one["step"]): one["loss"] for one in candidates.get("candidates", []) if one["kind"] == kind
-    }
-    known = sorted(step for step, loss in points.items() if _is_number(loss))
-    return Curve(tuple(known), tuple(float(points[step] or 0.0) for step in known))
+    points = {0: known.base_loss} if kind == "step" else {}
+    points |= {one.step: one.loss for one in known.candidates if one.kind == kind}
+    numbers = {step: loss for step, loss in sorted(points.items()) if _is_number(loss)}
+    return Curve(tuple(numbers), tuple(numbers.values()))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

@@ -14,13 +14,15 @@ from PIL import Image
 
 from veneer.errors import RunError
 from veneer.proof.charts import Line, draw_chart
-from veneer.proof.history import Curve, held_out_curve, read_candidates, read_log
+from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
 from veneer.proof.wording import describe_measures
 from veneer.records.cache import known_index
+from veneer.records.candidates import CandidatesFile, known_candidates
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
+from veneer.records.trainlog import read_steps
 
 KINDS = {
     "recipe": "Prompts of the recipe",
@@ -61,7 +63,7 @@ def gather(run: RunDir) -> dict[str, Any]:
         RunError: If the comparison is missing or damaged.
     """
     metrics = read_metrics(run.metrics_json)
-    candidates = read_candidates(run.candidates_json)
+    known = known_candidates(run)
     pairs = read_pairs(run.drawn)
     record = run.read_record()
     stages = record.get("stages", {})
@@ -72,12 +74,12 @@ def gather(run: RunDir) -> dict[str, Any]:
         "native_rows": describe_measures(metrics["at_native"]) if metrics.get("at_native") else [],
         "embedders": [IN_WORDS.get(name, name) for name in metrics["embedders"]],
         "sections": _sections(pairs),
-        "charts": _charts(run, candidates, metrics["chosen_step"]),
-        "candidates": candidates.get("candidates", []),
-        "base_loss": candidates.get("base_loss"),
-        "chosen": candidates.get("chosen") or {},
-        "stopped": candidates.get("stopped"),
-        "events": candidates.get("events", []),
+        "charts": _charts(run, known, metrics["chosen_step"]),
+        "candidates": known.candidates,
+        "base_loss": known.base_loss,
+        "chosen": known.chosen,
+        "stopped": known.stopped,
+        "events": known.events,
         "training": _training(run),
         "copies": _copies(run, metrics.get("copies")),
         "notices": [
@@ -175,13 +177,13 @@ def _by_prompt(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return groups
 
 
-def _charts(run: RunDir, candidates: Mapping[str, Any], chosen_step: int | None) -> list[dict[str, str]]:
-    log = read_log(run.log_jsonl)
+def _charts(run: RunDir, known: CandidatesFile, chosen_step: int | None) -> list[dict[str, str]]:
+    log = curves_of(read_steps(run.log_jsonl))
     nothing = Curve((), ())
     loss = [
         Line("training loss", log.get("loss", nothing)),
-        Line("held-out loss", held_out_curve(candidates), has_dots=True),
-        Line("held-out, average", held_out_curve(candidates, "ema"), has_dots=True),
+        Line("held-out loss", held_out_curve(known), has_dots=True),
+        Line("held-out, average", held_out_curve(known, "ema"), has_dots=True),
     ]
     alone = [Line("", nothing), *loss[1:]]  # the empty one keeps the colours of the chart beside it
     norms = [

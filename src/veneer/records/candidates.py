@@ -6,65 +6,104 @@ each candidate also has the loss of every picture, so that candidates and base c
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import Field
 
 from veneer.config import Choice
-from veneer.records.files import write_json
+from veneer.records.files import Record
+from veneer.records.run import RunDir
 
 Kind = Literal["step", "ema", "average"]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One judged set of weights.
-
-    Attributes:
-        step: Step after which it was judged.
-        kind: The weights themselves, their moving average, or a mean of checkpoints.
-        loss: Held-out loss, or None where nothing is held out.
-        losses: Held-out loss of each picture.
-        by_timestep: Held-out loss of each stratum of timesteps, from little noise to much.
-        path: Its adapter, relative to the run folder; None where it was not kept.
-        style: Likeness of its pictures to the held-out ones, in [-1, 1]; None where style does not choose.
-    """
+class Candidate(Record):
+    """One judged set of weights."""
 
     step: int
+    """Step after which it was judged."""
     kind: Kind
+    """The weights themselves, their moving average, or a mean of checkpoints."""
     loss: float | None
+    """Held-out loss, or None where nothing is held out."""
     losses: tuple[float, ...] = ()
+    """Held-out loss of each picture."""
     by_timestep: tuple[float, ...] = ()
+    """Held-out loss of each stratum of timesteps, from little noise to much."""
     path: str | None = None
+    """Its adapter, relative to the run folder; None where it was not kept."""
     style: float | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Write as plain data.
-
-        Returns:
-            What JSON writes.
-        """
-        return dataclasses.asdict(self)
+    """Likeness of its pictures to the held-out ones, in [-1, 1]; None where style does not choose."""
 
 
-@dataclass
-class Candidates:
-    """What is known about the candidates so far; part of every checkpoint.
+class Chosen(Candidate):
+    """The candidate that became the result."""
 
-    Attributes:
-        base: The untuned base's losses, or None before they are measured.
-        candidates: Judged weights in order.
-        events: What went wrong or was changed on the way, plain objects with step, code and message.
-        stopped: Why training ended before its last step; None otherwise.
-        without_gain: Validations since the lowest loss.
+    reason: str = ""
+    """Why, in plain words."""
+
+
+class Incident(Record):
+    """Something that went wrong or was changed while training."""
+
+    step: int
+    """Step at which it did."""
+    code: str
+    """Short fixed name."""
+    message: str
+    """What, and what was done about it."""
+
+
+class CandidatesFile(Record):
+    """What training found out: ``train/candidates.json``. Nothing is known before the end of training."""
+
+    chosen: Chosen | None = None
+    """The result."""
+    base_loss: float | None = None
+    """Held-out loss of the untuned base."""
+    base: Candidate | None = None
+    """The untuned base, judged like a candidate."""
+    pictures: tuple[str, ...] = ()
+    """Names of the held-out pictures, in the order of every ``losses``."""
+    candidates: tuple[Candidate, ...] = ()
+    """Judged weights in order."""
+    stopped: str | None = None
+    """Why training ended before its last step; None otherwise."""
+    events: tuple[Incident, ...] = ()
+    """What went wrong or was changed on the way."""
+
+
+def known_candidates(run: RunDir) -> CandidatesFile:
+    """Read what is known about the candidates of a run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Its ``candidates.json``; an empty record before the end of training.
+
+    Raises:
+        RunError: If the file is damaged.
     """
+    if not run.candidates_json.is_file():
+        return CandidatesFile()
+    return CandidatesFile.read(run.candidates_json, "Train again: `veneer train RUN`")
+
+
+class Candidates(Record, frozen=False):
+    """What is known about the candidates while a run trains; part of every checkpoint."""
 
     base: Candidate | None = None
-    candidates: list[Candidate] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    """The untuned base, or None before it is measured."""
+    candidates: list[Candidate] = Field(default_factory=list)
+    """Judged weights in order."""
+    events: list[Incident] = Field(default_factory=list)
+    """What went wrong or was changed on the way."""
     stopped: str | None = None
+    """Why training ended before its last step; None otherwise."""
     without_gain: int = 0
+    """Validations since the lowest loss."""
 
     @property
     def best(self) -> Candidate | None:
@@ -94,15 +133,7 @@ class Candidates:
             code: Short fixed name.
             message: What, and what was done about it.
         """
-        self.events.append({"step": step, "code": code, "message": message})
-
-    def plain(self) -> dict[str, Any]:
-        """Write as plain data, for a checkpoint.
-
-        Returns:
-            What `read_candidates` reads back.
-        """
-        return dataclasses.asdict(self)
+        self.events.append(Incident(step=step, code=code, message=message))
 
     def chosen(self, choose: Choice) -> tuple[Candidate | None, str]:
         """Choose the result.
@@ -122,7 +153,7 @@ class Candidates:
         return best, self._reason(best)
 
     def _reason(self, best: Candidate) -> str:
-        base = self.base or Candidate(0, "step", None)
+        base = self.base or Candidate(step=0, kind="step", loss=None)
         count = f"{len(self.candidates)} candidates"
         if best.style is not None and base.style is not None:
             against = "above" if best.style > base.style else "NOT above"
@@ -139,47 +170,28 @@ class Candidates:
             root: The run folder.
         """
         self.candidates = [
-            c if c.path and (root / c.path).is_file() else dataclasses.replace(c, path=None)
+            c if c.path and (root / c.path).is_file() else c.model_copy(update={"path": None})
             for c in self.candidates
         ]
 
-    def write(self, path: Path, choose: Choice, pictures: tuple[str, ...]) -> None:
-        """Write candidates.json.
+    def finished(self, choose: Choice, pictures: tuple[str, ...]) -> CandidatesFile:
+        """What ``candidates.json`` says at the end of training.
 
         Args:
-            path: The file.
             choose: The recipe's rule.
             pictures: Names of the held-out pictures, in the order of every ``losses``.
+
+        Returns:
+            The record.
         """
         chosen, reason = self.chosen(choose)
-        base = self.base or Candidate(0, "step", None)
-        write_json(
-            path,
-            {
-                "chosen": None if chosen is None else {**chosen.plain(), "reason": reason},
-                "base_loss": base.loss,
-                "base": base.plain(),
-                "pictures": list(pictures),
-                "candidates": [candidate.plain() for candidate in self.candidates],
-                "stopped": self.stopped,
-                "events": self.events,
-            },
+        base = self.base or Candidate(step=0, kind="step", loss=None)
+        return CandidatesFile(
+            chosen=None if chosen is None else Chosen(**chosen.model_dump(), reason=reason),
+            base_loss=base.loss,
+            base=base,
+            pictures=pictures,
+            candidates=tuple(self.candidates),
+            stopped=self.stopped,
+            events=tuple(self.events),
         )
-
-
-def read_candidates(plain: dict[str, Any]) -> Candidates:
-    """Read what `Ledger.plain` wrote.
-
-    Args:
-        plain: Plain data.
-
-    Returns:
-        The ledger.
-    """
-    base = None if plain["base"] is None else _candidate(plain["base"])
-    return Candidates(**{**plain, "base": base, "candidates": [_candidate(c) for c in plain["candidates"]]})
-
-
-def _candidate(plain: dict[str, Any]) -> Candidate:
-    tuples = {key: tuple(plain[key]) for key in ("losses", "by_timestep")}
-    return Candidate(**{**plain, **tuples})

@@ -25,6 +25,9 @@ from veneer.recipe import load_recipe, to_toml
 from veneer.records.files import write_text
 from veneer.records.prompts import Samples
 
+ADAPTER_FILE = "adapter.safetensors"
+"""Name of the adapter in the folder of a checkpoint or a candidate."""
+
 
 @dataclass(frozen=True)
 class RunDir:

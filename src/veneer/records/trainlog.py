@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from veneer.events import StepEvent
-from veneer.records.files import write_text
+from veneer.records.files import Record, write_text
+
+
+class LoggedStep(Record):
+    """A line of ``train/log.jsonl``; what was no finite number is None."""
+
+    step: int
+    """Optimizer step, from 1."""
+    loss: float | None = None
+    """Mean training loss of the global batch."""
+    lr: float | None = None
+    """Learning rate."""
+    grad_norm: float | None = None
+    """L2 norm of all trainable gradients before clipping."""
+    grad_norm_clipped: float | None = None
+    """The norm after clipping."""
+    images_per_second: float | None = None
+    """Pictures trained on in a second, over all processes."""
+    seconds: float | None = None
+    """Wall-clock seconds of the step."""
+
+
+def read_steps(path: Path) -> list[LoggedStep]:
+    """Read a log of training.
+
+    Args:
+        path: ``train/log.jsonl``.
+
+    Returns:
+        Its steps, ascending; of a step that was done twice, the last. None before training.
+    """
+    return steps_in(path.read_text("utf-8").splitlines()) if path.is_file() else []
+
+
+def steps_in(lines: Iterable[str]) -> list[LoggedStep]:
+    """Read lines of a log: a line cut short by a kill is left out, and the last line of a step counts."""
+    by_step = {}
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            entry = LoggedStep.model_validate_json(line)
+            by_step[entry.step] = entry
+    return [by_step[step] for step in sorted(by_step)]
 
 
 @dataclass(frozen=True)
-class Record:
+class PendingStep:
     """A step's numbers, some of them still on the device.
 
     Attributes:
@@ -46,7 +88,7 @@ class TrainLog:
         self._path = path
         self._images = images_per_step
         self._writes = writes
-        self._waiting: list[Record] = []
+        self._waiting: list[PendingStep] = []
         self._since = time.perf_counter()
 
     def cut_back(self, step: int) -> None:
@@ -66,7 +108,7 @@ class TrainLog:
         """Count seconds from now: what came before was no step."""
         self._since = time.perf_counter()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PendingStep) -> None:
         """Take in a step; nothing is read from the device yet.
 
         Args:
@@ -97,10 +139,10 @@ class TrainLog:
     def _append(self, events: Sequence[StepEvent]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(_plain(event)) + "\n" for event in events)
+            file.writelines(json.dumps(_logged(event).model_dump()) + "\n" for event in events)
 
 
-def _event(record: Record, values: Sequence[float], seconds: float, images: int) -> StepEvent:
+def _event(record: PendingStep, values: Sequence[float], seconds: float, images: int) -> StepEvent:
     return StepEvent(
         step=record.step,
         loss=values[0],
@@ -112,12 +154,9 @@ def _event(record: Record, values: Sequence[float], seconds: float, images: int)
     )
 
 
-def _plain(event: StepEvent) -> dict[str, Any]:
-    return {k: v if math.isfinite(v) else None for k, v in vars(event).items()}
+def _logged(event: StepEvent) -> LoggedStep:
+    return LoggedStep(**{k: v if math.isfinite(v) else None for k, v in vars(event).items()})
 
 
 def _is_kept(line: str, step: int) -> bool:
-    try:
-        return line.endswith("\n") and int(json.loads(line)["step"]) <= step
-    except (ValueError, KeyError, TypeError):
-        return False
+    return line.endswith("\n") and any(entry.step <= step for entry in steps_in([line]))

@@ -18,11 +18,12 @@ from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
 from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
-from veneer.proof.history import losses_of, picture_losses, read_candidates
+from veneer.proof.history import losses_of, picture_losses
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside, read_pairs
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
 from veneer.records.cache import known_index
+from veneer.records.candidates import known_candidates
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json
 from veneer.records.run import RunDir
@@ -232,7 +233,7 @@ def read_references(run: RunDir, recipe: Recipe) -> References:
     """
     index = known_index(run)
     held_out, training = (index.split("held_out"), index.split("train")) if index else ((), ())
-    candidates = read_candidates(run.candidates_json)
+    known = known_candidates(run)
     side_px, native_px = (
         recipe.generate.resolution or recipe.encode.resolution,
         index.native_px if index else None,
@@ -241,8 +242,8 @@ def read_references(run: RunDir, recipe: Recipe) -> References:
         held_out=tuple(run.dataset / item.file_name for item in held_out),
         training=tuple(run.dataset / item.file_name for item in training),
         captions=tuple(item.caption for item in training),
-        losses=losses_of(candidates),
-        picture_losses=picture_losses(candidates),
+        losses=losses_of(known),
+        picture_losses=picture_losses(known),
         native_px=native_px,
         side_px=side_px,
         has_two_passes=bool(native_px and recipe.generate.two_pass and side_px > native_px),
@@ -279,7 +280,8 @@ def metrics(result: Comparison, run: RunDir) -> dict[str, Any]:
     """
     plain, copies = result.plain(), _copies(result, run)
     if plain["chosen_step"] is None:
-        plain["chosen_step"] = (read_candidates(run.candidates_json).get("chosen") or {}).get("step")
+        chosen = known_candidates(run).chosen
+        plain["chosen_step"] = None if chosen is None else chosen.step
     return {**plain, "copies": copies}
 
 

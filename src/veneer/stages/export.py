@@ -5,11 +5,9 @@ Run as ``veneer export RUN``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from veneer.config import Recipe
 from veneer.errors import RunError
@@ -22,8 +20,9 @@ from veneer.lora.textual_inversion import file_stem, verify_embedding, write_emb
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base
 from veneer.recipe import to_toml
+from veneer.records.candidates import Chosen, known_candidates
 from veneer.records.files import staged_folder
-from veneer.records.run import RunDir
+from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.versions import VERSION
 
 STAGE = "export"
@@ -71,10 +70,10 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
         RunError: If nothing was trained, or no checkpoint was chosen.
         AdapterError: If a written file does not load as it was trained.
     """
-    chosen = _chosen(run)
+    chosen, path = _chosen(run)
     parts = ("tokenizer", "text_encoder", "unet", "scheduler")
     base = load_base(recipe.base.model, revision=recipe.base.revision, parts=parts, on_event=on_event)
-    path, text = _inside(run, str(chosen["path"])), _metadata(recipe, base, chosen)
+    text = _metadata(recipe, base, chosen)
     if recipe.lora.timestep_rank:
         message = "trained with timestep_rank (T-LoRA): other tools use all ranks at every timestep"
         on_event(Notice(STAGE, "timestep-rank", message))
@@ -91,9 +90,7 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
             name = final.relative_to(run.lora)
             differences[name.name] = write_and_verify(folder / name)
             on_event(Progress(STAGE, number, name.name))
-    return ExportResult(
-        tuple(final for final, _ in jobs), int(chosen["step"]), str(chosen["kind"]), differences
-    )
+    return ExportResult(tuple(final for final, _ in jobs), chosen.step, chosen.kind, differences)
 
 
 run = export
@@ -122,23 +119,20 @@ def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[Job]:
     return [(run.embedding_file, write_and_verify), (named, write_and_verify)]
 
 
-def _chosen(run: RunDir) -> dict[str, Any]:
+def _chosen(run: RunDir) -> tuple[Chosen, Path]:
+    """The chosen candidate, and its adapter."""
     if not run.candidates_json.is_file():
         raise RunError("nothing was trained yet", where=str(run.root), todo="Run `veneer train RUN` first")
-    chosen = json.loads(run.candidates_json.read_text("utf-8")).get("chosen")
-    if not chosen or not chosen.get("path"):
+    chosen = known_candidates(run).chosen
+    if chosen is None or not chosen.path:
         raise RunError(
             "no checkpoint was chosen", where=str(run.candidates_json), todo="Train for more steps"
         )
-    return dict(chosen)
+    path = run.root / chosen.path
+    return chosen, path / ADAPTER_FILE if path.is_dir() else path
 
 
-def _inside(run: RunDir, name: str) -> Path:
-    path = run.root / name
-    return path / "adapter.safetensors" if path.is_dir() else path
-
-
-def _metadata(recipe: Recipe, base: Base, chosen: Mapping[str, Any]) -> dict[str, str]:
+def _metadata(recipe: Recipe, base: Base, chosen: Chosen) -> dict[str, str]:
     text = {
         "veneer.version": VERSION,
         "veneer.recipe": to_toml(recipe),
@@ -146,8 +140,8 @@ def _metadata(recipe: Recipe, base: Base, chosen: Mapping[str, Any]) -> dict[str
         "veneer.base_fingerprint": base.fingerprint,
         "veneer.family": base.family,
         "veneer.prediction_type": base.prediction_type,
-        "veneer.step": str(chosen["step"]),
-        "veneer.kind": str(chosen["kind"]),
+        "veneer.step": str(chosen.step),
+        "veneer.kind": chosen.kind,
     }
     if recipe.lora.timestep_rank:
         text["veneer.timestep_rank"] = "true"

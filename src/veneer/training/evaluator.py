@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 from veneer import processes
 from veneer.config import TrainTable
 from veneer.events import OnEvent, ValidationEvent
-from veneer.records.candidates import Candidate, Candidates, Kind, read_candidates
-from veneer.records.run import RunDir
+from veneer.records.candidates import Candidate, Candidates, Kind
+from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.training import checkpoints
 from veneer.training.network import Files, Network
 from veneer.training.optimizers import OptimizerAndSchedule
@@ -73,7 +73,8 @@ class Evaluator:
             self._judge_average(step, self.settings.average_last)
         if processes.is_main_process():
             self._prune()
-            self.ledger.write(self.run.candidates_json, self.settings.choose, self.validator.pictures)
+            found = self.ledger.finished(self.settings.choose, self.validator.pictures)
+            found.write(self.run.candidates_json)
         processes.wait_for_everyone()
 
     def resume(self, plain: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ class Evaluator:
         Args:
             plain: The ledger as plain data.
         """
-        self.ledger = read_candidates(plain)
+        self.ledger = Candidates.model_validate(plain)
         self.ledger.stopped = None
         self._stop_in_time(max((c.step for c in self.ledger.candidates), default=0))
 
@@ -100,7 +101,7 @@ class Evaluator:
         measured = self.validator.measure()
         numbers = {} if measured is None else asdict(measured)
         style = None if self.style is None else self.style()
-        candidate = Candidate(step, kind, **({"loss": None} | numbers), style=style)
+        candidate = Candidate(step=step, kind=kind, **({"loss": None} | numbers), style=style)
         best = False
         if step == 0:
             self.ledger.base = candidate
@@ -119,8 +120,8 @@ class Evaluator:
             processes.wait_for_everyone()
         elif candidate.kind != "step":
             return
-        name = (path / "adapter.safetensors").relative_to(self.run.root).as_posix()
-        self.ledger.candidates[-1] = replace(candidate, path=name)
+        name = (path / ADAPTER_FILE).relative_to(self.run.root).as_posix()
+        self.ledger.candidates[-1] = candidate.model_copy(update={"path": name})
 
     def _judge_average(self, step: int, count: int) -> None:
         steps = checkpoints.saved_steps(self.run.checkpoints)[-count:]

@@ -21,7 +21,7 @@ from veneer.errors import TrainingError
 from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
 from veneer.records.candidates import Candidates
 from veneer.records.run import RunDir
-from veneer.records.trainlog import Record, TrainLog
+from veneer.records.trainlog import PendingStep, TrainLog
 from veneer.training import checkpoints
 from veneer.training.checkpoints import Checkpoint
 from veneer.training.evaluator import Evaluator
@@ -191,7 +191,7 @@ class Trainer:
         rate = self._p.stepper.set_rate(self.step, self.health.cut)
         self._accumulate()
         values = self._step.finish(is_asked=self._p.interruption.is_asked)
-        self._log.add(Record(self.step, rate, values))
+        self._log.add(PendingStep(self.step, rate, values))
 
     def _accumulate(self) -> None:
         while True:
@@ -303,6 +303,6 @@ class Trainer:
         plain |= {
             "identity": dict(self._p.identity),
             "health": asdict(self.health),
-            "ledger": self.ledger.plain(),
+            "ledger": self.ledger.model_dump(),
         }
         return files, plain

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from veneer.errors import RunError
 from veneer.proof import history
+from veneer.records.candidates import CandidatesFile
+from veneer.records.trainlog import read_steps
 
 BASE = {"step": 0, "kind": "step", "loss": 0.3, "losses": [0.2, 0.4]}
 CANDIDATES = [
@@ -13,7 +14,8 @@ CANDIDATES = [
     {"step": 20, "kind": "step", "loss": 0.25, "losses": [0.2, 0.3]},
     {"step": 20, "kind": "ema", "loss": 0.22, "losses": [0.2, 0.24]},
 ]
-WHOLE = {"chosen": CANDIDATES[0], "base_loss": 0.3, "base": BASE, "candidates": CANDIDATES}
+PLAIN = {"chosen": CANDIDATES[0], "base_loss": 0.3, "base": BASE, "candidates": CANDIDATES}
+WHOLE = CandidatesFile.model_validate(PLAIN)
 
 
 def test_losses_name_chosen_best_and_last() -> None:
@@ -23,13 +25,15 @@ def test_losses_name_chosen_best_and_last() -> None:
 
 @pytest.mark.parametrize("change", [{"chosen": None}, {"base_loss": None}, {"candidates": []}])
 def test_nothing_held_out_has_no_losses(change: dict[str, Any]) -> None:
-    assert history.losses_of(WHOLE | change) is None
+    assert history.losses_of(CandidatesFile.model_validate(PLAIN | change)) is None
 
 
 def test_picture_losses_are_paired() -> None:
     assert history.picture_losses(WHOLE) == ((0.2, 0.4), (0.1, 0.3))
-    assert history.picture_losses(WHOLE | {"base": BASE | {"losses": []}}) is None
-    assert history.picture_losses({}) is None
+    assert (
+        history.picture_losses(CandidatesFile.model_validate(PLAIN | {"base": BASE | {"losses": []}})) is None
+    )
+    assert history.picture_losses(CandidatesFile()) is None
 
 
 def test_held_out_curve_begins_with_the_base() -> None:
@@ -41,11 +45,7 @@ def test_log_survives_a_kill_and_a_step_done_twice(tmp_path: Path) -> None:
     lines = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}, {"step": 2, "loss": 0.3, "note": "again"}]
     text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 3, "lo'
     (tmp_path / "log.jsonl").write_text(text)
-    assert history.read_log(tmp_path / "log.jsonl") == {"loss": history.Curve((1, 2), (0.5, 0.3))}
-    assert history.read_log(tmp_path / "none.jsonl") == {}
-
-
-def test_damaged_candidates_are_named(tmp_path: Path) -> None:
-    (tmp_path / "candidates.json").write_text("{")
-    with pytest.raises(RunError, match="damaged"):
-        history.read_candidates(tmp_path / "candidates.json")
+    assert history.curves_of(read_steps(tmp_path / "log.jsonl")) == {
+        "loss": history.Curve((1, 2), (0.5, 0.3))
+    }
+    assert history.curves_of(read_steps(tmp_path / "none.jsonl")) == {}

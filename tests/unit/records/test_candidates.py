@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from veneer.records.candidates import Candidate, Candidates, read_candidates
+from veneer.records.candidates import Candidate, Candidates
+
+
+def candidate(step: int, loss: float | None, **values: Any) -> Candidate:
+    return Candidate(**({"step": step, "kind": "step", "loss": loss} | values))
 
 
 def ledger() -> Candidates:
-    own = Candidates(base=Candidate(0, "step", 0.5, (0.4, 0.6), (0.5,)))
-    own.add(Candidate(1, "step", 0.4, (0.3, 0.5), path="a"))
-    own.add(Candidate(1, "ema", 0.3, (0.2, 0.4), path="b"))
-    own.add(Candidate(2, "step", 0.35, (0.3, 0.4), path="c"))
+    own = Candidates(base=candidate(0, 0.5, losses=(0.4, 0.6), by_timestep=(0.5,)))
+    own.add(candidate(1, 0.4, losses=(0.3, 0.5), path="a"))
+    own.add(candidate(1, 0.3, kind="ema", losses=(0.2, 0.4), path="b"))
+    own.add(candidate(2, 0.35, losses=(0.3, 0.4), path="c"))
     return own
 
 
@@ -25,15 +30,15 @@ def test_the_lowest_loss_is_chosen_or_the_last_step() -> None:
 
 
 def test_a_best_that_is_worse_than_the_base_is_said() -> None:
-    own = Candidates(base=Candidate(0, "step", 0.1))
-    own.add(Candidate(1, "step", 0.4))
+    own = Candidates(base=candidate(0, 0.1))
+    own.add(candidate(1, 0.4))
     assert "NOT below" in own.chosen("validation")[1]
 
 
 def test_without_held_out_pictures_the_last_is_chosen() -> None:
-    own = Candidates(base=Candidate(0, "step", None))
-    assert not own.add(Candidate(1, "step", None))
-    own.add(Candidate(2, "step", None))
+    own = Candidates(base=candidate(0, None))
+    assert not own.add(candidate(1, None))
+    own.add(candidate(2, None))
     chosen, reason = own.chosen("validation")
     assert chosen.step == 2
     assert "no picture is held out" in reason
@@ -42,7 +47,7 @@ def test_without_held_out_pictures_the_last_is_chosen() -> None:
 def test_a_ledger_survives_json() -> None:
     own = ledger()
     own.tell(3, "not-a-number", "x")
-    assert read_candidates(json.loads(json.dumps(own.plain()))) == own
+    assert Candidates.model_validate(json.loads(json.dumps(own.model_dump()))) == own
 
 
 def test_paths_of_weights_that_are_gone_are_taken_out(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from veneer.records.trainlog import Record, TrainLog
+from veneer.records.trainlog import PendingStep, TrainLog
 
 
-def record(step: int, loss: float = 1.0, asked: float = 0.0) -> Record:
-    return Record(step, 1e-3, torch.tensor([loss, 2.0, 1.0, asked]))
+def record(step: int, loss: float = 1.0, asked: float = 0.0) -> PendingStep:
+    return PendingStep(step, 1e-3, torch.tensor([loss, 2.0, 1.0, asked]))
 
 
 def steps(path: Path) -> list[int]:

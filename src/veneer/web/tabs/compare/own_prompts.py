@@ -12,7 +12,7 @@ from veneer.config import GenerateTable, Recipe
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
 from veneer.recipe import fingerprint, resolve
-from veneer.records.run import RunDir
+from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.web.studio import Studio
 
 MAX_PICTURES = 64
@@ -151,7 +151,7 @@ def checkpoints(folder: RunDir) -> list[str]:
     Returns:
         Such as ``step-000500``, by rising step.
     """
-    return sorted(path.parent.name for path in folder.checkpoints.glob("step-*/adapter.safetensors"))
+    return sorted(path.parent.name for path in folder.checkpoints.glob(f"step-*/{ADAPTER_FILE}"))
 
 
 def checkpoint_lora(folder: RunDir, name: str, out: Path) -> Path:
@@ -172,7 +172,7 @@ def checkpoint_lora(folder: RunDir, name: str, out: Path) -> Path:
 
     if name not in checkpoints(folder):
         raise RunError("the checkpoint is gone", where=name, todo="Choose another one")
-    source, target = folder.checkpoints / name / "adapter.safetensors", out / f"{name}.safetensors"
+    source, target = folder.checkpoints / name / ADAPTER_FILE, out / f"{name}.safetensors"
     if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
         export_file(source, target, layout="diffusers")
     return target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from veneer.config import Recipe
 from veneer.errors import VeneerError
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
+from veneer.records.trainlog import read_steps
 from veneer.web import markup
 from veneer.web.studio import Studio
 from veneer.web.workspace import disk_use
@@ -132,8 +132,8 @@ def _size(recipe: Recipe) -> tuple[Any, ...]:
 
 
 def _measured(name: str, folder: RunDir) -> Measured:
-    lines = folder.log_jsonl.read_text("utf-8").splitlines()
-    seconds = statistics.median(float(json.loads(line)["seconds"]) for line in lines if line.endswith("}"))
+    steps = read_steps(folder.log_jsonl)
+    seconds = statistics.median(one.seconds for one in steps if one.seconds is not None)
     stages = folder.read_record()["stages"]
     others = sum(float(entry["seconds"]) for stage, entry in stages.items() if stage != "train")
     peak = max(float(entry["peak_memory_gib"]) for entry in stages.values())

@@ -45,9 +45,10 @@ def training_charts(log: Path, held_out: Mapping[int, float]) -> str:
     Returns:
         HTML; empty where nothing was logged yet.
     """
-    from veneer.proof.history import read_log
+    from veneer.proof.history import curves_of
+    from veneer.records.trainlog import read_steps
 
-    curves = read_log(log)
+    curves = curves_of(read_steps(log))
     charts = []
     for key, label in LABELS.items():
         if key not in curves:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.errors import VeneerError
+from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 from veneer.web import markup
 from veneer.web.jobs.events import RunLog, read_events, tail
@@ -67,7 +68,7 @@ def charts(studio: Studio, name: str | None) -> str:
     if not name:
         return ""
     folder = studio.workspace.run(name)
-    held_out = read_events(studio.jobs.events(name)).held_out or _held_out(folder.candidates_json)
+    held_out = read_events(studio.jobs.events(name)).held_out or _held_out(folder)
     drawn = training_charts(folder.log_jsonl, held_out)
     return drawn or markup.empty("No curve yet", "The curves appear with the first training step.")
 
@@ -206,17 +207,14 @@ def _progress(studio: Studio, name: str, log: RunLog) -> str:
 
 def _speed(log: Path) -> tuple[int, float, float]:
     """Last step, seconds a step and pictures a second, over the last steps."""
-    entries = []
-    for line in tail(log, SPEED_STEPS):
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    if not entries:
+    from veneer.records.trainlog import steps_in
+
+    steps = steps_in(tail(log, SPEED_STEPS))
+    if not steps:
         return 0, 0.0, 0.0
-    seconds = sum(float(entry["seconds"]) for entry in entries) / len(entries)
-    speed = sum(float(entry["images_per_second"]) for entry in entries) / len(entries)
-    return int(entries[-1]["step"]), seconds, speed
+    seconds = sum(one.seconds or 0.0 for one in steps) / len(steps)
+    speed = sum(one.images_per_second or 0.0 for one in steps) / len(steps)
+    return steps[-1].step, seconds, speed
 
 
 def _finished(run_json: Path) -> dict[str, str]:
@@ -227,11 +225,12 @@ def _finished(run_json: Path) -> dict[str, str]:
         return {}
 
 
-def _held_out(candidates: Path) -> dict[int, float]:
-    from veneer.proof.history import held_out_curve, read_candidates
+def _held_out(run: RunDir) -> dict[int, float]:
+    from veneer.proof.history import held_out_curve
+    from veneer.records.candidates import known_candidates
 
     try:
-        curve = held_out_curve(read_candidates(candidates))
-    except (VeneerError, KeyError, TypeError):
+        curve = held_out_curve(known_candidates(run))
+    except VeneerError:
         return {}
     return dict(zip(curve.steps, curve.values, strict=True))
