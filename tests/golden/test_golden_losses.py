@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.training import encoded_run, log_lines, recipe_for, train_quietly
 
 FILE = Path(__file__).with_name("losses.json")
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "report": {"train": {"max_train_steps": 6}},
     "style": {
         "encode": {"buckets": True, "variants": 2},

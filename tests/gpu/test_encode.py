@@ -70,8 +70,8 @@ def test_the_cache_is_the_cpus_within_rounding(
         assert a["mean"].dtype == torch.float32
         assert torch.equal(a["crops"], b["crops"])
         torch.testing.assert_close(a["mean"], b["mean"], rtol=tolerance, atol=tolerance)
-        a, b = (CacheReader(run.cache).text(item.text) for run in (mine, theirs))
-        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
+        one, other = (CacheReader(run.cache).text(item.text) for run in (mine, theirs))
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
 
 
 def test_too_little_memory_goes_on_in_tiles(

@@ -11,7 +11,8 @@ from veneer.cli import build_app
 
 def commands() -> dict[tuple[str, ...], Any]:
     """Every command by its words after ``veneer``: the program itself under none, those of groups too."""
-    found, waiting = {}, [((), typer.main.get_command(build_app()))]
+    found: dict[tuple[str, ...], Any] = {}
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(build_app()))]
     while waiting:
         words, command = waiting.pop()
         found[words] = command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ CAPTIONS = (
 
 def proof_recipe(base: Path, clip: Path, **tables: dict) -> Recipe:
     """A recipe that draws quickly on the tiny base."""
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "base": {"model": str(base)},
         "encode": {"resolution": 32},
         "generate": {

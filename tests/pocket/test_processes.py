@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,8 +69,9 @@ def train_child(rank: int, folder: Path) -> None:
     nn.init.zeros_(model.bias)
     trainee = Trainee(folder, model, muon(model, ("weight",)), 0.9)
 
-    def make_batch(step: int) -> tuple[Tensor]:
-        return (shard(torch.randn(16, 4, generator=step_generator("test", step))),)
+    def make_batch(step: int) -> tuple[Any]:
+        inputs: Any = torch.randn(16, 4, generator=step_generator("test", step))
+        return (shard(inputs),)
 
     def loss(inputs: Tensor) -> Tensor:
         return (model(inputs) - inputs.flip(1)).square().mean()

@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_side_by_side_a_stopped_training_is_not_done(
 
 def test_a_stage_that_is_killed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pocketsets.work_in(tmp_path, monkeypatch)
-    works = {"draw": os.getpid, "clip": kill_itself}
+    works: dict[str, Any] = {"draw": os.getpid, "clip": kill_itself}
     done, killed = (start_process(name, work, (), PRELOADED) for name, work in works.items())
     with pytest.raises(RecipeError, match=r"clip failed \(status -9\)"):
         stages._watch([done, killed])

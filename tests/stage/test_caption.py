@@ -24,7 +24,7 @@ class Scripted:
 
     def __init__(self, first: list[str], again: list[str] | None = None) -> None:
         self.scripts = {FIRST: first, AGAIN: again or first}
-        self.asked = []
+        self.asked: list[tuple[int, Decoding]] = []
 
     def describe(self, pictures: list[Path], decoding: Decoding) -> list[str]:
         texts = self.scripts[decoding]
@@ -58,7 +58,7 @@ def captions(dataset: Dataset) -> list[str]:
 
 
 def run(dataset: Dataset, **more: Any) -> tuple[CaptionResult, list[Any]]:
-    events = []
+    events: list[Any] = []
     table = CaptionTable(**{"model": "m", **more.pop("table", {})})
     return caption(dataset.root, table, events.append, **more), [e for e in events if hasattr(e, "code")]
 
@@ -179,7 +179,7 @@ def test_an_interrupted_command_goes_on(
     dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captionwork, "BATCH_SIZE", 2)
-    captioner = script(GOOD)
+    captioner: Any = script(GOOD)
     describe = captioner.describe
 
     def interrupted(pictures: list[Path], decoding: Decoding) -> list[str]:
@@ -254,8 +254,9 @@ def test_low_agreement_is_flagged_by_an_embedder(tmp_path: Path) -> None:
 
     folder = tiny_pictures(tmp_path / "p", 12)
     pairs = [(path.name, "x") for path in sorted(folder.iterdir())]
-    assert low_agreement(Fake(), folder, pairs) == {"picture-003.png"}
-    assert low_agreement(Fake(), folder, pairs[:6]) == frozenset()
+    fake: Any = Fake()
+    assert low_agreement(fake, folder, pairs) == {"picture-003.png"}
+    assert low_agreement(fake, folder, pairs[:6]) == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["llava", "blip-2", "florence2", "qwen2_vl"])

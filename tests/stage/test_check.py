@@ -46,7 +46,7 @@ def look(dataset: Dataset, **more: Any) -> CheckResult:
 
 
 def test_every_kind_is_found_and_told(dataset: Dataset) -> None:
-    events = []
+    events: list[Any] = []
     result = check(dataset.root, resolution=100, on_event=events.append)
     assert {f.file_name: f.flag for f in result.findings if f.flag != "small"} == EXPECTED
     assert [f.file_name for f in result.findings if f.flag == "small"] == ["images/small.jpg"]
@@ -199,7 +199,8 @@ def test_an_embedder_finds_pictures_far_from_the_query(tmp_path: Path) -> None:
             assert texts == ["houses"]
             return np.eye(12)[11:]
 
-    result = check(tmp_path, resolution=64, embedder=Fake())
+    fake: Any = Fake()
+    result = check(tmp_path, resolution=64, embedder=fake)
     assert [(f.file_name, f.flag) for f in result.findings if f.flag == "far-from-query"] == [
         ("images/picture-004.png", "far-from-query")
     ]

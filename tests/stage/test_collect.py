@@ -27,7 +27,7 @@ def entries(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def run(sources: list[Any], out: Path, **table: Any) -> tuple[CollectResult, list[Any]]:
-    events = []
+    events: list[Any] = []
     result = collect([str(source) for source in sources], out, CollectTable(**table), events.append)
     return result, [event for event in events if hasattr(event, "code")]
 

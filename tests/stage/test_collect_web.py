@@ -16,7 +16,6 @@ from veneer.config import CollectTable
 from veneer.data.download import Reach
 from veneer.data.provenance import Provenance
 from veneer.errors import DatasetError, NetworkError
-from veneer.events import Event
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
 from veneer.stages.collect import collect
@@ -63,8 +62,8 @@ def listed(tmp_path: Path, addresses: list[str]) -> str:
 
 def gather(
     sources: list[str], out: Path, table: CollectTable = TABLE, reach: Reach = REACH, **more: Any
-) -> tuple[Any, list[Event]]:
-    events = []
+) -> tuple[Any, list[Any]]:
+    events: list[Any] = []
     try:
         result = collect(sources, out, table, events.append, reach=reach, **more)
     except (DatasetError, NetworkError) as error:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_adapter_that_changes_nothing(run: RunDir, drawn: tuple[RunDir, Recipe])
 def test_no_held_out_pictures(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
     index = json.loads(run.cache_index.read_text())
     write_json(run.cache_index, index | {"items": [i | {"split": "train"} for i in index["items"]]})
-    events = []
+    events: list[Any] = []
     result = compare(run, drawn[1], events.append)
     assert result.measures["style"] is None
     assert result.unavailable["style"] == "the run holds no pictures out"

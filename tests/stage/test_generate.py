@@ -154,7 +154,7 @@ def test_an_adapter_of_the_bases_older_weights_is_told_of(
         own["veneer.base"] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     path = write_lora(tmp_path / "lora.safetensors", base_folder, 0.5)
     save_file(load_file(path), path, own)
-    seen = []
+    seen: list[Any] = []
     load_lora(sampler, path, on_event=seen.append)
     assert [event.code for event in seen] == (["other-weights"] if is_told else [])
 
@@ -172,7 +172,7 @@ def test_missing_and_damaged_adapters_are_named(
 
 def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path: Path, base_folder: Path) -> None:
     path = write_lora(tmp_path / "lora.safetensors", base_folder, float("nan"))
-    events = []
+    events: list[Any] = []
     out = tmp_path / "out"
     result = generate_files(
         str(base_folder), ["a dog"], [0], out, lora=path, table=TABLE, on_event=events.append
@@ -214,7 +214,8 @@ def test_too_little_memory_draws_fewer_at_once_and_says_so(
     sampler = sampling.load_sampler(str(base_folder), TABLE)
     jobs = [("a dog", seed) for seed in range(7)]
     wanted = [np.asarray(one.image, int) for one in sampling.sample(sampler, jobs)]
-    original, sizes, events = sampling._first_pass, [], []
+    original, sizes = sampling._first_pass, []
+    events: list[Any] = []
 
     def small_memory(sampler: Any, batch: Any, side_px: int) -> Any:
         sizes.append(len(batch))
@@ -249,7 +250,7 @@ def test_noise_is_that_of_float32_in_any_precision(
 ) -> None:
     monkeypatch.setattr(sampling, "drawing_dtype", lambda device: dtype)
     sampler = sampling.load_sampler(str(base_folder), TABLE)
-    seen = []
+    seen: list[Any] = []
 
     def look(**keys: Any) -> Any:
         seen.append(keys["latents"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from veneer.stages.compare import compare
 from veneer.stages.generate import generate
 from veneer.stages.report import report
 
-FEW = {"prompts": ["picture of a dog", "picture of the city"], "seeds": [0, 1]}
+FEW: dict[str, Any] = {"prompts": ["picture of a dog", "picture of the city"], "seeds": [0, 1]}
 
 
 def small_recipe(base: Path, clip: Path, side_px: int) -> Recipe:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def recipe(base_folder: Path, clip_folder: Path, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, list[Event]]:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    events = []
+    events: list[Any] = []
     return run(recipe, folder, on_event=events.append), events
 
 
@@ -101,7 +102,7 @@ def test_the_same_command_again_skips_everything(
 ) -> None:
     result, _ = finished
     before = (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns
-    events = []
+    events: list[Any] = []
     run(recipe, result.root, on_event=events.append)
     assert all(event.skipped for event in events if isinstance(event, StageFinished))
     assert (result.root / "lora/pytorch_lora_weights.safetensors").stat().st_mtime_ns == before

@@ -87,8 +87,8 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
 
 
 WORD = {"embedding_token": "picture", "embedding_init": "city"}
-WORD_OPTIONS = [{"embedding_vectors": 2}, {"embedding_init": "the"}]
-LORA = [
+WORD_OPTIONS: list[dict[str, Any]] = [{"embedding_vectors": 2}, {"embedding_init": "the"}]
+LORA: list[dict[str, Any]] = [
     {"rank": 2},
     {"lora_alpha": 8.0},
     {"target_modules": "attention+ff"},
@@ -104,7 +104,7 @@ LORA = [
     {"text_encoder": True},
     WORD,
 ]
-TRAIN = [
+TRAIN: list[dict[str, Any]] = [
     {"train_batch_size": 3},
     {"gradient_accumulation_steps": 2},
     {"learning_rate": 2e-2},

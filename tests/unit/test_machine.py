@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_freed_memory_is_kept_in_the_block_and_handed_back_after_it() -> None:
 
 
 def test_where_there_is_no_such_library_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[Any] = []
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "CDLL", asked.append)
     with machine.keeping_freed_memory():

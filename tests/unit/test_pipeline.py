@@ -77,7 +77,7 @@ def test_stages_run_in_order_and_are_recorded(performed: list[Any], tmp_path: Pa
 def test_the_same_command_again_does_nothing(performed: list[Any], tmp_path: Path) -> None:
     pipeline.run(Recipe(), tmp_path / "run")
     performed.clear()
-    events = []
+    events: list[Any] = []
     pipeline.run(Recipe(), tmp_path / "run", on_event=events.append)
     assert performed == []
     assert [e.skipped for e in events if isinstance(e, StageFinished)] == [True] * len(STAGE_NAMES)

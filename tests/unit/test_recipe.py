@@ -78,7 +78,7 @@ def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
 def test_a_recipe_is_frozen() -> None:
     recipe = load_recipe("pocket-8bit")
     with pytest.raises(ValueError, match="frozen"):
-        recipe.train.seed = 3
+        recipe.train.seed = 3  # type: ignore[misc]
 
 
 def test_differences_name_table_and_key() -> None:

@@ -53,9 +53,9 @@ def test_direction_turns_the_sign() -> None:
 
 
 @pytest.mark.parametrize("bad", [([], []), ([1.0], [1.0, 2.0]), ([float("nan")], [1.0])])
-def test_bad_values_are_refused(bad: float) -> None:
+def test_bad_values_are_refused(bad: tuple[list[float], list[float]]) -> None:
     with pytest.raises(ValueError):
-        stats.paired(*bad, range(len(bad[0])))
+        stats.paired(bad[0], bad[1], range(len(bad[0])))
 
 
 @pytest.mark.parametrize("n", [6, 10, 30])

@@ -66,7 +66,8 @@ def page(browser: Any, studio: Running) -> Iterator[Any]:
 @contextmanager
 def held(page: Any) -> Iterator[list[Any]]:
     """Hold back every question asked inside; they go on at its end, and so do their answers."""
-    waiting, free = [], []
+    waiting: list[Any] = []
+    free: list[bool] = []
 
     def take(route: Any) -> None:
         waiting.append(route)

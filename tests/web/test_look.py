@@ -101,5 +101,5 @@ def test_two_fields_left_at_once_are_both_judged(browser: Any, filled: Running) 
     write(page, places[0], "0.001")
     write(page, places[1], "100")
     for place in places:
-        eventually(lambda place=place: "Does not fit" not in page.locator(f"#{place}").inner_text())
+        page.locator(f"#{place}", has_not_text="Does not fit").wait_for()
     page.close()

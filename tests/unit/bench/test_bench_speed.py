@@ -17,7 +17,7 @@ class Parent:
     """Stands for the other end of a system's pipe."""
 
     def __init__(self) -> None:
-        self.said = []
+        self.said: list[Any] = []
 
     def send(self, what: Any) -> None:
         self.said.append(what)
@@ -66,7 +66,9 @@ def test_operations_grow_with_the_batch(case: Case) -> None:
     assert flop_of_step(case) == 2 * one
 
 
-def measured(name: str, precision: str, seconds: float, peaks: Any, losses: Any) -> dict[str, Any]:
+def measured(
+    name: str, precision: str, seconds: tuple[float, ...], peaks: Any, losses: Any
+) -> dict[str, Any]:
     case = Case(name, "base", "run", 512, 1, precision, turn=1, turns=4)
     systems = {
         system: {

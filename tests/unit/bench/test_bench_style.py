@@ -22,7 +22,7 @@ PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Everything slow is replaced, and leaves its name here."""
-    made = []
+    made: list[Any] = []
 
     def train(system: str, plan: Any, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:
         made.append((system, seed))
@@ -52,7 +52,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def bench(tmp_path: Path) -> StyleBench:
     plan = read_plan(["--steps", "30", "--seeds", "0", "1", "--styles", "openmoji", "--work", str(tmp_path)])
-    sampler = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
+    sampler: Any = SimpleNamespace(fingerprint="f", table=GenerateTable(), native_px=8)
     return StyleBench(plan, sampler, None, np.zeros((2, 3)), "judge")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_counts() -> None:
 def test_the_reports_adapter_trains_797_thousand_numbers() -> None:
     unet = structure()["unet"]
     names = [name for name, _ in unet.named_modules() if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
-    layers = [unet.get_submodule(name) for name in names]
+    layers: list[Any] = [unet.get_submodule(name) for name in names]
     assert len(layers) == 128
     assert sum(4 * (layer.in_features + layer.out_features) for layer in layers) == 797_184
 

@@ -21,8 +21,9 @@ def make_scores(system: str, style: Any, seed: int) -> Scores:
     noise = np.random.default_rng([STYLES.index(style), seed])
     values = noise.uniform(0, 0.4, NUM_SUBJECTS) + noise.normal(0, 0.01, NUM_SUBJECTS) + GAINS[system]
     drift = noise.uniform(0.1, 0.2, NUM_GENERAL) * (system != BASE)
-    shares = [values.tolist()] * 4
-    return Scores(*shares, (-values).tolist(), *shares[:2], [] if system == TRUTH else drift.tolist())
+    rising: list[Any] = [values.tolist()] * 4
+    numbers = [*rising, (-values).tolist(), *rising[:2], [] if system == TRUTH else drift.tolist()]
+    return Scores(*numbers)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_events_are_passed_on_and_written(tmp_path: Path) -> None:
-    heard = []
+    heard: list[Any] = []
     with EventLog(tmp_path / "events.jsonl", heard.append) as on_event:
         on_event(StageStarted("train", 3, "steps"))
         on_event(StepEvent(1, 0.5, 1e-4, 1.0, 1.0, 8.0, 0.1))
@@ -45,7 +45,7 @@ def test_the_end_tells_why(tmp_path: Path, error: Exception, status: int, todo: 
 
 
 def test_without_a_file_events_are_passed_on_only(tmp_path: Path) -> None:
-    heard = []
+    heard: list[Any] = []
     with EventLog(None, heard.append) as on_event:
         on_event(StageStarted("train"))
     assert len(heard) == 1

@@ -4,7 +4,7 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.cells import cell_len
@@ -23,12 +23,16 @@ LONG = "a picture of 東京 at night, drawn with \x1b[31mred\x1b[0m ink :cat: [b
 
 
 def a_console(width: int, **options: Any) -> Console:
-    options = {"force_terminal": True, "color_system": "truecolor"} | options
-    return Console(file=io.StringIO(), width=width, height=24, highlight=False, **options)
+    usual: dict[str, Any] = {"force_terminal": True, "color_system": "truecolor"}
+    return Console(file=io.StringIO(), width=width, height=24, highlight=False, **(usual | options))
+
+
+def shown_by(console: Console) -> str:
+    return cast(io.StringIO, console.file).getvalue()
 
 
 def written_by(console: Console) -> str:
-    return console.file.getvalue().replace("\n", "\r\n")
+    return shown_by(console).replace("\n", "\r\n")
 
 
 def a_step(number: int, seconds: float = 0.5) -> StepEvent:
@@ -99,15 +103,15 @@ def test_what_is_least_important_goes_first(width: int, line: str) -> None:
     status = Status("5/9", "train", 123, 240, "steps", "21.5 pictures/s", "3:20 left", "loss 0.1234")
     console = a_console(width, no_color=True, color_system=None)
     console.print(StatusLine(status), end="")
-    assert console.file.getvalue() == line
+    assert shown_by(console) == line
 
 
 def test_a_long_detail_ends_with_an_ellipsis_and_only_where_there_is_room() -> None:
     status = Status("3/9", "caption", 4, 8, "captions", "5.1/s", "0:15 left", "a fox in the snow " * 9)
     console = a_console(80, no_color=True, color_system=None)
     console.print(StatusLine(status), end="")
-    assert console.file.getvalue().endswith("…")
-    assert len(console.file.getvalue()) <= 79
+    assert shown_by(console).endswith("…")
+    assert len(shown_by(console)) <= 79
 
 
 def test_an_unknown_total_shows_a_count_and_a_bar_that_moves() -> None:
@@ -117,7 +121,7 @@ def test_an_unknown_total_shows_a_count_and_a_bar_that_moves() -> None:
         show(StageStarted("collect", None, "pictures"))
         show(Progress("collect", 34))
         show._live.refresh()
-    assert re.fullmatch(r"1/9 collect  ━{10}  34 pictures  0:01 so far", frames(console.file.getvalue())[-2])
+    assert re.fullmatch(r"1/9 collect  ━{10}  34 pictures  0:01 so far", frames(shown_by(console))[-2])
 
 
 def test_a_single_stage_has_no_number() -> None:
@@ -148,7 +152,7 @@ def test_a_narrower_terminal_gets_a_shorter_line_at_once() -> None:
         show._live.refresh()
         console.width = 40
         show._live.refresh()
-        before, after = frames(console.file.getvalue())[-2:]
+        before, after = frames(shown_by(console))[-2:]
     assert len(before) > 40 > len(after)
 
 
@@ -156,8 +160,8 @@ def test_quiet_shows_notices_only() -> None:
     console = a_console(80)
     with ProgressPrinter(quiet=True, stages=STAGE_NAMES, console=console) as show:
         tell_a_run(show, 40)
-    assert "\x1b" not in console.file.getvalue()
-    assert all(line.startswith(("  note: ", "    ")) for line in console.file.getvalue().splitlines())
+    assert "\x1b" not in shown_by(console)
+    assert all(line.startswith(("  note: ", "    ")) for line in shown_by(console).splitlines())
 
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
@@ -185,7 +189,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> No
     console = a_console(80)
     with ProgressPrinter(stages=STAGE_NAMES, console=console) as show:
         tell_a_run(show, None)
-    assert "\x1b" not in console.file.getvalue()
+    assert "\x1b" not in shown_by(console)
 
 
 def test_ascii_terminals_get_ascii() -> None:

@@ -1,6 +1,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from veneer.data.picture import MAX_PIXELS, decode_picture, load_picture, load_s
 from veneer.errors import DatasetError
 
 GRADIENT = np.tile(np.arange(64, dtype=np.uint16) * 1000, (32, 1))
+
+
+def pixel(picture: Image.Image, place: tuple[int, int]) -> Any:
+    return picture.getpixel(place)
 
 
 def png_16_bit_rgb(path: Path) -> None:
@@ -83,13 +88,13 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     right, bottom = corners[orientation]
     width, height = loaded.picture.size
     assert loaded.picture.size == ((20, 40) if orientation > 4 else (40, 20))
-    assert loaded.picture.getpixel((right * (width - 1), bottom * (height - 1)))[0] < 30
+    assert pixel(loaded.picture, (right * (width - 1), bottom * (height - 1)))[0] < 30
     assert loaded.is_plain == (orientation == 1)
 
 
 def test_cmyk_is_converted(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=95)
-    red, green, blue = load_picture(tmp_path / "x.jpg").getpixel((4, 4))
+    red, green, blue = pixel(load_picture(tmp_path / "x.jpg"), (4, 4))
     assert (red > 200, green < 40, blue < 40) == (True, True, True)
 
 
@@ -107,7 +112,7 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
         path = tmp_path / f"x.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:])
         decoded = decode_picture(path)
-        assert decoded.picture.getpixel((0, 0))[0] > 200
+        assert pixel(decoded.picture, (0, 0))[0] > 200
         assert "first frame taken" in decoded.changes
 
 

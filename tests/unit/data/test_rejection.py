@@ -46,7 +46,7 @@ def test_pictures_of_one_name_all_go_and_all_come_back(dataset: Dataset) -> None
 def test_a_newer_file_is_never_replaced(dataset: Dataset) -> None:
     reject(dataset, "cats/1.png")
     (dataset.root / "cats/1.png").write_text("newer")
-    told = []
+    told: list[Any] = []
     assert bring_back(dataset, on_event=told.append) == 0
     assert (dataset.root / "cats/1.png").read_text() == "newer"
     assert (dataset.root / "rejected/1.png").read_text() == "picture cats/1.png"

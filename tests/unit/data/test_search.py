@@ -4,6 +4,7 @@ import html
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bing_image_downloader import bing
@@ -26,7 +27,7 @@ def test_the_report_s_own_library_reads_the_same_addresses_off_a_page(
     pages = [result_page(ADDRESSES), result_page(ADDRESSES[2:]), b""]
     asked, taken = [], []
 
-    def urlopen(request: pytest.FixtureRequest, timeout: float | None) -> io.BytesIO:
+    def urlopen(request: Any, timeout: float | None) -> io.BytesIO:
         asked.append(request.full_url)
         return io.BytesIO(pages[len(asked) - 1])
 

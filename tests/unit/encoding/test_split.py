@@ -43,9 +43,9 @@ def test_a_near_copy_of_a_held_out_picture_is_never_trained_on(base_folder: Path
     run = RunDir(tmp_path)
     write_dataset(run)
     for path in sorted((run.dataset / "images").glob("*.png")):
-        with Image.open(path) as picture:
-            mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            mirrored.resize((60, round(60 * picture.height / picture.width))).save(
+        with Image.open(path) as original:
+            mirrored = original.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            mirrored.resize((60, round(60 * original.height / original.width))).save(
                 path.with_stem(path.stem + "-copy")
             )
     recipe = recipe_for(base_folder)
@@ -56,7 +56,7 @@ def test_a_near_copy_of_a_held_out_picture_is_never_trained_on(base_folder: Path
     dataset = Dataset(run.dataset)
     dataset.write_metadata([Item(name, "a city") for name in dataset.picture_names()])
     pictures = read_pictures(run, recipe, ignore)
-    split = {picture.item.file_name.replace("-copy", ""): set() for picture in pictures}
+    split: dict[str, set[str]] = {picture.item.file_name.replace("-copy", ""): set() for picture in pictures}
     for picture in pictures:
         split[picture.item.file_name.replace("-copy", "")].add(picture.split)
     assert all(len(parts) == 1 for parts in split.values())

@@ -1,6 +1,5 @@
 """Attention block by block: the same numbers as in float64, within bfloat16's rounding."""
 
-from collections.abc import Callable
 from typing import Any
 
 import diffusers
@@ -39,9 +38,10 @@ def test_values_and_gradients_are_those_of_float64(
     inputs = [torch.randn(shape, generator=generator).bfloat16().requires_grad_() for shape in shapes]
     doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
     grad = torch.randn(shapes[0], generator=generator).bfloat16()
-    attended = block_attention(*inputs, width**-0.5)
+    query, key, value = inputs
+    attended = block_attention(query, key, value, width**-0.5)
     attended.backward(grad)
-    wanted = exact(*doubles, width**-0.5)
+    wanted = exact(doubles[0], doubles[1], doubles[2], width**-0.5)
     wanted.backward(grad.double())
     assert attended.dtype == torch.bfloat16
     assert relative_error(attended, wanted) < 2 * ROUNDING
@@ -62,7 +62,7 @@ def test_kept_weights_change_no_bit_and_are_given_back(
     computed_again = _twice(inputs, grad, None)
     for room, left in ((size, 0), (size - 1, size - 1)):
         shelf = AttentionBuffer(room)
-        kept = _twice(inputs, grad, shelf, lambda shelf=shelf, left=left: shelf.left == left)
+        kept = _twice(inputs, grad, shelf, left)
         assert shelf.left == room
         assert all(torch.equal(one, other) for one, other in zip(kept, computed_again, strict=True))
 
@@ -71,11 +71,11 @@ def _twice(
     inputs: list[torch.Tensor],
     grad: torch.Tensor,
     shelf: AttentionBuffer | None,
-    holds: Callable[[], bool] = lambda: True,
+    left: int = 0,
 ) -> tuple[torch.Tensor, ...]:
     """The result, and the gradients of two backward passes; in between the room on the shelf is looked at."""
-    attended = block_attention(*inputs, 0.2, shelf)
-    assert holds()
+    attended = block_attention(inputs[0], inputs[1], inputs[2], 0.2, shelf)
+    assert shelf is None or shelf.left == left
     first = torch.autograd.grad(attended, inputs, grad, retain_graph=True)
     return attended, *first, *torch.autograd.grad(attended, inputs, grad)
 

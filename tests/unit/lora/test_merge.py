@@ -14,7 +14,7 @@ from veneer.lora.adapter import inject, load_adapter_state
 from veneer.lora.merge import delta, delta_norm, merge_adapters, merge_into, resize_adapter
 from veneer.models.base import load_base
 
-EVERYTHING = {"target_modules": "attention+ff+conv", "lora_alpha": 3}
+EVERYTHING: dict[str, Any] = {"target_modules": "attention+ff+conv", "lora_alpha": 3}
 
 
 def test_sum_is_exact(base_folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_features_are_whole_float32_and_the_switches_stay(
     import torch
 
     clip = embedder.load_embedder(str(clip_folder))
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    switches: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     seen = []
     for name in ("get_image_features", "get_text_features"):

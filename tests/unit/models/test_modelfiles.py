@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def test_the_old_hub_name_is_replaced_with_a_notice() -> None:
         (hub_errors.RevisionNotFoundError, "no such revision"),
     ],
 )
-def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str) -> None:
+def test_what_the_hub_refuses(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[..., Exception], message: str
+) -> None:
     def refuse(*_: Any, **__: Any) -> str:
         request = httpx.Request("GET", "https://example.invalid")
         raise kind("refused", response=httpx.Response(404, request=request))

@@ -1,6 +1,7 @@
 """Pairs of pictures seen through an embedder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +26,8 @@ def test_the_same_picture_has_the_same_features_wherever_it_stands(tmp_path: Pat
         Image.new("RGB", (4, 4), (shade, 0, 0)).save(tmp_path / f"{name}.png")
     paths = {name: tmp_path / f"{name}.png" for name in ("a", "copy", "other")}
     pairs = [Pair("p", "recipe", 0, paths["a"], paths[name]) for name in ("copy", "other")]
-    view = view_pairs(Shaky(), pairs, [paths["a"]], [])
+    shaky: Any = Shaky()
+    view = view_pairs(shaky, pairs, [paths["a"]], [])
     assert np.array_equal(view.base[0], view.tuned[0])
     assert not np.array_equal(view.base[1], view.tuned[1])
     assert len(view.held_out) == 1

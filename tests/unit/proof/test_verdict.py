@@ -183,7 +183,10 @@ def test_base_against_base_is_no_different() -> None:
         random = np.random.default_rng(seed)
         before, after = random.normal(0.6, 0.05, (2, 10))
         prompt = random.normal(0.3, 0.03, (2, 10))
-        measures = {"style": paired(before, after, range(10)), "prompt": paired(*prompt, range(10))}
+        measures = {
+            "style": paired(before, after, range(10)),
+            "prompt": paired(prompt[0], prompt[1], range(10)),
+        }
         words.append(judge(measures, FACTS).word)
     assert words.count("no different") >= 95
 

@@ -96,6 +96,7 @@ def test_what_cannot_happen_is_not_drawn(
     item = cached_item()
     index = cache_index((item,) * 2, crops=crops, mirrored=True)
     settings = TrainTable(caption_dropout=dropout)
-    source = BatchSource(Reader(), index, settings, flip, (0, 1000), DataOrder(((0, 1),), 2, 0), None)
+    reader: Any = Reader()
+    source = BatchSource(reader, index, settings, flip, (0, 1000), DataOrder(((0, 1),), 2, 0), None)
     next(source.at(1))
     assert seen - {"timestep"} == drawn

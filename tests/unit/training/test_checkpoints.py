@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,13 +84,13 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_tree_survives_with_every_bit() -> None:
-    tree = {
+    tree: dict[str, Any] = {
         "state": {0: {"step": torch.tensor(3.0), "m": torch.rand(2)}},
         "groups": [{"betas": (0.9, 1 / 3)}],
         "n": None,
     }
     tensors: dict[str, torch.Tensor] = {}
-    back = checkpoints.unpack(checkpoints.pack(tree, tensors), tensors)
+    back: Any = checkpoints.unpack(checkpoints.pack(tree, tensors), tensors)
     assert back["groups"] == [{"betas": (0.9, 1 / 3)}]
     assert back["n"] is None
     assert torch.equal(back["state"][0]["m"], tree["state"][0]["m"])

@@ -17,7 +17,8 @@ def unet() -> Any:
 
 
 def run(unet: Any, on_event: OnEvent) -> Any:
-    return compile_unet(unet, lambda x: unet(x).sum(), torch.ones(2, 4), contextlib.nullcontext, on_event)
+    batch: Any = torch.ones(2, 4)
+    return compile_unet(unet, lambda x: unet(x).sum(), batch, contextlib.nullcontext, on_event)
 
 
 def test_a_failing_compiler_is_told_of_and_training_goes_on(
@@ -30,7 +31,7 @@ def test_a_failing_compiler_is_told_of_and_training_goes_on(
         return call
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    events = []
+    events: list[Any] = []
     assert not run(unet, events.append)
     assert [event.code for event in events] == ["not-compiled"]
     assert "no working C++ compiler was found" in events[0].message

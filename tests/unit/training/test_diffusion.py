@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def reference_item(i: int, prediction_type: str, weighting: str, loss_type: str)
 @pytest.mark.parametrize("weighting", ["none", "min_snr", "soft_min_snr", "debiased"])
 @pytest.mark.parametrize("loss_type", ["l2", "huber"])
 def test_losses_are_those_of_a_float64_reference(
-    prediction_type: str, weighting: str, loss_type: str
+    prediction_type: Any, weighting: Any, loss_type: str
 ) -> None:
     latents, noise, pred, timesteps = draws()
     table = SCHEDULER.alphas_cumprod

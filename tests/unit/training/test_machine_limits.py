@@ -12,7 +12,7 @@ GPU = Machine("cuda", "Tesla T4", has_bf16=False, free_gib=15.0)
 
 
 def fitted(machine: Machine, needed: float = 4.0, **train: Any) -> tuple[Recipe, list[str]]:
-    events = []
+    events: list[Any] = []
     recipe = resolve({"train": train})
     return fit_to_machine(recipe, machine, lambda one: needed, events.append), [e.message for e in events]
 

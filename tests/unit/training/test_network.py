@@ -76,8 +76,9 @@ def test_batches_are_prepared_by_one_thread(three_threads: None) -> None:
             seen.append(torch.get_num_threads())
             return []
 
-    seen = []
-    batches = Prefetcher(Source(), CPU)
+    seen: list[Any] = []
+    source: Any = Source()
+    batches = Prefetcher(source, CPU)
     batches.at(1)
     batches.close()
     assert set(seen) == {1}
@@ -91,7 +92,8 @@ def test_pictures_are_decoded_by_one_thread_each(three_threads: None) -> None:
         def load(self) -> Any:
             return torch.get_num_threads()
 
-    loaded = [pictures for _, pictures in load_batches([Job(), Job()], CPU)]
+    jobs: list[Any] = [Job(), Job()]
+    loaded: list[Any] = [pictures for _, pictures in load_batches(jobs, CPU)]
     assert loaded == [[1], [1]]
     assert torch.get_num_threads() == 3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ def test_an_item_draws_the_same_in_any_company() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "stratified", "logit_normal"])
-def test_timesteps_stay_in_range_and_do_not_depend_on_the_company(sampling: str) -> None:
+def test_timesteps_stay_in_range_and_do_not_depend_on_the_company(sampling: Any) -> None:
     steps = range(200)
     drawn = torch.stack(
         [randomness.timesteps(0, s, range(4), 4, (100, 300), sampling=sampling) for s in steps]

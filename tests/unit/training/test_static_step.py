@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from helpers.tape import Recorder
 from veneer.config import TrainTable
-from veneer.events import ignore
+from veneer.events import OnEvent, ignore
 from veneer.training.batches import MicroBatch
 from veneer.training.optimizers import Gradients, build_stepper
 from veneer.training.static_step import StaticStep
@@ -50,7 +51,11 @@ def steps(kind: str, recorder: Recorder) -> list[list[float]]:
     torch.manual_seed(0)
     layer = nn.Linear(8, 8)
     work = work_on(layer)
-    step = Step(work) if kind == "plain" else StaticStep(work, recorder, lambda: None, pytest.fail)
+    step = (
+        Step(work)
+        if kind == "plain"
+        else StaticStep(work, recorder, lambda: None, cast(OnEvent, pytest.fail))
+    )
     seen = []
     for number in range(1, 8):
         work.stepper.set_rate(number, 1.0)

@@ -107,9 +107,9 @@ def test_uploads_of_another_kind_or_too_large_are_refused(tmp_path: Path) -> Non
 
 
 def test_staged_uploads_keep_apart_and_vanish(workspace: Workspace, tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "same.png").write_bytes(folder.encode())
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.png").write_bytes(name.encode())
     with staged(workspace, [str(tmp_path / "a/same.png"), str(tmp_path / "b/same.png")]) as folder:
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
             "same.png": b"a",

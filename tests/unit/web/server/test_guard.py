@@ -64,7 +64,7 @@ def test_other_pages_get_nothing() -> None:
 
 @pytest.mark.parametrize(("is_local", "packed"), [(True, False), (False, True)])
 def test_only_what_goes_far_is_packed(is_local: bool, packed: bool) -> None:
-    asked = []
+    asked: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         asked.extend(name for name, _ in scope["headers"])
