@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from veneer.choices import Scheduler
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
@@ -217,7 +219,7 @@ class GenerateTable(Table):
     """Denoising steps."""
     guidance_scale: float = Field(7.5, ge=1)
     """Classifier-free guidance; 1 for none."""
-    scheduler: Literal["ddim", "dpmsolver", "euler", "pndm", "ddpm"] = "dpmsolver"
+    scheduler: Scheduler = "dpmsolver"
     """Sampler."""
     resolution: int | None = Field(None, ge=32, multiple_of=8)
     """Side of the pictures in pixels; none for the training resolution."""

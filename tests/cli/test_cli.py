@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from veneer.cli import VERBS, exit_status
+from veneer.cli import exit_status
+from veneer.cli.verbs import GROUPS
 from veneer.errors import VeneerError
+from veneer.recipe import bundled_names
 
 
 def test_help_imports_neither_torch_nor_pydantic() -> None:
@@ -19,7 +21,7 @@ def test_help_imports_neither_torch_nor_pydantic() -> None:
     assert "collect" in done.stdout
 
 
-@pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS])
+@pytest.mark.parametrize("verb", [verb.__name__ for verbs in GROUPS.values() for verb, _ in verbs])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status([verb, "--help"]) == 0
     assert "Usage" in capsys.readouterr().out
@@ -94,3 +96,48 @@ def test_recipes_are_listed_shown_and_copied(capsys: pytest.CaptureFixture[str],
     target = tmp_path / "my.toml"
     assert exit_status(["recipes", "copy", "sd15-style", str(target)]) == 0
     assert exit_status(["recipes", "copy", "sd15-style", str(target)]) == 1
+
+
+def test_help_says_what_each_verb_is_for_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(["-h"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for title, verbs in GROUPS.items():
+        assert f"{title}:" in lines
+        for verb, what in verbs:
+            assert any(line.split() == [verb.__name__, *what.split()] for line in lines), verb.__name__
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("veneer run po", {"pocket-8bit"}),
+        ("veneer run x --redo ex", {"export"}),
+        ("veneer train runs/fi", {"runs/first"}),
+        ("veneer report ru", {"runs/"}),
+        ("veneer export --layout ", {"diffusers", "kohya", "merged"}),
+    ],
+)
+def test_the_shell_completes_recipes_stages_runs_and_choices(
+    words: str,
+    offered: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["veneer"])
+    monkeypatch.setenv("_VENEER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    assert exit_status([]) == 0
+    assert set(capsys.readouterr().out.split()) == offered
+
+
+def test_recipes_say_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(["recipes"]) == 0
+    out = capsys.readouterr().out
+    for name in bundled_names():
+        part = out.partition(f"{name}\n")[2].split("\n\n")[0]
+        assert all(f"  {word:<9} " in part for word in ("purpose", "hardware", "minutes", "command"))

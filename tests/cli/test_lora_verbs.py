@@ -90,6 +90,18 @@ def test_inspect_tells_rank_alpha_and_norms(
     assert norms["mid_block"] == pytest.approx(float(torch.stack(middle).sum().sqrt()))
 
 
+def test_inspect_has_room_on_any_screen_and_the_recipe_on_request(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(["inspect", str(files[0])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split(None, 1)[0]: line.split(None, 1)[1] for line in lines}
+    assert len(lines) <= 12
+    assert (told["rank"], told["alpha"]) == ("4", "2")
+    assert exit_status(["inspect", str(files[0]), "--recipe"]) == 0
+    assert capsys.readouterr().out.startswith(("[base]", "#"))
+
+
 def test_a_learnt_word_is_named_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "word.safetensors"
     write_embedding(path, Embedding("<my-style>", torch.ones(2, 16)))

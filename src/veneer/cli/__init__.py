@@ -16,46 +16,11 @@ from pathlib import Path
 
 import typer
 
-from veneer.cli import (
-    caption,
-    check,
-    collect,
-    compare,
-    doctor,
-    encode,
-    export,
-    generate,
-    inspect,
-    merge,
-    recipes,
-    report,
-    resize,
-    run,
-    train,
-    ui,
-)
 from veneer.cli.surroundings import Signals, hush_libraries, is_unread, lead_nowhere, mend_streams
+from veneer.cli.verbs import GroupedVerbs, add_verbs
 from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER, VeneerError
 
 INTERRUPTED = "veneer: interrupted; the same command goes on from here"
-
-VERBS = (
-    run.run,
-    collect.collect,
-    check.check,
-    caption.caption,
-    encode.encode,
-    train.train,
-    export.export,
-    generate.generate,
-    compare.compare,
-    report.report,
-    inspect.inspect,
-    merge.merge,
-    resize.resize,
-    doctor.doctor,
-    ui.ui,
-)
 
 
 def build_app() -> typer.Typer:
@@ -68,14 +33,13 @@ def build_app() -> typer.Typer:
         name="veneer",
         help="Customise Stable Diffusion with LoRA, and measure whether the result beats the base model.",
         no_args_is_help=True,
-        add_completion=False,
+        cls=GroupedVerbs,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
     app.callback()(_options)
-    for verb in VERBS:
-        app.command()(verb)
-    app.add_typer(recipes.app, name="recipes")
+    add_verbs(app)
     return app
 
 
@@ -107,7 +71,7 @@ def exit_status(arguments: list[str], signals: Signals | None = None) -> int:
         The exit status: 0 done, 1 the user's problem, 2 usage, 3 our bug, 4 worse, 130 interrupted.
     """
     try:
-        status = build_app()(arguments, standalone_mode=False)
+        status = build_app()(arguments, prog_name="veneer", standalone_mode=False)
     except typer.exceptions.TyperException as error:
         return _say(f"{error.format_message()}\nSee `veneer --help`.", EXIT_USAGE)
     except typer.Exit as error:
@@ -157,7 +121,7 @@ def _options(
 
 def _closed_pipe(end: SystemExit) -> int:
     """A reader who has read enough (``| head -1``) is no failure: results are printed when all is done."""
-    if is_unread(sys.__stdout__):
+    if end.code == EXIT_DONE or is_unread(sys.__stdout__):  # the shell's completion ends so
         return EXIT_DONE
     cause = end.__context__
     return _bug(cause if isinstance(cause, Exception) else RuntimeError(f"ended with {end.code}"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from veneer.cli import completion
 from veneer.cli.options import Json, Quiet
 from veneer.cli.output import print_json
 from veneer.cli.stage import do_stage
@@ -15,10 +16,15 @@ from veneer.errors import EXIT_DONE, EXIT_WORSE
 
 def compare(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of the base's pictures.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A run folder, or a folder of the base's pictures.",
+            autocompletion=completion.runs,
+        ),
     ],
     tuned: Annotated[
-        Path | None, typer.Argument(metavar="[TUNED]", help="A folder of the tuned model's pictures.")
+        Path | None, typer.Argument(metavar="TUNED", help="A folder of the tuned model's pictures.")
     ] = None,
     held_out: Annotated[
         Path | None,

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, Literal
 
 import typer
 
+from veneer.choices import Precision
+from veneer.cli import completion
 from veneer.cli.options import Json, Quiet
 from veneer.cli.output import print_json
 from veneer.cli.stage import do_stage
 
-if TYPE_CHECKING:
-    from veneer.lora.convert import FileLayout, Precision
-
-LAYOUTS = ("diffusers", "kohya", "merged")
-PRECISIONS = ("float32", "float16", "bfloat16")
-
 
 def export(
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder; or give --lora.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="A run folder; or give --lora.", autocompletion=completion.runs),
+    ] = None,
     lora: Annotated[
         Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, or a checkpoint's adapter.")
     ] = None,
-    layout: Annotated[str, typer.Option("--layout", help="diffusers, kohya or merged.")] = "diffusers",
+    layout: Annotated[
+        Literal["diffusers", "kohya", "merged"],
+        typer.Option("--layout", help="Names and shape of the file; merged is the whole base with it."),
+    ] = "diffusers",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="File, or folder for merged.")
     ] = None,
     scale: Annotated[float, typer.Option("--scale", help="Factor on the adapter's strength.")] = 1.0,
     dtype: Annotated[
-        str, typer.Option("--dtype", help="float32, float16 or bfloat16; the file's own by default.")
-    ] = "",
+        Precision | None, typer.Option("--dtype", help="Precision to write; the file's own by default.")
+    ] = None,
     base: Annotated[
         str, typer.Option("--base", metavar="ID", help="The base; the one the file names by default.")
     ] = "",
@@ -54,8 +56,6 @@ def export(
         return do_stage("export", run, as_json, quiet)
     if lora is None or out is None:
         raise typer.BadParameter("--lora needs --out")
-    if layout not in LAYOUTS or (dtype and dtype not in PRECISIONS):
-        raise typer.BadParameter(f"--layout is {', '.join(LAYOUTS)}; --dtype is {', '.join(PRECISIONS)}")
     from veneer.cli.progress import ProgressPrinter
     from veneer.lora.convert import export_file
 
@@ -63,9 +63,9 @@ def export(
         result = export_file(
             lora,
             out,
-            layout=cast("FileLayout", layout),
+            layout=layout,
             scale=scale,
-            dtype=cast("Precision", dtype) if dtype else None,
+            dtype=dtype,
             base=base or None,
             on_event=on_event,
         )

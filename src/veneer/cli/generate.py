@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from veneer.choices import Scheduler
 from veneer.cli.options import Json, Quiet
 from veneer.cli.output import print_json
 
@@ -45,7 +46,9 @@ def generate(
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance", min=1.0, help="Guidance; 1 for none.")
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="ddim, dpmsolver, euler, pndm or ddpm.")] = None,
+    scheduler: Annotated[
+        Scheduler | None, typer.Option("--scheduler", help="How the noise is taken away.")
+    ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Side in pixels; the base's own size by default.")
     ] = None,

@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veneer.cli.options import Json
-from veneer.cli.output import plain, print_json
+from veneer.cli.output import print_json
+
+if TYPE_CHECKING:
+    from veneer.lora.info import LoraInfo
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file (.safetensors), of any layout.")],
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Print the recipe that it was made by, and nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show a LoRA file's layout, rank, alpha, trained layers, norms and recipe."""
+    """Show a LoRA file's layout, rank, alpha, trained layers, strength by block, and where it comes from.
+
+    ``--json`` has all of it, the file's own metadata too.
+    """
     from veneer.lora.info import inspect as inspect_file
 
     info = inspect_file(file)
     if as_json:
         print_json(info)
-        return 0
-    for key, value in plain(info).items():
-        if isinstance(value, dict):
-            print(f"{key}:")
-            for name, item in value.items():
-                print(f"  {name:<40} {item}")
-        else:
-            print(f"{key:<16} {value}")
+    elif recipe:
+        print(info.recipe or f"# {file.name} does not say which recipe it was made by")
+    else:
+        for key, value in _rows(info):
+            print(f"{key:<10} {value}")
     return 0
+
+
+def _rows(info: LoraInfo) -> list[tuple[str, str]]:
+    """What a person asks of a file, in twelve lines at most."""
+    own = info.metadata
+    rows = [
+        ("file", f"{info.path} ({info.size_bytes / 2**20:.1f} MiB)"),
+        ("kind", f"{'DoRA' if info.use_dora else 'LoRA'} in {info.layout} layout, {info.precision}"),
+        ("rank", _counted(info.ranks)),
+        ("alpha", _counted(info.alphas)),
+        ("layers", f"{info.num_layers}: {_named(info.layers)}"),
+        ("numbers", f"{info.num_parameters:,}"),
+        ("strength", ", ".join(f"{block.block} {block.norm:.3g}" for block in info.blocks)),
+        ("base", info.base),
+        ("step", info.step),
+        (
+            "made by",
+            f"Veneer {own['veneer.version']}"
+            if "veneer.version" in own
+            else own.get("ss_training_comment", ""),
+        ),
+        ("recipe", "see --recipe" if info.recipe else ""),
+    ]
+    return [(key, value or "the file does not say") for key, value in rows]
+
+
+def _counted(values: dict[int, int] | dict[float, int]) -> str:
+    """Such as "4", or "4 (16 layers), 8 (2 layers)" where layers differ."""
+    if len(values) == 1:
+        return f"{next(iter(values)):g}"
+    return ", ".join(f"{value:g} ({count} layers)" for value, count in sorted(values.items()))
+
+
+def _named(layers: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(layers.items()))

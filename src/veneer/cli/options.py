@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veneer.cli import completion
+
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder
 
@@ -18,7 +20,9 @@ Set = Annotated[
         "--set", metavar="TABLE.KEY=VALUE", help="Override a key of the recipe; may be given often."
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=completion.runs)
+]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A data-set folder.")]
 
 

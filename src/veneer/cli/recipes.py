@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +16,26 @@ app = typer.Typer(help="List, show or copy the bundled recipes.", rich_markup_mo
 
 @app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
-    """List the bundled recipes, each with its first line."""
+    """List the bundled recipes: what each is for, what it needs, how long it takes."""
     if context.invoked_subcommand is not None:
         return
     from veneer.recipe import bundled_names, recipe_text
 
     for name in bundled_names():
-        typer.echo(f"{name:<14} {recipe_text(name).splitlines()[0].lstrip('# ')}")
+        typer.echo(name)
+        for title, text in _opening(recipe_text(name)).items():
+            typer.echo(textwrap.fill(text, 79, initial_indent=f"  {title:<9} ", subsequent_indent=" " * 12))
+
+
+def _opening(text: str) -> dict[str, str]:
+    """Purpose, hardware and minutes, from the comment that a recipe opens with."""
+    lines = [
+        line.lstrip("# ") for line in itertools.takewhile(lambda line: line[:1] == "#", text.splitlines())
+    ]
+    keys = ("Hardware", "Minutes", "Command")
+    purpose = " ".join(itertools.takewhile(lambda line: line.partition(":")[0] not in keys, lines))
+    facts = {key: text.strip() for key, _, text in (line.partition(":") for line in lines) if key in keys}
+    return {"purpose": purpose.strip(), **{key.lower(): text for key, text in facts.items()}}
 
 
 @app.command()

@@ -11,7 +11,7 @@ from veneer.cli.options import Json
 from veneer.cli.output import print_json
 
 if TYPE_CHECKING:
-    from veneer.lora.convert import FileLayout
+    from veneer.choices import FileLayout
 
 
 def resize(

@@ -8,15 +8,26 @@ from typing import Annotated
 
 import typer
 
+from veneer.cli import completion
 from veneer.cli.options import Json, Quiet, Set
 from veneer.cli.output import print_json, print_run
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled name, or a .toml file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A bundled name, or a .toml file.", autocompletion=completion.recipes
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="RUN", help="Run folder; runs/RECIPE or runs/STYLE by default."),
+        typer.Option(
+            "--out",
+            metavar="RUN",
+            help="Run folder; runs/RECIPE or runs/STYLE by default.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     pictures: Annotated[
         list[str] | None,
@@ -33,7 +44,12 @@ def run(
     settings: Set = None,
     redo: Annotated[
         list[str] | None,
-        typer.Option("--redo", metavar="STAGE", help="Do a finished stage and all later ones again."),
+        typer.Option(
+            "--redo",
+            metavar="STAGE",
+            help="Do a finished stage and all later ones again.",
+            autocompletion=completion.stages,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and do nothing.")

@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from veneer.choices import FileLayout, Precision
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.check import outputs_with, verify
@@ -22,9 +23,6 @@ from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
 from veneer.lora.weights import LoraFile
 from veneer.models.base import assemble, load_base
 from veneer.records.files import staged_folder
-
-FileLayout = Literal["diffusers", "kohya"]
-Precision = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
