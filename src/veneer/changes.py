@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.recipe import differences
-from veneer.records.run import RunDir
+from veneer.records.run import RunDir, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Settings, Stage, stage_of
 
 
@@ -47,15 +46,15 @@ def stages_to_redo(folder: RunDir, recipe: Recipe, redo: Collection[str], asked:
 
 def is_done(folder: RunDir, recipe: Recipe, name: str) -> bool:
     """Whether a stage is finished and still fits the recipe and its input."""
-    stage, record = stage_of(name), folder.read_record()["stages"]
+    stage, record = stage_of(name), folder.read_record().stages
     if name not in record or not stage.output(folder).exists():
         return False
-    before, now = record[name]["identity"], stage.settings_in(recipe)
-    is_known = stage.is_kept or set(now) <= set(before["settings"])
+    before, now = record[name].identity, stage.settings_in(recipe)
+    is_known = stage.is_kept or set(now) <= set(before.settings)
     return (
         is_known
-        and not changed_settings(before["settings"], now)
-        and dict(stage.inputs(folder)) == before["inputs"]
+        and not changed_settings(before.settings, now)
+        and dict(stage.inputs(folder)) == before.inputs
     )
 
 
@@ -73,7 +72,7 @@ def has_new_input(stage: Stage, folder: RunDir, redo: Collection[str]) -> bool:
     Raises:
         RunError: If it would have to, and nobody asked.
     """
-    record = folder.read_record()["stages"]
+    record = folder.read_record().stages
     refusal = _new_input(stage, folder, record) if stage.name in record else None
     if refusal is not None and stage.ancestors.isdisjoint(redo):
         raise refusal
@@ -82,14 +81,14 @@ def has_new_input(stage: Stage, folder: RunDir, redo: Collection[str]) -> bool:
 
 def _refusal(stage: Stage, folder: RunDir, recipe: Recipe, asked: str) -> RunError | None:
     """Why a finished stage that is kept does not fit any more; None where it does."""
-    record = folder.read_record()["stages"]
+    record = folder.read_record().stages
     if stage.name not in record:
         return None
     own = () if stage.name == asked else (stage.name,)
     lines: list[str] = []
     for name in (*_done_before(stage, record), *own):
         now = stage_of(name).settings_in(recipe)
-        lines += changed_settings(record[name]["identity"]["settings"], now)
+        lines += changed_settings(record[name].identity.settings, now)
     if lines:
         return RunError(
             f"`{stage.name}` of this run was done with other settings: {'; '.join(dict.fromkeys(lines))}",
@@ -100,20 +99,20 @@ def _refusal(stage: Stage, folder: RunDir, recipe: Recipe, asked: str) -> RunErr
     return _new_input(stage, folder, record)
 
 
-def _new_input(stage: Stage, folder: RunDir, record: Mapping[str, Any]) -> RunError | None:
+def _new_input(stage: Stage, folder: RunDir, record: Mapping[str, StageRecord]) -> RunError | None:
     """Why a finished stage that cannot go on with new input has to start over; None where it need not."""
     if stage.takes_new_input:
         return None
     for name in _done_before(stage, record):
-        if dict(stage_of(name).inputs(folder)) != record[name]["identity"]["inputs"]:
+        if dict(stage_of(name).inputs(folder)) != record[name].identity.inputs:
             return _changed_input(stage, "the data set was changed", folder.dataset)
     made = all(stage_of(name).output(folder).exists() for name in stage.after)
-    if made and dict(stage.inputs(folder)) != record[stage.name]["identity"]["inputs"]:
+    if made and dict(stage.inputs(folder)) != record[stage.name].identity.inputs:
         return _changed_input(stage, "what it was done on was made anew, and is not the same", folder.root)
     return None
 
 
-def _done_before(stage: Stage, record: Mapping[str, Any]) -> list[str]:
+def _done_before(stage: Stage, record: Mapping[str, StageRecord]) -> list[str]:
     return [name for name in STAGE_NAMES if name in stage.ancestors and name in record]
 
 

@@ -13,11 +13,11 @@ import importlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import filelock
 
@@ -26,8 +26,7 @@ from veneer.changes import has_new_input, is_done, stages_to_redo
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
-from veneer.records.files import write_json
-from veneer.records.run import RunDir
+from veneer.records.run import CountedNotice, Identity, RunDir, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.versions import versions
 
@@ -80,12 +79,12 @@ class RunResult:
     @property
     def report(self) -> Path:
         """The report, one HTML file."""
-        return RunDir(self.root).report / "index.html"
+        return RunDir(self.root).index_html
 
     @property
     def grid(self) -> Path:
         """The grid of base and tuned pictures."""
-        return RunDir(self.root).report / "grid.png"
+        return RunDir(self.root).grid_png
 
     @property
     def exit_status(self) -> int:
@@ -168,9 +167,9 @@ def _do(
     again: Collection[str],
     redo: Collection[str] = (),
 ) -> StageOutcome:
-    record = folder.read_record()["stages"]
+    record = folder.read_record().stages
     if stage.name not in again and is_done(folder, recipe, stage.name):
-        on_event(StageFinished(stage.name, record[stage.name]["summary"], skipped=True))
+        on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
         return _outcome_before(stage.name, record[stage.name])
     if stage.name in again or has_new_input(stage, folder, redo):
         _forget(stage, folder)
@@ -179,7 +178,8 @@ def _do(
         summary = _perform(stage, folder, recipe, _tee(notices, on_event))
     outcome = _outcome(stage.name, summary, usage())
     if processes.is_main_process():
-        _write_entry(folder, stage.name, _identity(stage, folder, recipe) | _entry(outcome, notices))
+        identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(folder))
+        _write_entry(folder, stage.name, _entry(identity, outcome, notices))
     processes.wait_for_everyone()
     on_event(StageFinished(stage.name, summary, outcome.seconds))
     return outcome
@@ -199,20 +199,16 @@ def load_stage(name: str) -> Callable[[RunDir, Recipe, OnEvent], StageResult]:
     )
 
 
-def _identity(stage: Stage, folder: RunDir, recipe: Recipe) -> dict[str, Any]:
-    identity = {"settings": stage.settings_in(recipe), "inputs": dict(stage.inputs(folder))}
-    return {"identity": identity}
-
-
-def _entry(outcome: StageOutcome, notices: list[Notice]) -> dict[str, Any]:
-    return {
-        "summary": outcome.summary,
-        "seconds": outcome.seconds,
-        "peak_memory_gib": outcome.peak_memory_gib,
-        "peak_device_memory_gib": outcome.peak_device_memory_gib,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "notices": _counted(notices),
-    }
+def _entry(identity: Identity, outcome: StageOutcome, notices: list[Notice]) -> StageRecord:
+    return StageRecord(
+        identity=identity,
+        summary=outcome.summary,
+        seconds=outcome.seconds,
+        peak_memory_gib=outcome.peak_memory_gib,
+        peak_device_memory_gib=outcome.peak_device_memory_gib,
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        notices=_counted(notices),
+    )
 
 
 def _outcome(name: str, summary: str, used: machine.Usage) -> StageOutcome:
@@ -221,9 +217,9 @@ def _outcome(name: str, summary: str, used: machine.Usage) -> StageOutcome:
     return StageOutcome(name, summary, round(used.seconds, 3), own, False, on_device)
 
 
-def _outcome_before(name: str, entry: Mapping[str, Any]) -> StageOutcome:
-    on_device = entry.get("peak_device_memory_gib", 0.0)
-    return StageOutcome(name, entry["summary"], entry["seconds"], entry["peak_memory_gib"], True, on_device)
+def _outcome_before(name: str, entry: StageRecord) -> StageOutcome:
+    on_device = entry.peak_device_memory_gib
+    return StageOutcome(name, entry.summary, entry.seconds, entry.peak_memory_gib, True, on_device)
 
 
 def _forget(stage: Stage, folder: RunDir) -> None:
@@ -244,10 +240,10 @@ def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:
     return tee
 
 
-def _counted(notices: list[Notice]) -> list[dict[str, Any]]:
+def _counted(notices: list[Notice]) -> tuple[CountedNotice, ...]:
     counts = Counter(notice.code for notice in notices)
     first = {notice.code: notice.message for notice in reversed(notices)}
-    return [{"code": code, "count": counts[code], "message": first[code]} for code in counts]
+    return tuple(CountedNotice(code=code, count=n, message=first[code]) for code, n in counts.items())
 
 
 def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
@@ -255,15 +251,15 @@ def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
         return
     folder.root.mkdir(parents=True, exist_ok=True)
     folder.write_recipe(recipe)
-    write_json(folder.run_json, {**folder.read_record(), "versions": versions()})
+    folder.read_record().model_copy(update={"versions": dict(versions())}).write(folder.run_json)
 
 
-def _write_entry(folder: RunDir, name: str, entry: Mapping[str, Any] | None) -> None:
+def _write_entry(folder: RunDir, name: str, entry: StageRecord | None) -> None:
     """Put a stage into ``run.json``, in the order of stages; None takes it out."""
     record = folder.read_record()
-    stages = {**record["stages"], name: entry}
+    stages = {**record.stages, name: entry}
     ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
-    write_json(folder.run_json, {**record, "stages": ordered})
+    record.model_copy(update={"stages": ordered}).write(folder.run_json)
 
 
 @contextmanager

@@ -226,7 +226,7 @@ STAGES = (
         "report",
         settings=_always(),
         inputs=lambda run: {"metrics": hash_file(run.metrics_json)},
-        output=lambda run: run.report / "index.html",
+        output=lambda run: run.index_html,
         after=("compare",),
     ),
 )

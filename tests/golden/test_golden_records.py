@@ -130,3 +130,24 @@ class TestTrainLog:
         steps = read_steps(run.log_jsonl)
         assert [one.step for one in steps] == list(range(1, 7))
         assert (steps[1].loss, steps[1].lr) == (0.5, None)
+
+
+class TestRunRecord:
+    def test_is_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        record = run.read_record()
+        assert (len(record.stages), record.versions["veneer"]) == (9, "0.1.0")
+        assert record.stages["train"].identity.settings["train"]["learning_rate"] == 0.01
+        record.write(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == run.run_json.read_bytes()
+
+    def test_what_an_older_one_does_not_say_stays_unsaid(self, run: RunDir, tmp_path: Path) -> None:
+        stage = {"identity": {"settings": {}, "inputs": {}}, "summary": "x", "seconds": 1.5}
+        stage |= {"peak_memory_gib": 1.0}
+        run.run_json.write_text(json.dumps({"stages": {"check": stage}}))
+        record = run.read_record()
+        assert record.stages["check"].peak_device_memory_gib == 0
+        record.write(tmp_path / "again")
+        assert json.loads((tmp_path / "again").read_text()) == {"stages": {"check": stage}}
+
+    def test_nothing_is_known_of_a_new_run(self, tmp_path: Path) -> None:
+        assert not RunDir(tmp_path).read_record().stages

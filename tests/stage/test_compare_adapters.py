@@ -97,4 +97,4 @@ def test_strengths_do_not_go_with_two_folders(run: RunDir, capsys: pytest.Captur
 def test_folder_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(["compare", str(tmp_path), "--scale", "1", "--quiet"]) == 1
     assert "not a run folder" in capsys.readouterr().err
-    assert RunDir(tmp_path).read_record()["stages"] == {}
+    assert RunDir(tmp_path).read_record().stages == {}

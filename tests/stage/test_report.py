@@ -55,7 +55,8 @@ def run(
     run = make_run(tmp_path_factory.mktemp("report") / "run", base_folder, picture_folder)
     run.write_recipe(recipe)
     notice = {"code": "caption-truncated", "count": 3, "message": "3 captions <cut>"}
-    stage = {"summary": "12 pictures", "seconds": 1.5, "peak_memory_gib": 0.4, "notices": [notice]}
+    stage = {"identity": {"settings": {}, "inputs": {}}, "summary": "12 pictures", "seconds": 1.5}
+    stage |= {"peak_memory_gib": 0.4, "notices": [notice]}
     write_json(run.run_json, {"versions": {"torch": "2.13.0"}, "stages": {"encode": stage}})
     generate(run, recipe)
     compare(run, recipe)

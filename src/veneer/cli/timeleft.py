@@ -54,8 +54,7 @@ def course_of(recipe: Recipe, folder: RunDir) -> Course:
     held_out = [f"held out {number}" for number in range(recipe.compare.held_out_prompts)]
     jobs = build_jobs(build_prompts(recipe, held_out), table.seeds)
     passes = table.num_inference_steps * (2 if table.guidance_scale > 1 else 1)
-    record = folder.read_record()["stages"]
-    took = {name: float(entry["seconds"]) for name, entry in record.items()}
+    took = {name: entry.seconds for name, entry in folder.read_record().stages.items()}
     return Course(STAGE_NAMES, 2.0 * len(jobs) * passes, took)
 
 

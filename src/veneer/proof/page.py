@@ -66,7 +66,6 @@ def gather(run: RunDir) -> dict[str, Any]:
     known = known_candidates(run)
     pairs = read_pairs(run.drawn)
     record = run.read_record()
-    stages = record.get("stages", {})
     return {
         "name": run.name,
         "metrics": metrics,
@@ -83,11 +82,13 @@ def gather(run: RunDir) -> dict[str, Any]:
         "training": _training(run),
         "copies": _copies(run, metrics.get("copies")),
         "notices": [
-            {"stage": name, **one} for name, stage in stages.items() for one in stage.get("notices", [])
+            {"stage": name, **notice.model_dump()}
+            for name, stage in record.stages.items()
+            for notice in stage.notices
         ],
         "recipe_toml": run.recipe_toml.read_text("utf-8") if run.recipe_toml.is_file() else "",
-        "versions": record.get("versions", {}),
-        "stages": stages,
+        "versions": record.versions,
+        "stages": record.stages,
     }
 
 

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,63 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.recipe import load_recipe, to_toml
-from veneer.records.files import write_text
+from veneer.records.files import Record, write_json, write_text
 from veneer.records.prompts import Samples
 
 ADAPTER_FILE = "adapter.safetensors"
 """Name of the adapter in the folder of a checkpoint or a candidate."""
+
+
+class Identity(Record):
+    """What the result of a stage depends on."""
+
+    settings: Mapping[str, Mapping[str, Any]]
+    """Values of the recipe by table and key."""
+    inputs: Mapping[str, str]
+    """Hashes of the files that it reads, by name; "" where a file is missing."""
+
+
+class CountedNotice(Record):
+    """What a stage said, and how often."""
+
+    code: str
+    """Short fixed name."""
+    count: int
+    """How often."""
+    message: str
+    """The first of its messages."""
+
+
+class StageRecord(Record):
+    """How a stage was done."""
+
+    identity: Identity
+    """With what it was done."""
+    summary: str
+    """One line of what came out."""
+    seconds: float
+    """Wall-clock seconds it took."""
+    peak_memory_gib: float
+    """Highest resident memory, in GiB."""
+    peak_device_memory_gib: float = 0.0
+    """Highest memory of tensors on the accelerator, in GiB; 0 on the CPU."""
+    finished: str = ""
+    """When, in UTC."""
+    notices: tuple[CountedNotice, ...] = ()
+    """What it said on the way."""
+
+
+class RunRecord(Record):
+    """How a run was done: ``run.json``."""
+
+    stages: Mapping[str, StageRecord] = {}
+    """Stages that are done, in order."""
+    versions: Mapping[str, str] = {}
+    """Packages of the last `veneer run`."""
+
+    def write(self, path: Path) -> None:
+        """Write it; what an older file does not say stays unsaid."""
+        write_json(path, self.model_dump(exclude_unset=True))
 
 
 @dataclass(frozen=True)
@@ -220,7 +272,7 @@ class RunDir:
         """
         write_text(self.recipe_toml, to_toml(recipe))
 
-    def read_record(self) -> dict[str, Any]:
+    def read_record(self) -> RunRecord:
         """Read run.json.
 
         Returns:
@@ -230,8 +282,5 @@ class RunDir:
             RunError: If the file is damaged.
         """
         if not self.run_json.is_file():
-            return {"stages": {}}
-        try:
-            return dict(json.loads(self.run_json.read_text("utf-8")))
-        except ValueError as error:
-            raise RunError(f"run.json is damaged: {error}", where=str(self.run_json)) from error
+            return RunRecord(stages={})
+        return RunRecord.read(self.run_json, "Use another --out, or remove it to do every stage again")

@@ -134,7 +134,7 @@ def _size(recipe: Recipe) -> tuple[Any, ...]:
 def _measured(name: str, folder: RunDir) -> Measured:
     steps = read_steps(folder.log_jsonl)
     seconds = statistics.median(one.seconds for one in steps if one.seconds is not None)
-    stages = folder.read_record()["stages"]
-    others = sum(float(entry["seconds"]) for stage, entry in stages.items() if stage != "train")
-    peak = max(float(entry["peak_memory_gib"]) for entry in stages.values())
+    stages = folder.read_record().stages
+    others = sum(entry.seconds for stage, entry in stages.items() if stage != "train")
+    peak = max(entry.peak_memory_gib for entry in stages.values())
     return Measured(name, seconds, others, peak, disk_use(folder.root))

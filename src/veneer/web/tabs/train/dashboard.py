@@ -48,7 +48,7 @@ def status(studio: Studio, name: str | None) -> str:
     folder = studio.workspace.run(name)
     parts = [f"<h3>{markup.escaped(name)} {_badges(state, metrics(folder.metrics_json))}</h3>"]
     parts += [_queue(studio), _next_step(state, log, name)]
-    parts.append(stages(_finished(folder.run_json) | log.finished, log.stage if state == "running" else ""))
+    parts.append(stages(_finished(folder) | log.finished, log.stage if state == "running" else ""))
     if state == "running":
         parts.append(_progress(studio, name, log))
     parts += [markup.news(f"{code}: {message}", "warn") for code, message in log.notices[-4:]]
@@ -217,11 +217,10 @@ def _speed(log: Path) -> tuple[int, float, float]:
     return steps[-1].step, seconds, speed
 
 
-def _finished(run_json: Path) -> dict[str, str]:
+def _finished(run: RunDir) -> dict[str, str]:
     try:
-        record = json.loads(run_json.read_text("utf-8"))
-        return {name: str(entry["summary"]) for name, entry in record["stages"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {name: entry.summary for name, entry in run.read_record().stages.items()}
+    except VeneerError:
         return {}
 
 
