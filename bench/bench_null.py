@@ -26,7 +26,8 @@ from bench.machine import heading, setting, write_results
 from veneer.models.embedder import Embedder, Embedders, choose_embedders
 from veneer.models.modelfiles import pocket_folder
 from veneer.models.sampling import load_sampler, sample
-from veneer.proof.comparison import References, compare_pairs
+from veneer.proof.comparison import compare_pairs
+from veneer.proof.evidence import References
 from veneer.proof.pairs import Pair
 from veneer.recipe import load_recipe
 from veneer.stats import Array, Measure

@@ -18,7 +18,8 @@ from veneer.lora.loading import load_lora, unload_lora
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import Sampler, load_sampler, sample
 from veneer.pipeline import run_stage
-from veneer.proof.comparison import References, compare_pairs
+from veneer.proof.comparison import compare_pairs
+from veneer.proof.evidence import References
 from veneer.proof.history import losses_of, picture_losses
 from veneer.proof.pairs import find_pairs
 from veneer.proof.promptset import Job, build_jobs, build_prompts

@@ -11,9 +11,10 @@ from helpers.proofrun import make_run, proof_recipe
 from veneer.config import GenerateTable, Recipe
 from veneer.errors import RunError
 from veneer.proof.comparison import Comparison
+from veneer.proof.measures import CONTRACT
 from veneer.records.files import write_json
 from veneer.records.run import RunDir
-from veneer.stages.compare import CONTRACT, compare, compare_folders
+from veneer.stages.compare import compare, compare_folders
 from veneer.stages.generate import generate, generate_files
 
 

@@ -131,7 +131,8 @@ def test_base_against_base_with_other_seeds_is_no_different(tmp_path: Path) -> N
     """One hundred comparisons of the base with itself, seed s against seed s + 1."""
     from veneer.models.embedder import choose_embedders
     from veneer.models.sampling import load_sampler, sample
-    from veneer.proof.comparison import References, compare_pairs
+    from veneer.proof.comparison import compare_pairs
+    from veneer.proof.evidence import References
     from veneer.proof.pairs import Pair
 
     recipe = load_recipe("pocket-8bit", ["generate.num_inference_steps=6", "compare.general_prompts=[]"])

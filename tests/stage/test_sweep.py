@@ -5,7 +5,7 @@ import pytest
 from helpers.proofrun import write_lora
 from veneer.config import GenerateTable
 from veneer.errors import RunError
-from veneer.proof.comparison import References
+from veneer.proof.evidence import References
 from veneer.proof.sweep import sweep
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from veneer.errors import RunError
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, curves_of, held_out_curve
+from veneer.proof.measure_text import describe_measures
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
-from veneer.proof.wording import describe_measures
 from veneer.records.cache import known_index
 from veneer.records.candidates import CandidatesFile, known_candidates
 from veneer.records.dataset import Dataset

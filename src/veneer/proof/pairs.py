@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from veneer.errors import RunError
-from veneer.models.embedder import Embedder
 from veneer.records.prompts import Kind, Prompt, Samples, prompts_in, read_prompts
 from veneer.stats import Array
+
+if TYPE_CHECKING:
+    from veneer.models.embedder import Embedder
 
 FLAT = 1.0
 """Deviation of grey values, of 255, below which a picture has no content."""
@@ -55,6 +57,12 @@ class View:
     texts: Array | None
     held_out: Array
     training: Array
+
+    def cut(self, rows: Sequence[int]) -> View:
+        """Only some of the pairs, beside the same held-out and training pictures."""
+        kept = list(rows)
+        texts = None if self.texts is None else self.texts[kept]
+        return replace(self, base=self.base[kept], tuned=self.tuned[kept], texts=texts)
 
 
 def find_pairs(base: Path, tuned: Path, prompts: Sequence[Prompt]) -> list[Pair]:

@@ -19,7 +19,8 @@ from veneer.lora.loading import load_lora, unload_lora
 from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import Sampler, load_sampler, sample
-from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
+from veneer.proof.comparison import Comparison, compare_pairs
+from veneer.proof.evidence import STAGE, References
 from veneer.proof.pairs import Pair
 from veneer.proof.promptset import Job, build_jobs
 from veneer.records.prompts import Kind, Prompt, Samples, write_prompts

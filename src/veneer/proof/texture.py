@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from veneer.proof.pairs import Pair, View
 from veneer.stats import Array, Measure, paired
 
 DISTANCES = (1, 2, 4, 8)
@@ -22,9 +23,25 @@ FLAT, STEEP = 4 / 255, 0.25
 FLOOR = 1e-3
 
 
-def texture_measure(
-    base: Sequence[Path], tuned: Sequence[Path], held_out: Sequence[Path], prompts: Sequence[Hashable]
-) -> Measure:
+def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequence[Path] = ()) -> View:
+    """Texture statistics of pictures, at the side of the base's.
+
+    Args:
+        pairs: The pairs, at least one, of one size.
+        held_out: Pictures of the style that training never saw, of any size.
+        training: Pictures that training saw, of any size.
+
+    Returns:
+        Statistics as rows, which are not of unit length.
+    """
+    with Image.open(pairs[0].base) as first:
+        side = first.width
+    sides = [pair.base for pair in pairs], [pair.tuned for pair in pairs]
+    before, after, real, seen = (_statistics(paths, side) for paths in (*sides, held_out, training))
+    return View(before, after, None, real, seen)
+
+
+def texture_measure(view: View, prompts: Sequence[Hashable]) -> Measure:
     """Nearness of texture to held-out pictures of the style.
 
     Each statistic is put on the scale of base and held-out pictures, zero half-way between the two: the tuned
@@ -32,9 +49,7 @@ def texture_measure(
     its scale: otherwise they alone would be measured by themselves, and any other picture would seem nearer.
 
     Args:
-        base: Pictures of the base, N of one size.
-        tuned: Pictures of the tuned model, in the same order.
-        held_out: Pictures that training never saw, H >= 1, of any size.
+        view: Texture statistics, with at least one held-out picture.
         prompts: Prompt of each pair.
 
     Returns:
@@ -43,12 +58,11 @@ def texture_measure(
     Source: Portilla & Simoncelli 2000, "A Parametric Texture Model", for the idea that joint statistics of
     filter outputs stand for a texture; the filters here are plain differences.
     """
-    with Image.open(base[0]) as first:
-        side = first.width
-    before, after, real = (_statistics(paths, side) for paths in (base, tuned, held_out))
     nearness = [
-        _nearness(np.stack([before[row], after[row]]), before[_others(row, prompts)], real)
-        for row in range(len(before))
+        _nearness(
+            np.stack([view.base[row], view.tuned[row]]), view.base[_others(row, prompts)], view.held_out
+        )
+        for row in range(len(view.base))
     ]
     return paired([pair[0] for pair in nearness], [pair[1] for pair in nearness], prompts)
 
@@ -95,7 +109,8 @@ def _of_differences(differences: np.ndarray[Any, Any]) -> list[float]:
 
 
 def _statistics(paths: Sequence[Path], side: int) -> Array:
-    return np.stack([texture_statistics(_square(path, side)) for path in paths])
+    rows = [texture_statistics(_square(path, side)) for path in paths]
+    return np.stack(rows) if rows else np.empty((0, 0))
 
 
 def _square(path: Path, side: int) -> np.ndarray[Any, Any]:

@@ -17,8 +17,10 @@ from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
-from veneer.proof.comparison import STAGE, Comparison, References, compare_pairs
+from veneer.proof.comparison import Comparison, compare_pairs
+from veneer.proof.evidence import STAGE, References
 from veneer.proof.history import losses_of, picture_losses
+from veneer.proof.measures import CONTRACT
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside, read_pairs
 from veneer.proof.sheet import Group, draw_sheet
 from veneer.proof.sweep import Swept, sweep_pairs
@@ -28,7 +30,6 @@ from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json
 from veneer.records.run import RunDir
 
-CONTRACT = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
 PAIRS_SHOWN = 12
 
 

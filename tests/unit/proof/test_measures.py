@@ -1,7 +1,12 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from veneer.proof import measures
+from veneer.proof.evidence import evidence_of
+from veneer.proof.pairs import Pair, View
 
 
 def rows(
@@ -101,3 +106,27 @@ def test_smoothness_tells_noise_from_pictures() -> None:
     assert measures.smoothness(np.add.outer(np.arange(64), np.arange(64))) > 0.9
     assert measures.smoothness(np.full((8, 8), 7.0)) == 1
     assert measures.smoothness(np.kron(random.integers(0, 256, (16, 16)), np.ones((4, 4)))) > 0.6
+
+
+@pytest.mark.parametrize("spec", measures.MEASURES, ids=lambda spec: spec.name)
+def test_every_measure_asks_a_question_and_stands_in_the_page(spec: measures.Spec) -> None:
+    assert "?" in spec.question
+    page = (Path(__file__).parents[3] / "docs" / "verdict.md").read_text("utf-8")
+    assert f"| `{spec.name}` | {spec.unit} | {spec.better} |" in page
+
+
+def test_the_page_names_no_measure_that_is_not_in_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "verdict.md").read_text("utf-8")
+    table = page[page.index("## The measures") :].split("\n\n")[1]
+    names = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
+    assert names == [spec.name for spec in measures.MEASURES]
+
+
+def test_measures_point_the_way_that_the_table_says() -> None:
+    view = View(rows(1), rows(2), rows(3), rows(4, n=5), rows(5, n=6))
+    pairs = [Pair(prompt, "recipe", seed, Path(), Path()) for seed, prompt in enumerate(PROMPTS)]
+    seen = evidence_of(pairs, view, second=view, texture=view, losses=((0.1, 0.2), (0.1, 0.1)))
+    for spec in measures.MEASURES:
+        found = spec.of(seen)
+        assert not isinstance(found, str), spec.name
+        assert found.better == spec.better

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veneer.proof.texture import texture_measure, texture_statistics
+from veneer.proof.pairs import Pair
+from veneer.proof.texture import texture_measure, texture_statistics, texture_view
+from veneer.stats import Measure
+
+
+def measured(base: Any, tuned: Any, held_out: Any, prompts: Any) -> Measure:
+    pairs = [Pair(str(p), "recipe", 0, *both) for p, *both in zip(prompts, base, tuned, strict=True)]
+    return texture_measure(texture_view(pairs, held_out), prompts)
 
 
 def smooth(random: np.random.Generator, side: int = 64) -> np.ndarray:
@@ -37,14 +44,14 @@ def pictures(tmp_path: Path) -> Callable[..., Any]:
 def test_blocks_are_nearer_to_blocks(pictures: Callable[..., Any]) -> None:
     held_out = pictures("held", 6, 0, blocky)
     base, tuned = pictures("base", 8, 1), pictures("tuned", 8, 1, blocky)
-    measure = texture_measure(base, tuned, held_out, range(8))
+    measure = measured(base, tuned, held_out, range(8))
     assert measure.rises
     assert measure.wins == 1
 
 
 def test_the_same_pictures_make_no_difference(pictures: Callable[..., Any]) -> None:
     base = pictures("base", 8, 1)
-    measure = texture_measure(base, base, pictures("held", 6, 0, blocky), range(8))
+    measure = measured(base, base, pictures("held", 6, 0, blocky), range(8))
     assert measure.delta == 0
     assert measure.ci95 is None
 
@@ -58,14 +65,14 @@ def test_statistics_do_not_care_where_things_are() -> None:
 def test_any_size_of_held_out_picture(pictures: Callable[..., Any], tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), (200, 10, 10)).save(tmp_path / "wide.png")
     base = pictures("base", 5, 1)
-    assert texture_measure(base, pictures("tuned", 5, 2), [tmp_path / "wide.png"], range(5)).n == 5
+    assert measured(base, pictures("tuned", 5, 2), [tmp_path / "wide.png"], range(5)).n == 5
 
 
 def test_pictures_from_the_same_hand_seem_no_nearer(pictures: Callable[..., Any]) -> None:
     """The base's own scale must not favour pictures that it was not made from."""
     held_out, shown = pictures("held", 6, 0, blocky), pictures("shown", 320, 1)
     deltas = [
-        texture_measure(shown[start : start + 8], shown[start + 8 : start + 16], held_out, range(8)).delta
+        measured(shown[start : start + 8], shown[start + 8 : start + 16], held_out, range(8)).delta
         for start in range(0, 320, 16)
     ]
     assert abs(np.mean(deltas)) < 3 * np.std(deltas) / len(deltas) ** 0.5
@@ -73,5 +80,5 @@ def test_pictures_from_the_same_hand_seem_no_nearer(pictures: Callable[..., Any]
 
 def test_one_prompt_alone_is_measured_against_its_other_pictures(pictures: Callable[..., Any]) -> None:
     held_out, base, tuned = pictures("held", 6, 0, blocky), pictures("b", 6, 1), pictures("t", 6, 2, blocky)
-    assert texture_measure(base, tuned, held_out, ["a cat"] * 6).delta > 0
-    assert texture_measure(base[:1], tuned[:1], held_out, ["a cat"]).ci95 is None
+    assert measured(base, tuned, held_out, ["a cat"] * 6).delta > 0
+    assert measured(base[:1], tuned[:1], held_out, ["a cat"]).ci95 is None

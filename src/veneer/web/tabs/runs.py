@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.train import dashboard
 from veneer.web.workspace import disk_use
-
-MEASURES = ("style", "prompt", "diversity", "memorisation", "forgetting", "validation_loss")
 
 
 def build(studio: Studio) -> tuple[Any, list[Any]]:
@@ -70,8 +69,12 @@ def overview(studio: Studio) -> str:
         return markup.empty(
             "No runs yet", "Press “Try it with the bundled base” above, or start one on the tab Train."
         )
-    heads = ("Run", "State", "Verdict", *(name.replace("_", " ") for name in MEASURES), "Base", "On disk")
-    return markup.table("All runs, the newest first", heads, [_row(studio, name) for name in names])
+    from veneer.proof.measures import MEASURES
+
+    columns = [spec for spec in MEASURES if spec.is_contract]
+    heads = ("Run", "State", "Verdict", *(spec.label for spec in columns), "Base", "On disk")
+    rows = [_row(studio, name, [spec.name for spec in columns]) for name in names]
+    return markup.table("All runs, the newest first", heads, rows)
 
 
 def compare(studio: Studio, one: str | None, other: str | None) -> str:
@@ -115,14 +118,14 @@ def lists(studio: Studio) -> list[Any]:
     return [gr.update(choices=names)] * 3
 
 
-def _row(studio: Studio, name: str) -> list[str]:
+def _row(studio: Studio, name: str, columns: Sequence[str]) -> list[str]:
     folder, state = studio.workspace.run(name), studio.jobs.state(name)
     measured = dashboard.metrics(folder.metrics_json)
     verdict = str(measured.get("verdict", ""))
     cells = [f"<b>{markup.escaped(name)}</b>"]
     cells.append(markup.badge(*dashboard.WORDS[state]) if state else markup.badge("not started here"))
     cells.append(markup.badge(verdict, dashboard.VERDICTS.get(verdict, "plain")) if verdict else "—")
-    cells += [_measure(measured.get("measures", {}).get(measure)) for measure in MEASURES]
+    cells += [_measure(measured.get("measures", {}).get(measure)) for measure in columns]
     cells += [_base(studio, name), markup.gib(disk_use(folder.root))]
     return cells
 

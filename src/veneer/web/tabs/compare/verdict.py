@@ -21,7 +21,7 @@ def verdict_html(metrics: dict[str, Any]) -> str:
     """
     if not metrics:
         return markup.empty("No verdict yet", "It is measured at the end of the run.")
-    from veneer.proof.wording import describe_measures
+    from veneer.proof.measure_text import describe_measures
 
     verdict = str(metrics["verdict"])
     reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics["reasons"])

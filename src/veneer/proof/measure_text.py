@@ -6,103 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from veneer.proof.measures import MEASURES, Spec
 from veneer.stats import Measure, measure_from
 
 Trend = Literal["gain", "loss", "same", "moved", "unknown"]
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a measure is, for people.
-
-    Attributes:
-        label: Its name.
-        question: What it answers.
-        more: Word for a larger value, such as "nearer".
-        less: Word for a smaller value.
-        digits: Decimal places shown.
-        is_distance: Whether it is a distance from the base, which every tuned model has.
-    """
-
-    label: str
-    question: str
-    more: str
-    less: str
-    digits: int = 3
-    is_distance: bool = False
-
-
-MEANINGS: Mapping[str, Meaning] = {
-    "style": Meaning(
-        "Style",
-        "How near do the pictures come to held-out pictures of the style? Cosine similarity, 1 is the same.",
-        "nearer to the style",
-        "further from the style",
-    ),
-    "style_dino": Meaning(
-        "Style, second model",
-        "How near do they come through DINO, which looks at form rather than meaning?",
-        "nearer to the style",
-        "further from the style",
-    ),
-    "style_texture": Meaning(
-        "Style, texture",
-        "How near do edges, flats and colour steps come to those of held-out pictures? Whatever is shown.",
-        "nearer in texture",
-        "further in texture",
-    ),
-    "style_kid": Meaning(
-        "Style, as a set",
-        "How far is the whole set from the held-out pictures? Kernel distance, 0 is the same.",
-        "further as a set",
-        "nearer as a set",
-        4,
-    ),
-    "prompt": Meaning(
-        "Prompt",
-        "How well do the pictures show what the prompt says? Cosine similarity of picture and prompt.",
-        "truer to the prompt",
-        "less true to the prompt",
-    ),
-    "retrieval": Meaning(
-        "Subject found",
-        "For which share of the pictures is their own prompt the nearest of all prompts?",
-        "found more often",
-        "found less often",
-    ),
-    "diversity": Meaning(
-        "Diversity",
-        "How much do pictures of one prompt differ between seeds? Mean cosine distance.",
-        "more varied",
-        "less varied",
-    ),
-    "memorisation": Meaning(
-        "Copies",
-        "Which share of the pictures is nearer to a training picture than those are to each other?",
-        "more copies",
-        "fewer copies",
-    ),
-    "forgetting": Meaning(
-        "Drift",
-        "How far do prompts outside the style move away from the base's own pictures? 0 is not at all.",
-        "moved away",
-        "moved nearer",
-        is_distance=True,
-    ),
-    "general_prompt": Meaning(
-        "Prompt, outside the style",
-        "How well are prompts followed that have nothing to do with the style?",
-        "truer to the prompt",
-        "less true to the prompt",
-    ),
-    "validation_loss": Meaning(
-        "Held-out loss",
-        "How well does the model predict the noise in held-out pictures? Lower is better.",
-        "predicted worse",
-        "predicted better",
-        4,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -161,43 +68,44 @@ def describe_measures(metrics: Mapping[str, Any]) -> list[Row]:
         One row for each, in a fixed order; measures that cannot be had say why.
     """
     rows = []
-    for name, meaning in MEANINGS.items():
+    for spec in MEASURES:
+        name = spec.name
         if name not in metrics["measures"]:
             continue
         plain = metrics["measures"][name]
         if plain is None:
-            rows.append(_absent(name, meaning, metrics["unavailable"].get(name, "not available")))
+            rows.append(_absent(spec, metrics["unavailable"].get(name, "not available")))
         else:
-            rows.append(_present(name, meaning, measure_from(plain)))
+            rows.append(_present(spec, measure_from(plain)))
     return rows
 
 
-def _absent(name: str, meaning: Meaning, reason: str) -> Row:
+def _absent(spec: Spec, reason: str) -> Row:
     text = f"Not available: {reason}."
-    return Row(name, meaning.label, meaning.question, "", "", "", "", "", text, "unknown")
+    return Row(spec.name, spec.label, spec.question, "", "", "", "", "", text, "unknown")
 
 
-def _present(name: str, meaning: Meaning, measure: Measure) -> Row:
-    digits, trend = meaning.digits, trend_of(measure)
-    if meaning.is_distance and trend in {"gain", "loss"}:
+def _present(spec: Spec, measure: Measure) -> Row:
+    digits, trend = spec.digits, trend_of(measure)
+    if spec.is_distance and trend in {"gain", "loss"}:
         trend = "moved"
     interval = ""
     if measure.ci95 is not None:
         low, high = measure.ci95
         interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
     units = f"{measure.n} {measure.unit}"
-    has_wins = measure.wins is not None and not meaning.is_distance
+    has_wins = measure.wins is not None and not spec.is_distance
     wins = f"{(measure.wins or 0) * 100:.0f} % of {units}" if has_wins else f"not counted; {units}"
     return Row(
-        name,
-        meaning.label,
-        meaning.question,
+        spec.name,
+        spec.label,
+        spec.question,
         f"{measure.base:.{digits}f}",
         f"{measure.tuned:.{digits}f}",
         f"{measure.delta:+.{digits}f}",
         interval,
         wins,
-        _sentence(meaning, measure, trend),
+        _sentence(spec, measure, trend),
         trend,
         _bar(measure),
     )
@@ -230,9 +138,9 @@ def trend_of(measure: Measure) -> Trend:
     return "gain" if measure.gain > 0 else "loss"
 
 
-def _sentence(meaning: Meaning, measure: Measure, trend: Trend) -> str:
-    change = meaning.more if measure.delta > 0 else meaning.less
-    about = f"from {measure.base:.{meaning.digits}f} to {measure.tuned:.{meaning.digits}f}"
+def _sentence(spec: Spec, measure: Measure, trend: Trend) -> str:
+    change = spec.more if measure.delta > 0 else spec.less
+    about = f"from {measure.base:.{spec.digits}f} to {measure.tuned:.{spec.digits}f}"
     match trend:
         case "unknown" if measure.delta == 0:
             return f"No change ({measure.note})."
@@ -241,7 +149,7 @@ def _sentence(meaning: Meaning, measure: Measure, trend: Trend) -> str:
         case "same":
             return f"No difference beyond chance: {about}{_aside(measure)}."
         case "moved":
-            return f"{change[0].upper()}{change[1:]} by {measure.delta:.{meaning.digits}f}{_aside(measure)}."
+            return f"{change[0].upper()}{change[1:]} by {measure.delta:.{spec.digits}f}{_aside(measure)}."
         case "gain" | "loss":
             often = (
                 "" if measure.wins is None else f", better in {measure.wins * 100:.0f} % of {measure.unit}"

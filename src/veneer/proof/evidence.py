@@ -1,0 +1,150 @@
+"""What a comparison has to go by: pairs of pictures as rows of numbers, beside what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from veneer.events import OnEvent, Progress, ignore
+from veneer.models.embedder import Embedders
+from veneer.proof.pairs import Pair, View, view_pairs
+from veneer.proof.texture import texture_view
+from veneer.proof.verdict import Losses
+from veneer.records.prompts import Kind
+from veneer.stats import Array
+
+STAGE = "compare"
+PictureLosses = tuple[tuple[float, ...], tuple[float, ...]]
+"""Held-out loss of base and of chosen checkpoint on each held-out picture."""
+
+
+@dataclass(frozen=True)
+class References:
+    """What pictures are held against.
+
+    Attributes:
+        held_out: Pictures of the style that training never saw.
+        training: Pictures that training saw.
+        captions: Caption of each training picture.
+        losses: Held-out loss over the run.
+        picture_losses: Held-out loss of base and of chosen checkpoint on each held-out picture.
+        native_px: Side that the base was trained on.
+        side_px: Side of the pictures.
+        has_two_passes: Whether pictures were composed at the base's own size first.
+    """
+
+    held_out: tuple[Path, ...] = ()
+    training: tuple[Path, ...] = ()
+    captions: tuple[str, ...] = ()
+    losses: Losses | None = None
+    picture_losses: PictureLosses | None = None
+    native_px: int | None = None
+    side_px: int | None = None
+    has_two_passes: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a measure may look at; rows of every view are the pairs.
+
+    Attributes:
+        prompts: Prompt of each pair.
+        kinds: Where each prompt comes from.
+        seeds: Seed of each pair; None where unknown.
+        pictures: The pairs through CLIP, or through DINO where no CLIP is named.
+        second: Through DINO, where both are named.
+        copies: Through the model that tells copies best.
+        texture: Texture statistics of the pairs; None without held-out pictures.
+        known_texts: Features of every prompt of the set, (P, D), styled or not; None where no text is read.
+        own_text: Which of them is each pair's own.
+        losses: Held-out losses by picture.
+    """
+
+    prompts: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    seeds: tuple[int | None, ...]
+    pictures: View
+    second: View | None
+    copies: View
+    texture: View | None
+    known_texts: Array | None
+    own_text: tuple[int, ...]
+    losses: PictureLosses | None = None
+
+    def of_kinds(self, *kinds: Kind) -> Evidence:
+        """Only the pairs whose prompts are of some kinds."""
+        rows = [row for row, kind in enumerate(self.kinds) if kind in kinds]
+        return replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in rows),
+            kinds=tuple(self.kinds[row] for row in rows),
+            seeds=tuple(self.seeds[row] for row in rows),
+            pictures=self.pictures.cut(rows),
+            second=self.second and self.second.cut(rows),
+            copies=self.copies.cut(rows),
+            texture=self.texture and self.texture.cut(rows),
+            own_text=tuple(self.own_text[row] for row in rows),
+        )
+
+
+def look(
+    pairs: Sequence[Pair], references: References, embedders: Embedders, on_event: OnEvent = ignore
+) -> Evidence:
+    """See every picture through every embedder, once.
+
+    Args:
+        pairs: The pairs, at least one.
+        references: What they are held against.
+        embedders: The models.
+        on_event: Told of each model.
+
+    Returns:
+        All pairs, of every kind of prompt.
+    """
+    views = {}
+    for embedder in (embedders.clip, embedders.dino):
+        if embedder is not None:
+            views[embedder.name] = view_pairs(embedder, pairs, references.held_out, references.training)
+            on_event(Progress(STAGE, len(views), embedder.name))
+    pictures, copies = views[embedders.pictures.name], views[embedders.copies.name]
+    losses, by_picture = references.losses, references.picture_losses
+    if by_picture is None and losses is not None:
+        by_picture = ((losses.base,), (losses.chosen,))
+    return evidence_of(
+        pairs,
+        pictures,
+        second=copies if embedders.clip and embedders.dino else None,
+        copies=copies,
+        texture=texture_view(pairs, references.held_out) if references.held_out else None,
+        losses=by_picture,
+    )
+
+
+def evidence_of(
+    pairs: Sequence[Pair],
+    pictures: View,
+    *,
+    second: View | None = None,
+    copies: View | None = None,
+    texture: View | None = None,
+    losses: PictureLosses | None = None,
+) -> Evidence:
+    """Put views of the same pairs together."""
+    prompts = [pair.prompt for pair in pairs]
+    known = list(dict.fromkeys(prompts))
+    first = [prompts.index(text) for text in known]
+    return Evidence(
+        prompts=tuple(prompts),
+        kinds=tuple(pair.kind for pair in pairs),
+        seeds=tuple(pair.seed for pair in pairs),
+        pictures=pictures,
+        second=second,
+        copies=pictures if copies is None else copies,
+        texture=texture,
+        known_texts=None if pictures.texts is None else np.asarray(pictures.texts)[first],
+        own_text=tuple(known.index(text) for text in prompts),
+        losses=losses,
+    )
