@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
+from veneer.lora.metadata import DIFFUSERS_KEY, refuse_patterns
 from veneer.models.sampling import STAGE, Sampler
 
 ADAPTER = "tuned"
@@ -32,6 +34,7 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
         AdapterError: If the file is missing, damaged, or made for another base.
     """
     wanted = _count_matrices(lora)
+    _refuse_patterns(lora)
     unload_lora(sampler)
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity(logging.CRITICAL)  # it warns of each part that a LoRA leaves alone
@@ -61,6 +64,17 @@ def _misfit(sampler: Sampler, lora: Path, reason: str) -> AdapterError:
         return AdapterError(what, where=str(lora), todo=todo)
     todo = "Name the base that it was trained on"
     return AdapterError(f"the adapter does not fit this base: {reason}", where=str(lora), todo=todo)
+
+
+def _refuse_patterns(lora: Path) -> None:
+    """Diffusers hands a file's settings to peft, which runs their patterns."""
+    with safe_open(lora, framework="pt") as file:
+        text = (file.metadata() or {}).get(DIFFUSERS_KEY, "{}")
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError("its settings are no JSON", where=str(lora), todo="Get the file anew") from error
+    refuse_patterns(settings if isinstance(settings, dict) else {}, str(lora))
 
 
 def unload_lora(sampler: Sampler) -> None:

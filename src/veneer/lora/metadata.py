@@ -8,10 +8,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from veneer.errors import AdapterError
 from veneer.lora.names import TEXT_PREFIX
 from veneer.lora.weights import LoraFile
+from veneer.patterns import pattern, plain_name
 
 DIFFUSERS_KEY = "lora_adapter_metadata"
+MAX_PATTERNS = 32
+"""Most patterns of one file that are more than names; each may take half a second."""
+
+PATTERNS = ("rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "layers_pattern")
+"""Settings that peft takes for regular expressions: keys of a mapping, or a single text."""
 
 
 def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_dora: bool) -> dict[str, Any]:
@@ -62,17 +69,67 @@ def alphas_of_metadata(settings: Mapping[str, Any], ranks: Mapping[str, int]) ->
         Alpha by module such that alpha / rank is the factor, rank-stabilised or not.
     """
     alphas = {}
+    _refuse_many(settings)
     for module, rank in ranks.items():
         prefix = TEXT_PREFIX if module.startswith(TEXT_PREFIX) else "unet."
         name = module.removeprefix(TEXT_PREFIX)
         own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
         alpha = float(own.get("lora_alpha", rank))
-        for pattern, value in (own.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", name):
+        for text, value in (own.get("alpha_pattern") or {}).items():
+            if names_layer(text, name):
                 alpha = float(value)
                 break
         alphas[module] = alpha * rank**0.5 if own.get("use_rslora") else alpha
     return alphas
+
+
+def names_layer(text: str, name: str) -> bool:
+    """Whether a pattern of a LoRA file means a layer; peft runs such patterns with `re`, which may never end.
+
+    Args:
+        text: The pattern: mostly a name, or the end of one.
+        name: Full name of the layer.
+
+    Returns:
+        True where it does.
+
+    Raises:
+        VeneerError: If the pattern is not understood, or takes too long.
+    """
+    plain = plain_name(text)
+    if plain is None:
+        return pattern(text).ends(name)
+    return name == plain or (not text.startswith("^") and name.endswith(f".{plain}"))
+
+
+def _refuse_many(settings: Mapping[str, Any]) -> None:
+    texts = [text for key, value in settings.items() if key.endswith("alpha_pattern") for text in value or ()]
+    patterns = sum(plain_name(text) is None for text in texts)
+    if patterns > MAX_PATTERNS:
+        what = f"its settings hold {patterns} patterns of layers' names; {MAX_PATTERNS} are read at most"
+        raise AdapterError(what, where=DIFFUSERS_KEY)
+
+
+def refuse_patterns(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse a LoRA file whose settings would have peft run patterns that are more than names.
+
+    Args:
+        settings: Diffusers' settings in the file's metadata.
+        where: The file, for the message.
+
+    Raises:
+        AdapterError: If there is one.
+    """
+    for key, value in settings.items():
+        if key.endswith(PATTERNS):
+            texts = (
+                [value] if isinstance(value, str) else list(value or ()) if isinstance(value, Mapping) else ()
+            )
+            for text in texts:
+                if plain_name(text) is None:
+                    what = f"its settings hold a pattern that is not run: {key} = {text[:60]!r}"
+                    todo = "`veneer export` or `veneer resize` writes the file anew with plain names"
+                    raise AdapterError(what, where=where, todo=todo)
 
 
 def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 
 from torch import nn
 
 from veneer.config import LoraTable
 from veneer.errors import RecipeError
+from veneer.patterns import pattern
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
@@ -79,12 +79,11 @@ def module_ranks(names: Sequence[str], lora: LoraTable) -> dict[str, int]:
         RecipeError: If a pattern matches no layer.
     """
     ranks = dict.fromkeys(names, lora.rank)
-    for pattern, rank in reversed(lora.rank_pattern.items()):
-        matched = [
-            name for name in names if re.search(rf"(^|\.)(?:{pattern})$", name) or re.match(pattern, name)
-        ]
-        if not matched and not _is_for_other_network(pattern, names, lora):
-            raise _no_match(pattern, names, key="lora.rank_pattern")
+    for text, rank in reversed(lora.rank_pattern.items()):
+        meant = pattern(text)
+        matched = [name for name in names if meant.ends(name) or meant.begins(name)]
+        if not matched and not _is_for_other_network(text, names, lora):
+            raise _no_match(text, names, key="lora.rank_pattern")
         ranks |= dict.fromkeys(matched, rank)
     return ranks
 
@@ -114,10 +113,10 @@ def ends_with(name: str, ending: str) -> bool:
     return name == ending or name.endswith(f".{ending}")
 
 
-def _is_for_other_network(pattern: str, names: Sequence[str], lora: LoraTable) -> bool:
+def _is_for_other_network(text: str, names: Sequence[str], lora: LoraTable) -> bool:
     """Whether a rank's pattern may mean the other of UNet and text encoder."""
     is_text = any(ends_with(name, ending) for name in names for ending in TEXT_ENCODER)
-    return is_text or (lora.text_encoder and any(re.search(pattern, ending) for ending in TEXT_ENCODER))
+    return is_text or (lora.text_encoder and any(pattern(text).searches(ending) for ending in TEXT_ENCODER))
 
 
 def _no_match(ending: str, names: Sequence[str], key: str = "lora.target_modules") -> RecipeError:

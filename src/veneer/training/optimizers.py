@@ -6,7 +6,6 @@ The learning rate is a pure function of the step, so a resumed run needs no sche
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from veneer.config import TrainTable
 from veneer.errors import RecipeError
 from veneer.events import Notice, OnEvent
+from veneer.patterns import pattern
 from veneer.processes import sum_in_place
 
 Schedule = Callable[[int], float]
@@ -176,9 +176,9 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTabl
     by_rate: dict[float, list[nn.Parameter]] = {}
     used: set[str] = set()
     for name, parameter in parameters.items():
-        pattern = next((p for p in settings.learning_rates if re.search(p, name)), None)
-        rate = settings.learning_rate if pattern is None else settings.learning_rates[pattern]
-        used |= {pattern} if pattern else set()
+        fits = next((text for text in settings.learning_rates if pattern(text).searches(name)), None)
+        rate = settings.learning_rate if fits is None else settings.learning_rates[fits]
+        used |= {fits} if fits else set()
         if "lora_B" in name:
             rate *= settings.loraplus_ratio
         by_rate.setdefault(rate, []).append(parameter)
