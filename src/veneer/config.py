@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from veneer.choices import Scheduler
 
+
+def _not_by_a_recipe(value: bool) -> bool:
+    if value:
+        raise ValueError("only the command line may say that: --allow-private-addresses")
+    return value
+
+
+NeverByRecipe = Annotated[bool, AfterValidator(_not_by_a_recipe)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
@@ -62,8 +70,9 @@ class CollectTable(Table):
     """Most pictures to take over all sources, in pictures."""
     max_file_mib: float = Field(25.0, gt=0)
     """Largest file that is read or downloaded, in MiB."""
-    allow_private_addresses: bool = False
-    """Whether downloads may reach private, loopback and link-local addresses."""
+    allow_private_addresses: NeverByRecipe = False
+    """Always false: a recipe may be a stranger's. `--allow-private-addresses` lets downloads reach private,
+    loopback and link-local addresses."""
 
 
 class CaptionTable(Table):

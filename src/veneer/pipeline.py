@@ -13,10 +13,11 @@ import importlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import filelock
@@ -92,7 +93,14 @@ class RunResult:
         return EXIT_WORSE if self.verdict == "worse" else EXIT_DONE
 
 
-def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEvent = ignore) -> RunResult:
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    redo: Collection[str] = (),
+    on_event: OnEvent = ignore,
+    allow_private_addresses: bool = False,
+) -> RunResult:
     """Take a recipe through all stages, or go on where an earlier command stopped.
 
     Args:
@@ -101,6 +109,7 @@ def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEv
         redo: Stages to do again although they are done. Those that follow are done again too; `collect`,
             `caption` and `train` only where what they depend on has changed.
         on_event: Called with every event.
+        allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
 
     Returns:
         The finished run.
@@ -114,7 +123,11 @@ def run(recipe: Recipe, out: Path, *, redo: Collection[str] = (), on_event: OnEv
     with _locked(folder):
         again = stages_to_redo(folder, recipe, redo)
         _write_recipe(folder, recipe)
-        outcomes = [_do(stage, folder, recipe, on_event, again=again, redo=redo) for stage in STAGES]
+        told = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
+        outcomes = [
+            _do(stage, folder, recipe, on_event, again=again, redo=redo, options=told.get(stage.name, {}))
+            for stage in STAGES
+        ]
     verdict, reasons = read_verdict(folder)
     return RunResult(out, tuple(outcomes), verdict, reasons)
 
@@ -166,6 +179,7 @@ def _do(
     *,
     again: Collection[str],
     redo: Collection[str] = (),
+    options: Mapping[str, bool] = MappingProxyType({}),
 ) -> StageOutcome:
     record = folder.read_record().stages
     if stage.name not in again and is_done(folder, recipe, stage.name):
@@ -175,7 +189,7 @@ def _do(
         _forget(stage, folder)
     notices: list[Notice] = []
     with machine.measure() as usage:
-        summary = _perform(stage, folder, recipe, _tee(notices, on_event))
+        summary = _perform(stage, folder, recipe, _tee(notices, on_event), options)
     outcome = _outcome(stage.name, summary, usage())
     if processes.is_main_process():
         identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(folder))
@@ -185,18 +199,17 @@ def _do(
     return outcome
 
 
-def _perform(stage: Stage, folder: RunDir, recipe: Recipe, on_event: OnEvent) -> str:
+def _perform(
+    stage: Stage, folder: RunDir, recipe: Recipe, on_event: OnEvent, options: Mapping[str, bool]
+) -> str:
     if not stage.is_shared and not processes.is_main_process():
         return ""
-    return load_stage(stage.name)(folder, recipe, on_event).summary
+    return load_stage(stage.name)(folder, recipe, on_event, **options).summary
 
 
-def load_stage(name: str) -> Callable[[RunDir, Recipe, OnEvent], StageResult]:
+def load_stage(name: str) -> Callable[..., StageResult]:
     """What a stage does; its module, with heavy libraries, loads only now."""
-    return cast(
-        "Callable[[RunDir, Recipe, OnEvent], StageResult]",
-        importlib.import_module(f"veneer.stages.{name}").run,
-    )
+    return cast("Callable[..., StageResult]", importlib.import_module(f"veneer.stages.{name}").run)
 
 
 def _entry(identity: Identity, outcome: StageOutcome, notices: list[Notice]) -> StageRecord:

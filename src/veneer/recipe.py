@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.own_style import for_own_pictures
+from veneer.places import refuse_outside
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -60,7 +61,12 @@ def recipe_text(name_or_path: str) -> str:
 
 
 def load_recipe(
-    name_or_path: str, overrides: Iterable[str] = (), *, pictures: Sequence[str] = (), style: str = ""
+    name_or_path: str,
+    overrides: Iterable[str] = (),
+    *,
+    pictures: Sequence[str] = (),
+    style: str = "",
+    within: Sequence[Path] = (),
 ) -> Recipe:
     """Resolve a recipe.
 
@@ -70,12 +76,14 @@ def load_recipe(
             come last.
         pictures: Sources of pictures in place of the recipe's.
         style: What these pictures are, such as "watercolour painting": captions and prompts follow it.
+        within: Folders that the recipe may not lead out of; none for no such limit.
 
     Returns:
         The resolved recipe, frozen.
 
     Raises:
-        RecipeError: For a missing recipe, broken TOML, an unknown key or a value that does not fit.
+        RecipeError: For a missing recipe, broken TOML, an unknown key, a value that does not fit, or a path
+            outside.
     """
     try:
         tables = tomllib.loads(recipe_text(name_or_path))
@@ -85,7 +93,10 @@ def load_recipe(
         tables = for_own_pictures(tables, pictures, style)
     for override in overrides:
         _apply_override(tables, override)
-    return resolve(tables, where=name_or_path)
+    recipe = resolve(tables, where=name_or_path)
+    if within:
+        refuse_outside(recipe, within, where=name_or_path)
+    return recipe
 
 
 def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:

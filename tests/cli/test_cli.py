@@ -1,7 +1,10 @@
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,3 +144,15 @@ def test_recipes_say_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     for name in bundled_names():
         part = out.partition(f"{name}\n")[2].split("\n\n")[0]
         assert all(f"  {word:<9} " in part for word in ("purpose", "hardware", "minutes", "command"))
+
+
+@pytest.mark.parametrize(("source", "status"), [("/etc", 1), ("../secret", 1), ("hf: /etc", 1), ("some", 0)])
+def test_a_strangers_recipe_is_kept_within_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: Any, status: int
+) -> None:
+    recipe, out = tmp_path / "strange.toml", tmp_path / "run"
+    recipe.write_text(f'[collect]\nsources = ["{source}"]\n')
+    words = ["run", str(recipe), "--out", str(out), "--within", str(tmp_path), "--dry-run"]
+    assert exit_status(words[:-1] if status else words) == status
+    assert ("`collect.sources` leads out of" in capsys.readouterr().err) is bool(status)
+    assert not out.exists()

@@ -29,11 +29,12 @@ class Running:
     process: subprocess.Popen[str]
     address: str
     workspace: Path
+    options: tuple[str, ...] = ("--port", "0")
 
     def restart(self) -> None:
         """Ctrl-C, and the same command again."""
         end(self.process)
-        self.process = veneer_ui(self.workspace, "--port", "0")
+        self.process = veneer_ui(self.workspace, *self.options)
         self.address = wait_for_address(self.process)
 
 

@@ -96,7 +96,7 @@ def test_metadata_that_names_missing_pictures_is_an_error_before_anything_is_tak
 
 
 def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source: Path, tmp_path: Path) -> None:
-    (source / "broken.jpg").write_bytes(b"not a picture")
+    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff cut short")
     (source / "vector.svg").write_text("<svg/>")
     shutil.copy(source / "picture-000.png", source / "twin.png")
     (source / "large.png").write_bytes(b"\0" * 3000)
@@ -105,10 +105,23 @@ def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source: Path, tmp_
     reasons = {line["name"]: line for line in read_lines(tmp_path / "set" / "rejected" / "reasons.jsonl")}
     assert result.rejected == len(reasons) == 4
     assert reasons["broken.jpg"]["file"] == "rejected/broken.jpg"
-    assert (tmp_path / "set" / "rejected" / "broken.jpg").read_bytes() == b"not a picture"
+    assert (tmp_path / "set" / "rejected" / "broken.jpg").read_bytes() == b"\xff\xd8\xff cut short"
     assert reasons["twin.png"]["same_as"] == "images/000001.png"
     assert reasons["large.png"]["reason"] == "larger than 0.002 MiB"
     assert len([n for n in notices if n.code == "picture-rejected"]) == 4
+
+
+def test_of_what_is_no_picture_no_copy_is_kept(source: Path, tmp_path: Path) -> None:
+    """A recipe may have named any file of the user, and `rejected/` is shown and shared."""
+    named = [tmp_path / "passwd", *(source / f"{name}.png" for name in ("text", "page", "zeros"))]
+    for file, content in zip(named, (b"SECRET", b"SECRET" * 9000, b"<html>SECRET", bytes(99)), strict=True):
+        file.write_bytes(content)
+    run([source, named[0]], tmp_path / "set")
+    written = [path for path in (tmp_path / "set").rglob("*") if path.is_file()]
+    assert not [path for path in written if b"SECRET" in path.read_bytes()]
+    lines = list(read_lines(tmp_path / "set" / "rejected" / "reasons.jsonl"))
+    assert {line["origin"] for line in lines} == set(map(str, named))
+    assert [line["file"] for line in lines] == [""] * 4
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "no pictures"), (3, "only 3 usable pictures")])

@@ -236,8 +236,8 @@ def test_private_addresses_are_refused_unless_allowed(tmp_path: Path, web: Any) 
     error, _ = gather([source], tmp_path / "refused", reach=Reach(resolve=resolve))
     assert isinstance(error, DatasetError)
     assert web.asked == {}
-    table = CollectTable(allow_private_addresses=True)
-    result, _ = gather([source], tmp_path / "allowed", table, Reach(resolve=resolve))
+    reach = Reach(resolve=resolve)
+    result, _ = gather([source], tmp_path / "allowed", reach=reach, allow_private_addresses=True)
     assert result.added == 4
 
 

@@ -41,8 +41,9 @@ def studio(
     for name, steps in (("tiny", 24), ("long", 1_000_000)):
         text = tiny_recipe(base_folder, clip_folder, steps)
         (workspace / "recipes" / f"{name}.toml").write_text(text)
-    process = veneer_ui(workspace, "--port", "0")
-    running = Running(process, wait_for_address(process), workspace)
+    options = ("--port", "0", "--allow", str(base_folder), "--allow", str(clip_folder))
+    process = veneer_ui(workspace, *options)
+    running = Running(process, wait_for_address(process), workspace, options)
     yield running
     kill_runs(workspace)
     end(running.process)

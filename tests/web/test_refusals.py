@@ -39,6 +39,10 @@ def test_a_second_studio_and_a_taken_port_and_an_open_address(start_studio: Any,
 
 
 def test_a_password_an_upload_and_files_elsewhere(start_studio: Any, tmp_path: Path) -> None:
+    names = ("dataset/rejected/reasons.jsonl", "dataset/rejected/passwd", "run.json", "recipe.toml")
+    for file in (tmp_path / "place" / "runs" / "first" / name for name in names):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
     process = start_studio(tmp_path / "place", "--port", "0", VENEER_PASSWORD="correct horse")
     address = wait_for_address(process)
     assert ask(address + "gradio_api/info")[0] == 401
@@ -52,8 +56,13 @@ def test_a_password_an_upload_and_files_elsewhere(start_studio: Any, tmp_path: P
     landed = tmp_path / "place" / ".studio" / "uploads"
     assert str(json.loads(body)[0]).startswith(str(landed))
     assert not list(tmp_path.glob("x*.png")) + list((tmp_path / "place").glob("x*.png"))
-    assert ask(f"{address}gradio_api/file=/etc/passwd", headers=signed_in)[0] in {403, 404}
-    assert ask(f"{address}gradio_api/file={tmp_path}/place/.studio/lock", headers=signed_in)[0] in {403, 404}
+    files = [
+        path for path in (tmp_path / "place").rglob("*") if path.is_file() and landed not in path.parents
+    ]
+    assert len(files) > len(names)
+    for path in (*files, "/etc/passwd", "http://127.0.0.1:1/"):
+        for form in ("gradio_api/file=", "gradio_api/file/", "file=", "gradio_api/proxy="):
+            assert ask(f"{address}{form}{path}", headers=signed_in)[0] in {400, 403, 404}, path
     assert ask(address, headers={**signed_in, "Origin": "http://evil.example"})[0] == 403
     assert ask(address, headers={**signed_in, "Host": "evil.example"})[0] == 403
 

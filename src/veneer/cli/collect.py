@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from veneer.cli.options import Json, Quiet
+from veneer.cli.options import AllowPrivate, Json, Quiet
 from veneer.cli.output import print_json
 
 
@@ -21,10 +21,7 @@ def collect(
     out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="The data-set folder.")],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Most pictures to take.")] = None,
     max_file_mib: Annotated[float, typer.Option(help="Largest file, in MiB.")] = 25.0,
-    allow_private_addresses: Annotated[
-        bool,
-        typer.Option("--allow-private-addresses", help="Let downloads reach private and loopback addresses."),
-    ] = False,
+    allow_private_addresses: AllowPrivate = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -33,14 +30,11 @@ def collect(
     from veneer.config import CollectTable
     from veneer.stages.collect import collect as collect_pictures
 
-    table = CollectTable(
-        sources=tuple(source),
-        limit=limit,
-        max_file_mib=max_file_mib,
-        allow_private_addresses=allow_private_addresses,
-    )
+    table = CollectTable(sources=tuple(source), limit=limit, max_file_mib=max_file_mib)
     with ProgressPrinter(quiet, ("collect",)) as on_event:
-        result = collect_pictures(table.sources, out, table, on_event)
+        result = collect_pictures(
+            table.sources, out, table, on_event, allow_private_addresses=allow_private_addresses
+        )
     if as_json:
         print_json(result)
     else:

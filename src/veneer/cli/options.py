@@ -20,6 +20,10 @@ Set = Annotated[
         "--set", metavar="TABLE.KEY=VALUE", help="Override a key of the recipe; may be given often."
     ),
 ]
+AllowPrivate = Annotated[
+    bool,
+    typer.Option("--allow-private-addresses", help="Let downloads reach private and loopback addresses."),
+]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=completion.runs)
 ]

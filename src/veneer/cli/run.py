@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from veneer.cli import completion
-from veneer.cli.options import Json, Quiet, Set
+from veneer.cli.options import AllowPrivate, Json, Quiet, Set
 from veneer.cli.output import print_json, print_run
 
 
@@ -60,6 +60,15 @@ def run(
             "--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."
         ),
     ] = None,
+    within: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--within",
+            metavar="DIR",
+            help="Refuse a recipe that leads out of DIR, as a stranger's may; may be given often.",
+        ),
+    ] = None,
+    allow_private_addresses: AllowPrivate = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -71,7 +80,8 @@ def run(
     from veneer.recipe import load_recipe
 
     folder = out or Path("runs") / (folder_name(style) if style else Path(recipe).stem)
-    read = partial(load_recipe, recipe, settings or (), pictures=pictures or (), style=style)
+    settings, pictures, within = settings or [], pictures or [], within or []
+    read = partial(load_recipe, recipe, settings, pictures=pictures, style=style, within=within)
     stages = check_stages(redo or [])
     if dry_run:
         return _dry_run(read(), folder, stages, as_json)
@@ -86,7 +96,9 @@ def run(
         from veneer.pipeline import run as run_pipeline
 
         show.follow(course_of(resolved, RunDir(folder)))
-        result = run_pipeline(resolved, folder, redo=stages, on_event=on_event)
+        result = run_pipeline(
+            resolved, folder, redo=stages, on_event=on_event, allow_private_addresses=allow_private_addresses
+        )
     if as_json:
         print_json(result)
     else:

@@ -23,6 +23,15 @@ def ui(
             "--host", metavar="ADDRESS", help="Address to listen at; another needs $VENEER_PASSWORD set."
         ),
     ] = "127.0.0.1",
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow",
+            metavar="PATH",
+            help="A folder or file outside the workspace that recipes may name, such as one of base models; "
+            "may be given often.",
+        ),
+    ] = None,
 ) -> int:
     """Open the studio: data sets, recipes, training and comparison in a page of the browser.
 
@@ -32,7 +41,8 @@ def ui(
     from veneer.web.app import serve
 
     try:
-        serve(workspace, host=host, port=port, password=os.environ.get("VENEER_PASSWORD", ""), on_ready=_say)
+        password = os.environ.get("VENEER_PASSWORD", "")
+        serve(workspace, host=host, port=port, password=password, also=allow or (), on_ready=_say)
     finally:
         gc.enable()
     return 0

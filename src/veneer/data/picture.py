@@ -23,6 +23,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, in pixels: Pillow's own limit for a likely decompression bomb."""
 
+_BEGINNINGS = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS\0", b"\xff\x0a",
+    b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ",
+)  # fmt: skip
+"""First bytes of pictures of all kinds, read or not."""
+
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -119,6 +125,24 @@ def decode_picture(path: Path) -> Decoded:
         raise _refusal("needs more memory than there is", path) from error
     except Exception as error:  # decoders raise any kind: SyntaxError, struct.error, IndexError ...
         raise _refusal(plain_reason(error), path) from error
+
+
+def begins_as_picture(path: Path) -> bool:
+    """Whether a file may be a picture that somebody can mend, by its first bytes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        False where it cannot be read, or is something else: a web page, a list of passwords.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    in_a_box = head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    return head.startswith(_BEGINNINGS) or in_a_box or (head[:2] == b"BM" and head[6:10] == bytes(4))
 
 
 def plain_reason(error: Exception) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from veneer.config import CollectTable, Recipe
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
+from veneer.data.picture import begins_as_picture
 from veneer.data.provenance import Provenance
 from veneer.data.search import BING
 from veneer.data.sources import KINDS, Found, refuse_unknown
@@ -75,6 +76,7 @@ def collect(
     config: CollectTable = CollectTable(),  # noqa: B008 - frozen
     on_event: OnEvent = ignore,
     *,
+    allow_private_addresses: bool = False,
     reach: Reach = Reach(),  # noqa: B008 - frozen
     search_address: str = BING,
 ) -> CollectResult:
@@ -87,7 +89,8 @@ def collect(
         out: The data-set folder; made where it does not exist, extended where it does.
         config: Limits; its own ``sources`` are not read.
         on_event: Called with every event.
-        reach: Further limits of the client; size and addresses come from ``config``.
+        allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
+        reach: Further limits of the client; its size comes from ``config``.
         search_address: Address of the picture search.
 
     Returns:
@@ -108,7 +111,7 @@ def collect(
     with (
         _as_run_error(out, tally),
         _scratch(out) as scratch,
-        Downloader(_reach(reach, config)) as downloader,
+        Downloader(_reach(reach, config, allow_private_addresses)) as downloader,
     ):
         web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
         fetched = Fetcher(downloader, scratch).fetch(
@@ -125,9 +128,14 @@ def collect(
     return result
 
 
-def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CollectResult:
+def run(
+    run: RunDir, recipe: Recipe, on_event: OnEvent = ignore, *, allow_private_addresses: bool = False
+) -> CollectResult:
     """The stage, as the pipeline calls it."""
-    return collect(recipe.collect.sources, run.dataset, recipe.collect, on_event)
+    allow = allow_private_addresses
+    return collect(
+        recipe.collect.sources, run.dataset, recipe.collect, on_event, allow_private_addresses=allow
+    )
 
 
 class _Tally:
@@ -220,7 +228,8 @@ class _Tally:
     def _refuse(self, found: Found, reason: str, *, keep: bool = True, same_as: str = "") -> None:
         optional = {"same_as": same_as, "caption": found.caption, "stamp": found.stamp}
         more = {key: value for key, value in optional.items() if value}
-        self._ledger.refuse(found.origin, reason, found.path if keep else None, **found.facts, **more)
+        kept = found.path if keep and found.path is not None and begins_as_picture(found.path) else None
+        self._ledger.refuse(found.origin, reason, kept, **found.facts, **more)
         self.reasons[reason.partition(":")[0]] += 1
         self._on_event(Notice(STAGE, "picture-rejected", f"{found.origin}: {reason}"))
 
@@ -244,8 +253,8 @@ class _Tally:
             shutil.copyfile(mask, target.with_name(f"{target.stem}.mask.png"))
 
 
-def _reach(reach: Reach, config: CollectTable) -> Reach:
-    allowed = (lambda _: True) if config.allow_private_addresses else reach.is_allowed
+def _reach(reach: Reach, config: CollectTable, allow_private_addresses: bool) -> Reach:
+    allowed = (lambda _: True) if allow_private_addresses else reach.is_allowed
     return replace(reach, max_bytes=int(config.max_file_mib * 2**20), is_allowed=allowed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     password: str = "",
+    also: Sequence[Path] = (),
     on_ready: Callable[[str], None] = print,
 ) -> None:
     """Open the studio, until Ctrl-C.
@@ -41,6 +42,7 @@ def serve(
         host: Address to listen at.
         port: Port to listen at; 0 for a free one.
         password: Password of the user ``veneer``; empty for none, allowed at this machine's own address only.
+        also: Further folders and files that recipes may name.
         on_ready: Called with the page's address.
 
     Raises:
@@ -48,7 +50,7 @@ def serve(
         KeyboardInterrupt: After Ctrl-C; runs go on.
     """
     check_access(host, password)
-    place = Workspace(workspace.expanduser().resolve())
+    place = Workspace(workspace.expanduser().resolve(), tuple(path.expanduser().resolve() for path in also))
     with place.locked(), _uploads_inside(place), listen(host, port) as bound:
         os.chdir(place.root)  # paths in recipes are then the same here as in the runs
         studio = Studio(place, JobBook(place))
@@ -59,7 +61,6 @@ def serve(
                 build(studio),
                 bound,
                 password=password,
-                files=[place.runs, place.recipes],
                 looks={"theme": theme(), "css": stylesheet(), "head": late.script()},
                 on_ready=on_ready,
             )

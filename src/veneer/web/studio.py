@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from veneer.config import Recipe
 from veneer.errors import VeneerError
+from veneer.recipe import load_recipe
 from veneer.web.jobs.queue import Job, JobBook, State
-from veneer.web.workspace import Workspace, checked_name
+from veneer.web.workspace import Workspace
 
 DEMO = "pocket-8bit"
 AT_WORK = frozenset({"running", "waiting"})
@@ -63,8 +65,9 @@ class Studio:
         Raises:
             VeneerError: If a name cannot be used, or the run is in the queue already.
         """
-        name = checked_name(name, "run")
-        return self.jobs.ask(name, self.workspace.recipe(recipe), f"runs/{name}")
+        name, spelled = self.workspace.run(name).name, self.workspace.recipe(recipe)
+        self.recipe(spelled)
+        return self.jobs.ask(name, spelled, f"runs/{name}")
 
     def resume(self, name: str) -> Job:
         """Go on with a run, by the recipe in its folder.
@@ -78,12 +81,40 @@ class Studio:
         Raises:
             VeneerError: If there is no such run, or it is in the queue already.
         """
-        folder = self.workspace.run(name)
-        if folder.recipe_toml.is_file():
-            folder.read_recipe()
+        if self.workspace.run(name).recipe_toml.is_file():
+            self.run_recipe(name)
             return self.jobs.ask(name, f"runs/{name}/recipe.toml", f"runs/{name}")
         job = self.jobs.job(name)
         return self.jobs.ask(name, job.recipe if job else self.workspace.recipe(name), f"runs/{name}")
+
+    def recipe(self, spelled: str) -> Recipe:
+        """Read a recipe to do something by it.
+
+        Args:
+            spelled: A path relative to the workspace, or a bundled name.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: If it cannot be read, or leads out of the workspace.
+        """
+        path = self.workspace.root / spelled if spelled.endswith(".toml") else spelled
+        return self.workspace.usable(load_recipe(str(path)))
+
+    def run_recipe(self, name: str) -> Recipe:
+        """Read the recipe of a run to do something by it.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            VeneerError: If there is none, it cannot be read, or leads out of the workspace.
+        """
+        return self.workspace.usable(self.workspace.run(name).read_recipe())
 
     def queue(self) -> list[tuple[Job, State]]:
         """Runs at work or waiting, the one that was asked for first in front."""

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import filelock
 
-from veneer.errors import VeneerError
+from veneer.config import Recipe
+from veneer.errors import RecipeError, VeneerError
+from veneer.places import outside
 from veneer.recipe import bundled_names
 from veneer.records.files import write_text
 from veneer.records.run import RunDir
@@ -34,9 +36,11 @@ class Workspace:
 
     Attributes:
         root: The folder, absolute.
+        also: Further folders and files that recipes may name: the command line said so.
     """
 
     root: Path
+    also: tuple[Path, ...] = ()
 
     @property
     def datasets(self) -> Path:
@@ -80,7 +84,7 @@ class Workspace:
         Raises:
             VeneerError: If the name would lead out of the workspace.
         """
-        return self.held(self.datasets / checked_name(name, "data set"))
+        return self.held(self.datasets / usable_name(name, "data set", self.datasets))
 
     def run(self, name: str) -> RunDir:
         """Folder of a run.
@@ -94,7 +98,7 @@ class Workspace:
         Raises:
             VeneerError: If the name would lead out of the workspace.
         """
-        return RunDir(self.held(self.runs / checked_name(name, "run")))
+        return RunDir(self.held(self.runs / usable_name(name, "run", self.runs)))
 
     def inside(self, text: str) -> Path:
         """A path that the user wrote, refused where it leads out of the workspace.
@@ -132,6 +136,44 @@ class Workspace:
             )
         return path
 
+    @property
+    def within(self) -> tuple[Path, ...]:
+        """Where recipes may lead."""
+        return (self.root, *self.also)
+
+    def faults(self, recipe: Recipe) -> dict[str, str]:
+        """What in a recipe leads out of the workspace.
+
+        Args:
+            recipe: The recipe.
+
+        Returns:
+            A sentence for each such key.
+        """
+        return {
+            key: f"leads out of the workspace: {text}" for key, text in outside(recipe, self.within).items()
+        }
+
+    def usable(self, recipe: Recipe) -> Recipe:
+        """Refuse a recipe that leads out of the workspace; whatever the page does by one asks here first.
+
+        Args:
+            recipe: A recipe, or one with some tables only.
+
+        Returns:
+            The same.
+
+        Raises:
+            RecipeError: If a key leads out, links followed.
+        """
+        faults = self.faults(recipe)
+        if faults:
+            raise RecipeError(
+                "; ".join(f"`{key}` {fault}" for key, fault in faults.items()),
+                todo=f"Copy the files to {self.root}, or start the studio with --allow PATH",
+            )
+        return recipe
+
     def spelled(self, path: Path) -> str:
         """How a path is written in a command that is given in the workspace.
 
@@ -154,7 +196,7 @@ class Workspace:
 
     def recipe_names(self) -> list[str]:
         """Names of the saved recipes, then of the bundled ones."""
-        saved = sorted(path.stem for path in self.recipes.glob("*.toml"))
+        saved = sorted(path.stem for path in self.recipes.glob("*.toml") if is_plain(path.name))
         return [*saved, *(name for name in bundled_names() if name not in saved)]
 
     def recipe(self, name: str) -> str:
@@ -169,7 +211,7 @@ class Workspace:
         Raises:
             VeneerError: If there is no such recipe.
         """
-        path = self.held(self.recipes / f"{checked_name(name, 'recipe')}.toml")
+        path = self.held(self.recipes / usable_name(f"{(name or '').strip()}.toml", "recipe", self.recipes))
         if path.is_file():
             return self.spelled(path)
         if name in bundled_names():
@@ -196,9 +238,12 @@ class Workspace:
         return path
 
     def _folders(self, folder: Path) -> list[str]:
-        """Names of the folders in a folder; hidden ones, and links that lead outside, are left out."""
+        """Names of the folders in a folder; hidden ones, and links that lead outside, are left out.
+
+        So are names that no page can show: they can be used in a shell only.
+        """
         root = self.root.resolve()
-        names = [path.name for path in folder.glob("[!.]*") if path.is_dir()]
+        names = [path.name for path in folder.iterdir() if is_plain(path.name) and path.is_dir()]
         return sorted(name for name in names if (folder / name).resolve().is_relative_to(root))
 
     @contextmanager
@@ -247,6 +292,38 @@ def checked_name(name: str, kind: str) -> str:
             todo="Use letters, digits, dots, dashes and underscores; begin with a letter or digit",
         )
     return name
+
+
+def usable_name(name: str, kind: str, folder: Path) -> str:
+    """Check a name that a page sent: a new one, or of what is there already, whatever a shell called it.
+
+    Args:
+        name: What the page sent.
+        kind: What it names, for the message.
+        folder: Where it is, or will be.
+
+    Returns:
+        The name.
+
+    Raises:
+        VeneerError: If it is neither.
+    """
+    if is_plain(name or "") and (folder / name).exists():
+        return name
+    return checked_name(name, kind)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is one of an entry of a folder that a page can show: no path, not hidden, printable.
+
+    Args:
+        name: Any text.
+
+    Returns:
+        True where it is.
+    """
+    leads_nowhere = not name.startswith(".") and not set(name) & {"/", "\\"}
+    return 0 < len(name) < 256 and leads_nowhere and name.isprintable()
 
 
 def free_name(wish: str, taken: list[str]) -> str:

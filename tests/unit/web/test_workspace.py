@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from veneer.config import CollectTable, Recipe
 from veneer.errors import VeneerError
-from veneer.web.tabs.dataset.uploads import address_list, check_file, checked_source, safe_name, staged
+from veneer.web.tabs.dataset.uploads import address_list, check_file, safe_name, staged
 from veneer.web.workspace import Workspace, checked_name, free_name
 
 
@@ -64,25 +65,24 @@ def test_pasted_addresses_become_a_list_in_the_workspace(workspace: Workspace) -
     assert source == "urls:.studio/addresses/city.txt"
     path = workspace.root / source.removeprefix("urls:")
     assert path.read_text() == "https://a.example/x.png\ta caption\nhttps://b.example/y\n"
-    assert checked_source(workspace, source) == f"urls:{path.resolve()}"
+    assert usable(workspace, source)
     assert address_list(workspace, "city", " \n ") == ""
     with pytest.raises(VeneerError):
         address_list(workspace, "../x", "https://a.example/x.png")
 
 
-@pytest.mark.parametrize(
-    "source", ["/etc", "urls:/etc/passwd", "urls:../list.txt", "hf:/etc", "hf:../x", "..", "~"]
-)
-def test_sources_outside_are_refused(workspace: Workspace, source: str) -> None:
-    with pytest.raises(VeneerError):
-        checked_source(workspace, source)
+def usable(workspace: Workspace, source: str) -> Recipe:
+    return workspace.usable(Recipe(collect=CollectTable(sources=(source,))))
 
 
-def test_sources_on_the_network_and_inside_pass(workspace: Workspace) -> None:
-    assert checked_source(workspace, "bing:8-bit city;size=large") == "bing:8-bit city;size=large"
-    assert checked_source(workspace, "hf:someone/pictures") == "hf:someone/pictures"
-    assert checked_source(workspace, "pocket") == "pocket"
-    assert checked_source(workspace, "datasets/a") == str(workspace.datasets.resolve() / "a")
+def test_sources_outside_are_refused_and_those_inside_pass(workspace: Workspace) -> None:
+    """What leads out and what does not is walked in tests/unit/test_places.py."""
+    for source in ("/etc", "urls:/etc/passwd", "hf: /etc", "..", "~"):
+        with pytest.raises(VeneerError, match=r"`collect\.sources` leads out of the workspace"):
+            usable(workspace, source)
+    for source in ("bing:8-bit city;size=large", "hf:someone/pictures", "pocket", "datasets/a"):
+        assert usable(workspace, source)
+    assert usable(Workspace(workspace.root, (Path("/etc"),)), "/etc")
 
 
 def test_uploaded_names_lose_their_paths() -> None:
@@ -132,6 +132,32 @@ def test_a_bundled_recipe_is_not_shadowed(workspace: Workspace) -> None:
     path = workspace.save_recipe("mine", "")
     assert workspace.recipe("mine") == "recipes/mine.toml"
     assert path.parent == workspace.recipes
+
+
+@pytest.mark.parametrize("name", ["my run", "ein [Stil]", "a..b", "-rf", "x" * 120, "'\"&<b>", "nul"])
+def test_what_a_shell_has_named_is_found_under_its_name(workspace: Workspace, name: str) -> None:
+    """A folder that was made by hand must not take every list of the page away."""
+    (workspace.runs / name).mkdir()
+    (workspace.runs / name / "recipe.toml").write_text("")
+    (workspace.datasets / name).mkdir()
+    (workspace.recipes / f"{name}.toml").write_text("")
+    assert (workspace.run_names(), workspace.dataset_names()) == ([name], [name])
+    assert name in workspace.recipe_names()
+    assert workspace.run(name).root == workspace.runs / name
+    assert workspace.dataset(name) == workspace.datasets / name
+    assert workspace.recipe(name) == f"recipes/{name}.toml"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "caf\udce9", ".hidden", "\u202eback"])
+def test_what_no_page_can_show_is_left_out_of_its_lists(workspace: Workspace, name: str) -> None:
+    (workspace.runs / name).mkdir()
+    (workspace.runs / name / "recipe.toml").write_text("")
+    (workspace.datasets / name).mkdir()
+    (workspace.recipes / f"{name}.toml").write_text("")
+    assert (workspace.run_names(), workspace.dataset_names()) == ([], [])
+    assert name not in workspace.recipe_names()
+    with pytest.raises(VeneerError):
+        workspace.run(name)
 
 
 def test_free_names_are_numbered() -> None:

@@ -26,7 +26,7 @@ import psutil
 from veneer.errors import EXIT_DONE, EXIT_INTERRUPTED, VeneerError
 from veneer.records.files import write_json
 from veneer.web.jobs.events import last_end
-from veneer.web.workspace import Workspace
+from veneer.web.workspace import Workspace, is_plain
 
 State = Literal["waiting", "running", "done", "stopped", "failed", "killed"]
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
@@ -73,6 +73,7 @@ class JobBook:
     def __init__(self, workspace: Workspace) -> None:
         self.root = workspace.private / "jobs"
         self._home = workspace.root
+        self._within = [word for folder in workspace.within for word in ("--within", str(folder))]
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -146,6 +147,8 @@ class JobBook:
         Returns:
             The job, or None.
         """
+        if not is_plain(name):
+            return None
         path = self.root / name / "job.json"
         try:
             plain = json.loads(path.read_text("utf-8"))
@@ -187,7 +190,7 @@ class JobBook:
         Returns:
             The file, whether it exists or not.
         """
-        return self.root / name / "log.txt"
+        return self._folder(name) / "log.txt"
 
     def events(self, name: str) -> Path:
         """Events of a job.
@@ -198,7 +201,7 @@ class JobBook:
         Returns:
             The file, whether it exists or not.
         """
-        return self.root / name / "events.jsonl"
+        return self._folder(name) / "events.jsonl"
 
     def memory_gib(self, name: str) -> float | None:
         """Memory that a running job holds, its worker processes included.
@@ -225,7 +228,7 @@ class JobBook:
         Args:
             name: Name of the run.
         """
-        for path in (self.root / name / "job.json", self.log(name), self.events(name)):
+        for path in (self._folder(name) / "job.json", self.log(name), self.events(name)):
             path.unlink(missing_ok=True)
 
     def watch(self, seconds: float = 1.0) -> None:
@@ -246,6 +249,11 @@ class JobBook:
         """Stop looking; what runs goes on."""
         self._closing.set()
 
+    def _folder(self, name: str) -> Path:
+        if not is_plain(name):
+            raise VeneerError("no such run", where=name[:80], todo="Choose one of the list")
+        return self.root / name
+
     def _start(self, job: Job) -> None:
         self.events(job.name).unlink(missing_ok=True)
         command = [
@@ -253,6 +261,7 @@ class JobBook:
             "-m",
             "veneer.cli.child",
             *job.arguments,
+            *self._within,  # the recipe may be another one by now than when it was asked for
             "--events",
             str(self.events(job.name)),
         ]
@@ -282,7 +291,7 @@ class JobBook:
             return False
 
     def _write(self, job: Job) -> None:
-        write_json(self.root / job.name / "job.json", asdict(job))
+        write_json(self._folder(job.name) / "job.json", asdict(job))
 
 
 def _birth(pid: int) -> float:

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -100,7 +99,6 @@ def answer(
     bound: socket.socket,
     *,
     password: str,
-    files: list[Path],
     looks: dict[str, Any],
     on_ready: Callable[[str], None],
 ) -> None:
@@ -110,7 +108,6 @@ def answer(
         page: Gradio's blocks.
         bound: The socket.
         password: Password of the user ``veneer``; empty for none.
-        files: Folders whose files may be downloaded.
         looks: Theme and styles, as Gradio takes them.
         on_ready: Called with the address when the page can be opened.
 
@@ -122,7 +119,7 @@ def answer(
     app.add_middleware(Guard, is_local=is_loopback(host))
     gr.mount_gradio_app(
         app, page, path="/", server_name=host, server_port=port, auth=(USER, password) if password else None,
-        allowed_paths=[str(folder) for folder in files], max_file_size=f"{MAX_UPLOAD_MIB}mb", footer_links=[],
+        allowed_paths=[], max_file_size=f"{MAX_UPLOAD_MIB}mb", footer_links=[],
         run_history=False, show_error=True, ssr_mode=False, pwa=False, enable_monitoring=False,
         app_kwargs={"docs_url": None, "redoc_url": None}, **looks,
     )  # fmt: skip

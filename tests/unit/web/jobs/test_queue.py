@@ -1,6 +1,9 @@
 """Runs as processes: queued, found again, stopped and told apart from killed ones."""
 
+from __future__ import annotations
+
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -167,3 +170,34 @@ def test_events_are_summed_up(tmp_path: Path) -> None:
     assert log.held_out == {2: 0.5}
     assert log.notices == [("x", "m")]
     assert log.end == {}
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc", "..", "", ".", "a/b", "a\0b", "a\nb"])
+def test_names_that_lead_elsewhere_are_no_jobs(book: JobBook, name: str, tmp_path: Path) -> None:
+    """A page sends what it likes: whose log is read is decided here."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "job.json").write_text("{}")
+    assert (book.job(name), book.state(name), book.memory_gib(name)) == (None, None, None)
+    for use in (book.log, book.events, book.forget, lambda name: book.ask(name, "quick", "runs/a")):
+        with pytest.raises(VeneerError):
+            use(name)
+    assert (tmp_path / "outside" / "job.json").is_file()
+
+
+def test_a_run_is_told_where_its_recipe_may_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has looked at the recipe already; it may be another one once its turn has come."""
+    place = Workspace(tmp_path / "workspace", (tmp_path / "models",))
+    place.create()
+    asked = []
+    monkeypatch.setattr("subprocess.Popen", lambda command, **_: asked.append(command) or FakeProcess())
+    JobBook(place).ask("a", "quick", "runs/a")
+    (words,) = asked
+    within = [word for before, word in itertools.pairwise(words) if before == "--within"]
+    assert within == [str(place.root), str(tmp_path / "models")]
+
+
+class FakeProcess:
+    pid = os.getpid()
+
+    def poll(self) -> int:
+        return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from veneer.config import GenerateTable, Recipe
+from veneer.config import BaseTable, GenerateTable, Recipe
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
 from veneer.recipe import fingerprint, resolve
@@ -27,12 +27,14 @@ class OwnPrompts:
         seeds: Seeds.
         scale: Strength of the adapter.
         table: Sampler, steps, guidance and size.
+        base: The base model.
     """
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     scale: float
     table: GenerateTable
+    base: BaseTable
 
     @property
     def key(self) -> str:
@@ -71,9 +73,8 @@ def read_own_prompts(recipe: Recipe, prompts: str, seeds: str, scale: float, ste
         "resolution": recipe.generate.resolution or recipe.encode.resolution,
         "num_inference_steps": steps.strip() or recipe.generate.num_inference_steps,
     }
-    return OwnPrompts(
-        lines, tuple(map(int, words)), float(scale), resolve({"generate": table}, "the page").generate
-    )
+    drawn = resolve({"generate": table}, "the page").generate
+    return OwnPrompts(lines, tuple(map(int, words)), float(scale), drawn, recipe.base)
 
 
 def draw(
@@ -89,7 +90,7 @@ def draw(
 
     Args:
         folder: The run.
-        trial: What to draw.
+        trial: What to draw, and with which base.
         lora: The adapter; None for the base alone.
         out: Folder of the pictures.
         on_event: Called with every event.
@@ -100,10 +101,9 @@ def draw(
     """
     from veneer.stages.generate import generate_files
 
-    base = folder.read_recipe().base
     word = folder.embedding_file if lora is not None and folder.embedding_file.is_file() else None
     return generate_files(
-        base.model,
+        trial.base.model,
         trial.prompts,
         trial.seeds,
         out,
@@ -111,7 +111,7 @@ def draw(
         scale=trial.scale,
         embedding=word,
         table=trial.table,
-        vae=base.vae,
+        vae=trial.base.vae,
         on_event=on_event,
     )
 
@@ -215,5 +215,4 @@ def command(folder: RunDir, trial: OwnPrompts, out: str) -> list[str]:
     table = trial.table
     how = ["--steps", str(table.num_inference_steps), "--guidance", f"{table.guidance_scale:g}"]
     how += ["--scheduler", table.scheduler, "--resolution", str(table.resolution)]
-    base = folder.read_recipe().base.model
-    return ["generate", "--base", base, *files, *prompts, *seeds, *how, "--out", out]
+    return ["generate", "--base", trial.base.model, *files, *prompts, *seeds, *how, "--out", out]

@@ -227,7 +227,7 @@ def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[An
     def work(on_event: OnEvent) -> list[str]:
         folder = studio.workspace.run(run or "")
         lora, embedding = own_prompts.learnt(folder)
-        asked = own_prompts.read_own_prompts(folder.read_recipe(), *asked_for)
+        asked = own_prompts.read_own_prompts(studio.run_recipe(folder.name), *asked_for)
         out = own_prompts.place(studio, folder.name, asked)
         with studio.at_work():
             own_prompts.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
@@ -258,7 +258,7 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
     def work(on_event: OnEvent) -> str:
         folder = studio.workspace.run(run or "")
         _refuse_words(folder)
-        asked = own_prompts.read_own_prompts(folder.read_recipe(), *what)
+        asked = own_prompts.read_own_prompts(studio.run_recipe(folder.name), *what)
         columns = [(index, seed) for index in range(len(asked.prompts)) for seed in asked.seeds]
         if not rows or (1 + len(rows)) * len(columns) > MAX_CELLS:
             raise VeneerError(

@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 from veneer.errors import VeneerError
 from veneer.records.dataset import PICTURE_SUFFIXES
 from veneer.records.files import write_text
-from veneer.web.workspace import Workspace, checked_name
+from veneer.web.workspace import Workspace
 
 TEXT_SUFFIXES = frozenset({".txt", ".caption", ".csv", ".jsonl"})
 ACCEPTED = tuple(sorted(PICTURE_SUFFIXES | TEXT_SUFFIXES))
@@ -122,31 +122,6 @@ def address_list(workspace: Workspace, dataset: str, text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
-    path = workspace.private / "addresses" / f"{checked_name(dataset, 'data set')}.txt"
+    path = workspace.private / "addresses" / f"{workspace.dataset(dataset).name}.txt"
     write_text(path, "\n".join(lines) + "\n")
     return f"urls:{workspace.spelled(path)}"
-
-
-def checked_source(workspace: Workspace, source: str) -> str:
-    """A source that the user wrote, refused where it leads out of the workspace.
-
-    Args:
-        workspace: The workspace.
-        source: As `veneer collect` takes it.
-
-    Returns:
-        The same, with paths made absolute.
-
-    Raises:
-        VeneerError: If it names a place outside.
-    """
-    kind, colon, rest = source.partition(":")
-    match kind:
-        case "pocket" | "bing":
-            return source
-        case "urls" if colon:
-            return f"urls:{workspace.inside(rest)}"
-        case "hf" if colon:
-            is_path = rest.startswith(("/", "~", ".")) or (workspace.root / rest).exists()
-            return f"hf:{workspace.inside(rest)}" if is_path else source
-    return str(workspace.inside(source))

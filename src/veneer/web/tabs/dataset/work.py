@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.captions import editing
-from veneer.config import CaptionTable, CollectTable
+from veneer.config import CaptionTable, CollectTable, Recipe
 from veneer.errors import VeneerError
 from veneer.events import OnEvent
 from veneer.records.dataset import Dataset
@@ -95,15 +95,15 @@ def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
             with studio.at_work(), uploads.staged(studio.workspace, files or []) as folder:
                 if listed := uploads.address_list(studio.workspace, wish, addresses):
                     named.append(listed)
-                sources = [str(folder)] if files else []
-                sources += [uploads.checked_source(studio.workspace, one) for one in named]
+                sources = [*([str(folder)] if files else []), *named]
                 if not sources:
                     raise VeneerError(
                         "there is nothing to add", todo="Drop pictures, or write a search or web addresses"
                     )
                 most = int(limit) if limit and named else None
-                config = CollectTable(limit=most, max_file_mib=uploads.MAX_FILE_MIB)
-                return collect(sources, out, config, on_event)
+                table = CollectTable(sources=tuple(sources), limit=most, max_file_mib=uploads.MAX_FILE_MIB)
+                studio.workspace.usable(Recipe(collect=table))
+                return collect(sources, out, table, on_event)
 
         outcome = Outcome()
         for told in watched(work, outcome):
@@ -160,6 +160,7 @@ def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> 
         def work(on_event: OnEvent) -> Any:
             from veneer.stages.caption import caption, caption_again
 
+            studio.workspace.usable(Recipe(caption=table))
             folder = _folder(studio, name)
             with studio.at_work():
                 if chosen_only:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -81,6 +81,7 @@ def build(studio: Studio) -> RecipeTab:
     asked, inputs = zip(*parts, strict=True)
     tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
     _wire_form(tab, studio)
+    look = partial(_look, studio, tab)
     out, kept = [*tab.parts, toml, message], _kept(tab)
     saving = guarded(lambda n, *v: _save(studio, tab, n, v), kept)
     done = late.mark(save.click, saving, [name, *tab.parts], out, line=LINE)
@@ -89,7 +90,7 @@ def build(studio: Studio) -> RecipeTab:
     planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
     late.mark(plan.click, planning, [start, *tab.parts], out, line=LINE)
     loading = guarded(lambda file: _load_file(tab, file), kept[1:])
-    _look(tab, late.bind(load.upload, loading, [load], [*tab.parts, message], line=LINE).then)
+    look(late.bind(load.upload, loading, [load], [*tab.parts, message], line=LINE).then)
     return tab
 
 
@@ -163,27 +164,27 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
     sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
     how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": LINE}
-    _look(tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
+    _look(studio, tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
     put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
-    _look(tab, put.then)
+    _look(studio, tab, put.then)
     left = [
         part.blur if field.kind not in {"flag", "choice"} else part.input
         for field, part in zip(tab.asked, tab.parts, strict=True)
     ]
-    _look(tab, partial(gr.on, left))
+    _look(studio, tab, partial(gr.on, left))
 
 
-def _look(tab: RecipeTab, moment: Callable[..., Any]) -> None:
+def _look(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
     """Have the whole form looked at: marks, and the recipe as TOML."""
     late.mark(
-        moment, _looker(tab), tab.parts, [*tab.parts, tab.toml],
+        moment, _looker(studio, tab), tab.parts, [*tab.parts, tab.toml],
         show_progress="hidden", trigger_mode="always_last", line=LINE,
     )  # fmt: skip
 
 
-def _looker(tab: RecipeTab) -> Callable[..., Any]:
+def _looker(studio: Studio, tab: RecipeTab) -> Callable[..., Any]:
     def look(*shown: Any) -> list[Any]:
-        recipe, faults = read_form(tab.asked, shown)
+        recipe, faults = _checked(studio, tab, shown)
         return [*_marks(tab, faults), gr.skip() if recipe is None else to_toml(recipe)]
 
     return look
@@ -215,7 +216,9 @@ def _about(text: str) -> str:
     return markup.news(prose) + markup.facts(pairs) if prose else ""
 
 
-def _load_file(tab: RecipeTab, file: str) -> list[Any]:
+def _load_file(tab: RecipeTab, file: str | None) -> list[Any]:
+    if not file:
+        raise RecipeError("no file was sent", todo="Choose a TOML file")
     if Path(file).stat().st_size > MAX_TOML_BYTES:
         raise RecipeError(
             "the file is too large for a recipe", where=Path(file).name, todo="Choose a TOML file"
@@ -229,8 +232,16 @@ def _load_file(tab: RecipeTab, file: str) -> list[Any]:
     return [*values_of(recipe, tab.asked), told]
 
 
-def _read(tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, list[Any], str]:
+def _checked(studio: Studio, tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, Mapping[str, str]]:
+    """The recipe in the form, None where something does not fit or leads out of the workspace."""
     recipe, faults = read_form(tab.asked, shown)
+    if recipe is not None:
+        faults = studio.workspace.faults(recipe)
+    return None if faults else recipe, faults
+
+
+def _read(studio: Studio, tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, list[Any], str]:
+    recipe, faults = _checked(studio, tab, shown)
     lines = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     told = (
         markup.failure(f"{len(faults)} fields do not fit: {lines}", "Mend what is marked") if faults else ""
@@ -239,7 +250,7 @@ def _read(tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe | None, list[Any
 
 
 def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> list[Any]:
-    recipe, marks, told = _read(tab, shown)
+    recipe, marks, told = _read(studio, tab, shown)
     if recipe is None:
         return [*marks, gr.skip(), told]
     path = studio.workspace.save_recipe(name, to_toml(recipe))
@@ -249,7 +260,7 @@ def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> li
 
 
 def _plan(studio: Studio, tab: RecipeTab, start: str | None, shown: Sequence[Any]) -> list[Any]:
-    recipe, marks, told = _read(tab, shown)
+    recipe, marks, told = _read(studio, tab, shown)
     if recipe is None:
         return [*marks, gr.skip(), told]
     plan = plan_html(studio, recipe) + _plan_command(studio, start, recipe)
