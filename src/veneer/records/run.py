@@ -5,7 +5,7 @@
     RUN/recipe.toml  RUN/run.json
     RUN/dataset/{images/, metadata.csv, provenance.jsonl, rejected/}
     RUN/cache/{index.json, latents/*.safetensors, text/*.safetensors}
-    RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/}
+    RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/, stopped/step-000512/}
     RUN/lora/{pytorch_lora_weights.safetensors, kohya/NAME.safetensors}
     RUN/lora/{learned_embeds.safetensors, embeddings/WORD.safetensors}   where a word was learnt
     RUN/samples/{base,tuned}/P-SEED.png
@@ -155,6 +155,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.train / "checkpoints"
+
+    @property
+    def stopped(self) -> Path:
+        """Folder of the checkpoint that an interruption leaves until the next regular one."""
+        return self.train / "stopped"
 
     def checkpoint(self, step: int) -> Path:
         """Folder of one checkpoint.

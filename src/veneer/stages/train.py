@@ -216,9 +216,9 @@ def refuse_changes(run: RunDir, before: dict[str, Any], now: dict[str, Any]) -> 
 
 def _newest(run: RunDir, on_event: OnEvent) -> checkpoints.Checkpoint | None:
     if processes.is_main_process():
-        checkpoints.load_newest(run.checkpoints, on_event)
+        checkpoints.load_newest([run.checkpoints, run.stopped], on_event)
     processes.wait_for_everyone()  # the main process has put damaged ones away
-    return checkpoints.load_newest(run.checkpoints, ignore)
+    return checkpoints.load_newest([run.checkpoints, run.stopped], ignore)
 
 
 def _result(trainer: Trainer, recipe: Recipe) -> TrainResult:

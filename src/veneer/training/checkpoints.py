@@ -4,7 +4,8 @@
 
     train/checkpoints/step-000500/adapter.safetensors  the LoRA, peft's names, float32
     train/checkpoints/step-000500/...                  ema, optimizer: whatever the trainer hands over
-    train/checkpoints/step-000500/state.json           step, sha256 of each file, and plain values
+    train/checkpoints/step-000500/state.json           step, sha256 of each file, plain values, own sha256
+    train/stopped/step-000512/...                      the same, of an interruption between two of those
 
 A state is a tree of dicts, lists, tensors and plain values. Tensors go to safetensors files, the rest to
 JSON; nothing is pickled, and Python's floats come back from JSON with every bit.
@@ -17,7 +18,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def save(path: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], sta
                 raw = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in content.items()})
                 (aside / f"{stem}.safetensors").write_bytes(raw)
                 files[f"{stem}.safetensors"] = hashlib.sha256(raw).hexdigest()
-            text = json.dumps({"step": step, "files": files, "state": state}, indent=1)
+            told: State = {"step": step, "files": files, "state": state}
+            text = json.dumps(told | {"sha256": _checksum(told)}, indent=1)
             (aside / "state.json").write_text(text, "utf-8")
             sync_tree(aside)
             replace_folder(aside, path)
@@ -91,13 +93,15 @@ def load(path: Path) -> Checkpoint:
         The checkpoint, tensors on the CPU.
 
     Raises:
-        RunError: If a file is missing or does not have the recorded checksum.
+        RunError: If a file is missing or does not have the recorded checksum, `state.json` among them.
     """
     try:
         plain = json.loads((path / "state.json").read_text("utf-8"))
+        if plain.pop("sha256", None) != _checksum(plain):
+            raise ValueError("state.json does not have the recorded checksum")
         step, files, state = int(plain["step"]), dict(plain["files"]), dict(plain["state"])
         tensors = {Path(name).stem: _verified(path / name, sha256) for name, sha256 in files.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"the checkpoint is damaged: {error}", where=str(path)) from error
     return Checkpoint(step, path, tensors, state)
 
@@ -115,11 +119,24 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def load_newest(folder: Path, on_event: OnEvent) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; damaged ones are told of and removed.
+def path_of(folder: Path, step: int) -> Path:
+    """Where a checkpoint lies.
 
     Args:
         folder: Folder of the checkpoints.
+        step: Optimizer step, from 1.
+
+    Returns:
+        Its folder.
+    """
+    return folder / f"step-{step:06d}"
+
+
+def load_newest(folders: Sequence[Path], on_event: OnEvent) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole; damaged ones are told of and removed.
+
+    Args:
+        folders: Folders of checkpoints; of two of the same step the one in the first folder is taken.
         on_event: Gets a notice for each damaged one.
 
     Returns:
@@ -128,10 +145,10 @@ def load_newest(folder: Path, on_event: OnEvent) -> Checkpoint | None:
     Raises:
         RunError: If there are checkpoints and all are damaged.
     """
-    steps = saved_steps(folder)
+    there = [(step, -place) for place, folder in enumerate(folders) for step in saved_steps(folder)]
     damaged = []
-    for step in reversed(steps):
-        path = folder / f"step-{step:06d}"
+    for step, place in sorted(there, reverse=True):
+        path = path_of(folders[-place], step)
         try:
             found = load(path)
         except RunError as error:
@@ -144,7 +161,7 @@ def load_newest(folder: Path, on_event: OnEvent) -> Checkpoint | None:
     if damaged:
         raise RunError(
             f"all {len(damaged)} checkpoints are damaged",
-            where=str(folder),
+            where=str(folders[0]),
             todo="Remove the folder to train from the start",
         )
     return None
@@ -162,7 +179,7 @@ def rotate(folder: Path, limit: int | None, keep: Collection[int]) -> None:
         return
     for step in saved_steps(folder)[:-limit]:
         if step not in keep:
-            shutil.rmtree(folder / f"step-{step:06d}")
+            shutil.rmtree(path_of(folder, step))
 
 
 @contextlib.contextmanager
@@ -231,6 +248,11 @@ def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "__tuple__" in plain:
         return tuple(unpack(value, tensors) for value in plain["__tuple__"])
     return [unpack(value, tensors) for value in plain["__list__"]]
+
+
+def _checksum(content: State) -> str:
+    """Of the numbers and names as JSON reads them, not of how they are written."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(content))).encode()).hexdigest()
 
 
 def _verified(path: Path, sha256: str) -> dict[str, Tensor]:

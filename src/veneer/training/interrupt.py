@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM while training: the step at hand is finished and saved; a second one does not wait."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: the step at hand is finished and saved; a second does not wait.
+
+SIGHUP comes when a terminal is closed or a connection breaks.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from dataclasses import dataclass
 from types import FrameType
 
 from veneer.events import Notice, OnEvent
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""The last one does not exist on Windows."""
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def watch_signals(on_event: OnEvent) -> Iterator[Interruption]:
-    """Catch the first Ctrl-C or SIGTERM inside the block; outside the main thread nothing is caught.
+    """Catch the first Ctrl-C, SIGTERM or SIGHUP inside the block; outside the main thread nothing is caught.
 
     Args:
         on_event: Told that the step at hand is being finished.
@@ -46,7 +52,10 @@ def watch_signals(on_event: OnEvent) -> Iterator[Interruption]:
         # In a thread: whoever was printing when the signal came holds its lock until the handler returns.
         threading.Thread(target=on_event, args=(notice,), daemon=True).start()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    # A signal that is ignored from outside stays so: nohup means it.
+    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in wanted}
     try:
         yield asked
     finally:

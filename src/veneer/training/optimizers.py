@@ -47,6 +47,16 @@ class OptimizerAndSchedule:
     skips_on_device: bool
     is_recordable: bool = False
 
+    @property
+    def steps_elsewhere(self) -> bool:
+        """Whether steps are taken from other weights than those that are judged."""
+        return hasattr(self.optimizer, "eval")
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What is trained, in the optimizer's order."""
+        return [parameter.data for group in self.optimizer.param_groups for parameter in group["params"]]
+
     def set_rate(self, step: int, cut: float) -> float:
         """Set the learning rates of a step.
 
@@ -112,18 +122,22 @@ class OptimizerAndSchedule:
     def evaluating(self) -> Iterator[None]:
         """Weights as they should be judged and saved; only schedule-free optimizers keep others for training.
 
+        Training goes on from the very bits that it had: to switch there and back would round them twice.
+
         Yields:
             Nothing.
         """
-        switch = getattr(self.optimizer, "eval", None)
-        if switch is None:
+        if not self.steps_elsewhere:
             yield
             return
-        switch()
+        weights = self.weights
+        own = [weight.clone() for weight in weights]
+        self.optimizer.eval()
         try:
             yield
         finally:
             self.optimizer.train()
+            torch._foreach_copy_(weights, own)
 
 
 def build_stepper(

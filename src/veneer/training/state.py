@@ -36,10 +36,12 @@ class TrainingState:
             Tensors by file and name, and the rest as plain data.
         """
         tensors: dict[str, Tensor] = {}
+        optimizer = pack(self.stepper.state(), tensors)
         with self.stepper.evaluating():
             files = self.network.state()
-            optimizer = pack(self.stepper.state(), tensors)
         files["optimizer"] = tensors
+        if self.stepper.steps_elsewhere:
+            files["stepping"] = {str(number): w.clone() for number, w in enumerate(self.stepper.weights)}
         if self.ema:
             files["ema"] = dict(zip(self.network.parameters, (t.clone() for t in self.ema), strict=True))
         return files, {"optimizer": optimizer, "scaler": self.scaler.state_dict()}
@@ -53,8 +55,10 @@ class TrainingState:
         """
         self.network.load(files)
         self.stepper.load(unpack(state["optimizer"], files["optimizer"]))
-        if hasattr(self.stepper.optimizer, "train"):
+        if self.stepper.steps_elsewhere:
             self.stepper.optimizer.train()
+            for number, weight in enumerate(self.stepper.weights):
+                weight.copy_(files["stepping"][str(number)])
         self.scaler.load_state_dict(state["scaler"])
         for own, name in zip(self.ema, self.network.parameters, strict=False):
             own.copy_(files["ema"][name])

@@ -7,8 +7,10 @@ The loop knows nothing of prediction types or optimizers: those were chosen befo
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -104,6 +106,7 @@ class Trainer:
         self._read_every = 1 if on_cpu else READ_EVERY_ON_DEVICE
         self.step = 0
         self.health = BadSteps()
+        self._is_concluded = True
         self._evaluator = parts.judge
         self._start = self._state()
 
@@ -125,17 +128,14 @@ class Trainer:
             self._validate()
             if self._settings.preview_steps is not None:
                 self._preview()
+        elif not self._is_concluded:
+            self._conclude()
         while self.step < self._settings.max_train_steps and self.ledger.stopped is None:
             self.step += 1
             self._train_step()
             if self._is_read() and self._went_back():
                 continue
-            if self._is_due(self._settings.validation_steps):
-                self._validate()
-            if self._is_due(self._settings.checkpointing_steps):
-                self._save()
-            if self._is_due(self._settings.preview_steps):
-                self._preview()
+            self._conclude()
 
     def finish(self) -> None:
         """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json."""
@@ -154,6 +154,7 @@ class Trainer:
         self._put_back(checkpoint.tensors, checkpoint.state)
         self.step = checkpoint.step
         self.health = BadSteps(**checkpoint.state["health"])
+        self._is_concluded = checkpoint.state["is_concluded"]
         self._evaluator.resume(checkpoint.state["ledger"])
 
     def _choose_step(self, weights: list[Tensor]) -> Step:
@@ -173,6 +174,16 @@ class Trainer:
     def _put_back(self, files: Mapping[str, Mapping[str, Tensor]], state: checkpoints.State) -> None:
         self._moving.put_back(files, state)
         self._step.forget()
+
+    def _conclude(self) -> None:
+        """Do what is due after a step; it is saved last, so that nothing is owed by a regular checkpoint."""
+        if self._is_due(self._settings.validation_steps):
+            self._validate()
+        if self._is_due(self._settings.preview_steps):
+            self._preview()
+        self._is_concluded = True
+        if self._is_due(self._settings.checkpointing_steps):
+            self._save()
 
     def _is_due(self, every: int | None) -> bool:
         if every is None:
@@ -227,7 +238,7 @@ class Trainer:
                 self._go_back(event)
                 return True
         if is_asked:
-            self._save()
+            self._save_stopped()
             raise KeyboardInterrupt
         return False
 
@@ -248,7 +259,7 @@ class Trainer:
                 where=f"step {event.step}",
                 todo='Lower train.learning_rate, or set train.mixed_precision = "no"',
             )
-        checkpoint = checkpoints.load_newest(self._p.run.checkpoints, self._p.on_event)
+        checkpoint = checkpoints.load_newest([self._p.run.checkpoints], self._p.on_event)
         returns, parts, events = self.health.returns + 1, self.health.parts, self.ledger.events
         if checkpoint is None:
             self._put_back(*self._start)
@@ -287,13 +298,25 @@ class Trainer:
         return work()
 
     def _save(self) -> None:
-        path = self._p.run.checkpoint(self.step)
-        state = self._state()
+        self._write(self._p.run.checkpoint(self.step))
         if processes.is_main_process():
-            checkpoints.save(path, self.step, *state)
             limit = self._settings.checkpoints_total_limit
             if limit is not None:
                 checkpoints.rotate(self._p.run.checkpoints, max(limit, self._settings.average_last), ())
+            shutil.rmtree(self._p.run.stopped, ignore_errors=True)
+
+    def _save_stopped(self) -> None:
+        """Save for an interruption: aside from the regular checkpoints, which are averaged and counted."""
+        self._is_concluded = False
+        path = checkpoints.path_of(self._p.run.stopped, self.step)
+        self._write(path)
+        if processes.is_main_process():
+            checkpoints.rotate(self._p.run.stopped, 1, ())
+
+    def _write(self, path: Path) -> None:
+        state = self._state()
+        if processes.is_main_process():
+            checkpoints.save(path, self.step, *state)
         processes.wait_for_everyone()
         self._log.skip_time()
         self._p.on_event(CheckpointEvent(self.step, path))
@@ -303,6 +326,7 @@ class Trainer:
         plain |= {
             "identity": dict(self._p.identity),
             "health": asdict(self.health),
+            "is_concluded": self._is_concluded,
             "ledger": self.ledger.model_dump(),
         }
         return files, plain

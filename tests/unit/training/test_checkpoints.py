@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def test_damage_is_told_and_the_one_before_taken(tmp_path: Path, harm: str) -> N
         case "no state":
             (file.parent / "state.json").write_text("{")
     events: list[Event] = []
-    found = checkpoints.load_newest(tmp_path, events.append)
+    found = checkpoints.load_newest([tmp_path], events.append)
     assert found is not None
     assert found.step == 1
     assert [e.code for e in events if isinstance(e, Notice)] == ["checkpoint-damaged"]
@@ -60,12 +62,12 @@ def test_if_all_are_damaged_nothing_starts_over_by_itself(tmp_path: Path) -> Non
     save(tmp_path, 1)
     (tmp_path / "step-000001" / "state.json").unlink()
     with pytest.raises(RunError, match="damaged"):
-        checkpoints.load_newest(tmp_path, ignore)
+        checkpoints.load_newest([tmp_path], ignore)
     assert checkpoints.saved_steps(tmp_path) == [1]
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert checkpoints.load_newest(tmp_path / "none", ignore) is None
+    assert checkpoints.load_newest([tmp_path / "none"], ignore) is None
 
 
 def test_the_newest_stay(tmp_path: Path) -> None:
@@ -95,3 +97,36 @@ def test_a_tree_survives_with_every_bit() -> None:
     assert back["n"] is None
     assert torch.equal(back["state"][0]["m"], tree["state"][0]["m"])
     assert math.isclose(float(back["state"][0]["step"]), 3)
+
+
+def test_no_part_of_the_state_can_be_changed_unnoticed(tmp_path: Path) -> None:
+    state = {"health": {"returns": 0}, "ledger": {"best": [0.5, 1e-300, -0.0]}, "names": ["a", True, None]}
+    checkpoints.save(tmp_path / "step-000001", 1, WEIGHTS, state)
+    file = tmp_path / "step-000001" / "state.json"
+    plain = json.loads(file.read_text())
+    assert checkpoints.load(file.parent).state == state
+    changes = [
+        (("step",), 2),
+        (("state", "health", "returns"), 1),
+        (("state", "ledger", "best", 0), 0.25),
+        (("state", "ledger", "best", 2), 0.0),
+        (("state", "names", 1), False),
+        (("state", "new"), 1),
+        (("files",), {}),
+        (("sha256",), None),
+    ]
+    for path, value in changes:
+        changed = copy.deepcopy(plain)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        file.write_text(json.dumps(changed))
+        with pytest.raises(RunError, match=r"state\.json does not have"):
+            checkpoints.load(file.parent)
+    for text in ("", "[]", "null", "[" * 100_000, json.dumps(plain)[:-1]):
+        file.write_text(text)
+        with pytest.raises(RunError, match="damaged"):
+            checkpoints.load(file.parent)
+    file.write_text(json.dumps(plain))
+    assert checkpoints.load(file.parent).step == 1
