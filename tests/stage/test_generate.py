@@ -1,4 +1,6 @@
 import dataclasses
+import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,8 +66,72 @@ def test_again_draws_nothing_and_after_a_kill_only_what_is_missing(
     before = pixels(run.samples / "tuned/001-2.png")
     (run.samples / "tuned/001-2.png").unlink()
     (run.samples / "base/000-1.png").write_bytes(b"cut short")
-    assert generate(run, recipe).num_drawn == 2
-    assert np.abs(pixels(run.samples / "tuned/001-2.png") - before).max() <= 1
+    assert generate(run, recipe).num_drawn == 16 + 16  # the first batch of each
+    assert np.abs(pixels(run.samples / "tuned/001-2.png") - before).max() == 0
+
+
+@pytest.fixture
+def told_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures whose every level tells which batch they were drawn in."""
+
+    def first_pass(sampler: object, batch: list[tuple[str, int]], side_px: int) -> Any:
+        level = zlib.crc32(repr(batch).encode()) % 256 / 255
+        return np.full((len(batch), side_px, side_px, 3), level)
+
+    monkeypatch.setattr(sampling, "_first_pass", first_pass)
+    monkeypatch.setattr(sampling, "BATCH_PIXELS", 4 * 32 * 32)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("told_batches")
+def test_whichever_pictures_are_lost_the_same_bytes_come_back(
+    tmp_path: Path, base_folder: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    ask = ([f"thing {number}" for number in range(5)], [3, 5, 9])
+    generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE)
+    whole = files_of(tmp_path / "a")
+    assert len(whole) == 15
+    for name in chance.sample(sorted(whole), chance.randrange(1, 15)):
+        path = tmp_path / "a" / name
+        if chance.random() < 0.5:
+            path.write_bytes(whole[name][: chance.randrange(len(whole[name]))])
+        else:
+            path.unlink()
+    again = generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE)
+    assert files_of(tmp_path / "a") == whole
+    assert again.num_drawn <= 15
+    assert generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE).num_drawn == 0
+
+
+@pytest.mark.usefixtures("told_batches")
+def test_more_prompts_later_are_the_same_bytes_as_all_at_once(tmp_path: Path, base_folder: Path) -> None:
+    few, all_of_them = ["a", "b", "c"], ["a", "b", "c", "d", "e"]
+    generate_files(str(base_folder), few, [1, 2], tmp_path / "a", table=TABLE)
+    assert generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "a", table=TABLE).num_drawn == 6
+    generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "b", table=TABLE)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_memory_that_gave_out_moves_no_batch(base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = sampling.load_sampler(str(base_folder), TABLE)
+    sizes: list[list[int]] = []
+
+    def small_memory(sampler: object, batch: list[tuple[str, int]], side_px: int) -> Any:
+        sizes.append([seed for _, seed in batch])
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return np.zeros((len(batch), side_px, side_px, 3))
+
+    monkeypatch.setattr(sampling, "_first_pass", small_memory)
+    jobs = [("a dog", seed) for seed in range(8)]
+    batches = sampling.batched(jobs, 5)
+    assert len(list(sampling.sample_batches(sampler, batches))) == 8
+    assert sizes == [[0, 1, 2, 3, 4], [0, 1], [2, 3], [4], [5, 6], [7]]
 
 
 def test_plain_diffusers_draws_the_same(

@@ -1,15 +1,16 @@
 """Pictures from prompts and seeds, by a base model with or without an adapter.
 
-Each picture has a generator of its own on the CPU, seeded by its seed alone: which pictures share a batch,
-and in which order they are drawn, makes no difference, and plain diffusers code in float32 draws the same
-picture. Noise is drawn in float32 whatever the precision: torch may draw other numbers in a lower one.
+Each picture has a generator of its own on the CPU, seeded by its seed alone: plain diffusers code in float32
+draws the same picture. Sums are rounded in another order where other pictures share a batch, so that a level
+of 255 may differ: who draws again draws the same batches. Noise is drawn in float32 whatever the precision:
+torch may draw other numbers in a lower one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from veneer.machine import hand_back_memory, is_out_of_memory, pick_device
 from veneer.models.base import assemble, load_base
 from veneer.seeds import torch_generator
 
+T = TypeVar("T")
 STAGE = "generate"
 REFINE_STRENGTH = 0.55
 """Share of the denoising that the second pass repeats on the enlarged picture."""
@@ -146,20 +148,54 @@ def sample(sampler: Sampler, jobs: Iterable[tuple[str, int]], on_event: OnEvent 
     Raises:
         RuntimeError: If memory does not suffice for one picture.
     """
-    todo, size = list(jobs), sampler.batch_size
-    while todo:
-        size = min(size, len(todo))
-        pixels = _pixels(sampler, todo[:size])
-        if pixels is None:
-            too_many, size = size, size // 2
-            hand_back_memory()
-            message = f"not enough memory for {too_many} pictures at once: {size} are drawn together now"
-            on_event(Notice(STAGE, "smaller-batches", message))
-            continue
-        for (prompt, seed), one in zip(todo[:size], pixels, strict=True):
-            is_broken = not bool(np.isfinite(one).all())
-            yield Sample(prompt, seed, _picture(np.zeros_like(one) if is_broken else one), is_broken)
-        del todo[:size]
+    yield from sample_batches(sampler, batched(list(jobs), sampler.batch_size), on_event)
+
+
+def sample_batches(
+    sampler: Sampler, batches: Iterable[Sequence[tuple[str, int]]], on_event: OnEvent = ignore
+) -> Iterator[Sample]:
+    """Draw whole batches, each as if it were the only one; where memory gives out, in halves.
+
+    Args:
+        sampler: The sampler.
+        batches: Prompts with their seeds, no more of them than the sampler's batch size.
+        on_event: Told of smaller batches.
+
+    Yields:
+        The pictures, in the same order.
+
+    Raises:
+        RuntimeError: If memory does not suffice for one picture.
+    """
+    size = sampler.batch_size
+    for batch in batches:
+        todo = list(batch)
+        while todo:
+            number = min(size, len(todo))
+            pixels = _pixels(sampler, todo[:number])
+            if pixels is None:
+                size = number // 2
+                hand_back_memory()
+                message = f"not enough memory for {number} pictures at once: {size} are drawn together now"
+                on_event(Notice(STAGE, "smaller-batches", message))
+                continue
+            for (prompt, seed), one in zip(todo[:number], pixels, strict=True):
+                is_broken = not bool(np.isfinite(one).all())
+                yield Sample(prompt, seed, _picture(np.zeros_like(one) if is_broken else one), is_broken)
+            del todo[:number]
+
+
+def batched(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a list into batches.
+
+    Args:
+        jobs: The list.
+        size: Jobs in a batch, >= 1; the last one may have fewer.
+
+    Returns:
+        The batches, in order.
+    """
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
 def _pixels(sampler: Sampler, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any] | None:

@@ -1,7 +1,9 @@
 """Pictures of base and tuned model: the same prompts, seeds, sampler, steps and guidance.
 
 A picture carries what it was drawn with. Drawn again with the same settings, it is left as it is, so that an
-interrupted command goes on where it stopped and a new adapter leaves the base's pictures alone.
+interrupted command goes on where it stopped and a new adapter leaves the base's pictures alone. Batches are
+fixed by the list of all pictures, and each is drawn whole or not at all: which pictures were there before
+changes no byte of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.modelfiles import hash_file
-from veneer.models.sampling import Sample, Sampler, load_sampler, sample
+from veneer.models.sampling import Sample, Sampler, batched, load_sampler, sample_batches
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint
@@ -69,19 +71,27 @@ class _Series:
     jobs: Sequence[Job]
     settings: Mapping[str, Any]
     offset: int
+    batch_size: int
 
-    def identity(self, job: Job) -> str:
-        return fingerprint([dict(self.settings), job.prompt.prompt, job.seed])
+    def identities(self, batch: Sequence[Job]) -> list[str]:
+        """What each picture of a batch depends on: settings, prompt, seed, and those drawn beside it."""
+        beside = [[job.prompt.prompt, job.seed] for job in batch]
+        return [
+            fingerprint([dict(self.settings), job.prompt.prompt, job.seed, beside if len(batch) > 1 else []])
+            for job in batch
+        ]
 
-    def missing(self) -> list[Job]:
-        """This process's share of the jobs, less what is drawn.
+    def missing(self) -> list[Sequence[Job]]:
+        """This process's share of the batches, less those whose every picture is drawn.
 
         The share is cut before the disk is looked at: the other processes draw meanwhile, and lists made at
         different moments would be cut in different places.
         """
-        return [
-            job for job in shard(self.jobs) if _identity_of(self.folder / job.file_name) != self.identity(job)
-        ]
+        batches = shard(batched(self.jobs, self.batch_size))
+        return [batch for batch in batches if self._found(batch) != self.identities(batch)]
+
+    def _found(self, batch: Sequence[Job]) -> list[str | None]:
+        return [_identity_of(self.folder / job.file_name) for job in batch]
 
 
 def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> GenerateResult:
@@ -180,7 +190,8 @@ def generate_files(
     sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(sampler) | _hashes(lora, scale, embedding)
     _put_on(sampler, lora, scale, embedding, on_event)
-    num_drawn, num_broken = _draw_series(sampler, _Series(out, jobs, settings, 0), on_event)
+    series = _Series(out, jobs, settings, 0, sampler.batch_size)
+    num_drawn, num_broken = _draw_series(sampler, series, on_event)
     write_prompts(prompts_in(out), chosen)
     return GenerateResult(out, len(jobs), num_drawn, num_broken)
 
@@ -219,8 +230,8 @@ def _series(
 ) -> list[_Series]:
     """The pictures of one model at every size."""
     return [
-        _Series(samples.of(side), jobs, _settings(sampler) | own, start + number * len(jobs))
-        for number, (sampler, samples) in enumerate(sizes)
+        _Series(samples.of(side), jobs, _settings(one) | own, start + number * len(jobs), one.batch_size)
+        for number, (one, samples) in enumerate(sizes)
     ]
 
 
@@ -265,12 +276,16 @@ def _load_first_word(sampler: Sampler, recipe: Recipe, on_event: OnEvent) -> dic
 
 def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> tuple[int, int]:
     """Draw what is missing; how many were drawn, and how many of them are broken."""
-    missing = series.missing()
+    batches = series.missing()
+    missing = [
+        (job, name) for batch in batches for job, name in zip(batch, series.identities(batch), strict=True)
+    ]
     done, num_broken = series.offset + len(series.jobs) - len(missing), 0
     on_event(Progress(STAGE, done))
-    drawn = sample(sampler, [(job.prompt.prompt, job.seed) for job in missing], on_event)
-    for job, one in zip(missing, drawn, strict=True):
-        _save(series, job, one)
+    wanted = [[(job.prompt.prompt, job.seed) for job in batch] for batch in batches]
+    drawn = sample_batches(sampler, wanted, on_event)
+    for (job, identity), one in zip(missing, drawn, strict=True):
+        _save(series, job, identity, one)
         num_broken += one.is_broken
         done += 1
         on_event(Progress(STAGE, done, series.folder.name))
@@ -282,9 +297,9 @@ def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> tuple[
     return len(missing), num_broken
 
 
-def _save(series: _Series, job: Job, drawn: Sample) -> None:
+def _save(series: _Series, job: Job, identity: str, drawn: Sample) -> None:
     about = PngInfo()
-    about.add_text(IDENTITY, series.identity(job))
+    about.add_text(IDENTITY, identity)
     about.add_text("parameters", _parameters(series.settings, job))
     if drawn.is_broken:
         about.add_text(BROKEN, "no finite numbers")
