@@ -1,4 +1,4 @@
-"""A LoRA file's settings hold patterns that anybody may have written."""
+"""What a LoRA file says of itself; and its settings hold patterns that anybody may have written."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from veneer.lora.metadata import (
     PATTERNS,
     adapter_metadata,
     alphas_of_metadata,
+    kohya_metadata,
     refuse_patterns,
 )
+from veneer.lora.weights import DOWN, MAGNITUDE, UP, LoraFile
 
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k"
 EVIL = "(((([a-z_0-9.]+)+)+)+)+!"
+RANKS = {"a.to_q": 4, "a.to_k": 4, "b.to_q": 8, "text_encoder.c.q_proj": 2}
+ALPHAS = {"a.to_q": 4.0, "a.to_k": 1.5, "b.to_q": 4.0, "text_encoder.c.q_proj": 1.0}
 
 
 def file_with(tmp_path: Path, **settings: Any) -> Path:
@@ -83,3 +87,95 @@ def test_patterns_without_end_in_number_are_refused() -> None:
     settings = {"unet.alpha_pattern": {f"a{number}.*": 1 for number in range(1000)}}
     with pytest.raises(VeneerError, match="1000 patterns"):
         alphas_of_metadata(settings, {LAYER: 2})
+
+
+def lora_of(ranks: dict[str, int], *, use_dora: bool = False, **metadata: str) -> LoraFile:
+    state: dict[str, torch.Tensor] = {}
+    for module, rank in ranks.items():
+        state |= {f"{module}.{DOWN}": torch.zeros(rank, 6), f"{module}.{UP}": torch.zeros(6, rank)}
+        if use_dora:
+            state[f"{module}.{MAGNITUDE}"] = torch.ones(6)
+    text = {f"veneer.{key}": value for key, value in metadata.items()}
+    return LoraFile(state, dict.fromkeys(ranks, 2.0), metadata=text)
+
+
+def test_each_network_has_its_usual_rank_and_the_exceptions_by_pattern() -> None:
+    settings = adapter_metadata(RANKS, ALPHAS, use_dora=True)
+    assert (settings["unet.r"], settings["unet.lora_alpha"]) == (4, 4.0)
+    assert settings["unet.target_modules"] == ["a.to_k", "a.to_q", "b.to_q"]
+    assert settings["unet.rank_pattern"] == {r"^b\.to_q": 8}
+    assert settings["unet.alpha_pattern"] == {r"^a\.to_k": 1.5}
+    assert (settings["text_encoder.r"], settings["text_encoder.target_modules"]) == (2, ["c.q_proj"])
+    assert settings["unet.use_dora"] is settings["text_encoder.use_dora"] is True
+
+
+def test_a_network_without_an_adapter_is_not_spoken_of() -> None:
+    settings = adapter_metadata({"a.to_q": 4}, {"a.to_q": 4.0}, use_dora=False)
+    assert all(key.startswith("unet.") for key in settings)
+
+
+def test_alphas_come_back_from_the_settings() -> None:
+    assert alphas_of_metadata(adapter_metadata(RANKS, ALPHAS, use_dora=False), RANKS) == ALPHAS
+
+
+@pytest.mark.parametrize(
+    ("settings", "alpha"),
+    [
+        ({}, 4.0),
+        ({"unet.lora_alpha": 8}, 8.0),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_q": 2}}, 2.0),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"o_q": 2}}, 8.0),
+        ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 16.0),
+        ({"text_encoder.lora_alpha": 1}, 4.0),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": None}, 8.0),
+    ],
+)
+def test_settings_that_others_wrote_are_read_as_peft_reads_them(
+    settings: dict[str, Any], alpha: float
+) -> None:
+    assert alphas_of_metadata(settings, {"a.to_q": 4}) == {"a.to_q": alpha}
+
+
+def test_model_managers_are_told_rank_base_and_training() -> None:
+    recipe = (
+        '[encode]\nresolution = 640\n[train]\nseed = 3\nlearning_rate = 1e-4\n[caption]\ntrigger = "8-bit"\n'
+    )
+    text = kohya_metadata(
+        lora_of({"a.to_q": 4, "b.to_q": 8, "c.to_q": 4}, base="a base", step="70", recipe=recipe), "city"
+    )
+    assert (text["ss_network_dim"], text["ss_network_alpha"]) == ("4", "2.0")
+    assert (text["ss_sd_model_name"], text["ss_steps"], text["ss_seed"]) == ("a base", "70", "3")
+    assert (text["ss_learning_rate"], text["modelspec.trigger_phrase"]) == ("0.0001", "8-bit")
+    assert (text["ss_resolution"], text["modelspec.resolution"]) == ("(640, 640)", "640x640")
+    assert text["modelspec.description"] == "LoRA for a base"
+    assert "ss_network_args" not in text
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction", "version", "architecture", "resolution"),
+    [
+        ("sd1", "epsilon", "sd_v1", "stable-diffusion-v1/lora", "512x512"),
+        ("sd2", "epsilon", "sd_v2", "stable-diffusion-v2-512/lora", "512x512"),
+        ("sd2", "v_prediction", "sd_v2_v", "stable-diffusion-v2-768-v/lora", "768x768"),
+    ],
+)
+def test_each_family_has_the_names_that_managers_know(
+    family: str, prediction: str, version: str, architecture: str, resolution: str
+) -> None:
+    text = kohya_metadata(lora_of({"a.to_q": 4}, family=family, prediction_type=prediction), "x")
+    assert (text["ss_base_model_version"], text["modelspec.architecture"]) == (version, architecture)
+    assert text["modelspec.resolution"] == resolution
+    assert text["ss_v2"] == str(family == "sd2")
+    assert text["modelspec.prediction_type"] == ("v" if prediction == "v_prediction" else "epsilon")
+
+
+def test_what_is_not_known_is_left_out_and_a_broken_recipe_is_none() -> None:
+    text = kohya_metadata(lora_of({"a.to_q": 4}, recipe="no [toml"), "x")
+    assert "ss_seed" not in text
+    assert "ss_steps" not in text
+    assert "modelspec.trigger_phrase" not in text
+    assert all(text.values())
+
+
+def test_magnitudes_are_said() -> None:
+    assert kohya_metadata(lora_of({"a.to_q": 4}, use_dora=True), "x")["ss_network_args"]
