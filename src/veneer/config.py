@@ -5,10 +5,11 @@ Nothing writes to a table after it is resolved (`veneer.recipe`). An unknown key
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_origin
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from veneer.choices import Scheduler
 
@@ -24,12 +25,18 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
 LossType = Literal["l2", "huber"]
+TimestepSampling = Literal["uniform", "stratified", "logit_normal"]
 Choice = Literal["validation", "last", "style"]
 Optimizer = Literal["adamw", "adamw8bit", "prodigy", "schedulefree", "adafactor", "lion"]
 Schedule = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
 ]
 TargetSet = Literal["none", "attention", "attention+ff", "attention+ff+conv"]
+Init = Literal["gaussian", "kaiming"]
+
+
+CONTRADICTION = "contradiction"
+"""Type of the validation error of keys that do not go together; its context names the first ``key``."""
 
 
 class Table(BaseModel):
@@ -113,7 +120,7 @@ class LoraTable(Table):
     target_modules: TargetSet | tuple[str, ...] = "attention"
     """UNet layers that get an adapter: a named set, or a list of module-name endings; `none` where only a
     word or the text encoder is trained."""
-    init: Literal["gaussian", "kaiming"] = "gaussian"
+    init: Init = "gaussian"
     """How A is drawn (B is always zero): gaussian with deviation 1 / rank, or kaiming uniform."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on the adapter's input while training."""
@@ -183,7 +190,7 @@ class TrainTable(Table):
     """Extra noise in the UNet's input that is not in the target."""
     timestep_range: tuple[int, int] | None = None
     """First timestep that is trained and one past the last; none for all of the scheduler's."""
-    timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = "uniform"
+    timestep_sampling: TimestepSampling = "uniform"
     """Distribution of timesteps."""
     caption_dropout: Share = 0.0
     """Share of pictures trained with the empty caption."""
@@ -271,3 +278,30 @@ class Recipe(Table):
     train: TrainTable = TrainTable()
     generate: GenerateTable = GenerateTable()
     compare: CompareTable = CompareTable()
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        faults = list(_contradictions(self))
+        if faults:
+            text = "; ".join(f"`{key}`: {why}" for key, why in faults)
+            raise PydanticCustomError(CONTRADICTION, "{text}", {"text": text, "key": faults[0][0]})
+        return self
+
+
+def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Keys that each fit, and not together: a stage would fail by them, whatever base and pictures are."""
+    lora, train, generate, compare = recipe.lora, recipe.train, recipe.generate, recipe.compare
+    if lora.target_modules == "none" and not (lora.text_encoder or lora.embedding_token):
+        yield "lora.target_modules", "nothing is trained; name layers, or a word with lora.embedding_token"
+    first, end = train.timestep_range or (0, 1)
+    if not 0 <= first < end:
+        yield "train.timestep_range", f"{first} to {end} is no range; give the first and one past the last"
+    if train.choose == "style" and not train.validation_share:
+        yield "train.choose", "no picture is held out to choose by style; raise train.validation_share"
+    if train.choose == "style" and not generate.prompts:
+        yield "train.choose", "there is no prompt to choose by style; name some in generate.prompts"
+    if not generate.seeds:
+        yield "generate.seeds", "there is no seed to draw with"
+    held_out = compare.held_out_prompts and train.validation_share
+    if not (generate.prompts or compare.general_prompts or held_out):
+        yield "generate.prompts", "there is no prompt to draw, here or in the table compare"

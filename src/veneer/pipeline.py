@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -29,6 +30,7 @@ from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
 from veneer.records.run import CountedNotice, Identity, RunDir, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
+from veneer.unused_settings import unused_settings
 from veneer.versions import versions
 
 
@@ -123,10 +125,11 @@ def run(
     with _locked(folder):
         again = stages_to_redo(folder, recipe, redo)
         _write_recipe(folder, recipe)
-        told = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
+        told = _tell_unused(folder, recipe, again, on_event)
+        options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
+        do = partial(_do, again=again, redo=redo, told=told)
         outcomes = [
-            _do(stage, folder, recipe, on_event, again=again, redo=redo, options=told.get(stage.name, {}))
-            for stage in STAGES
+            do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in STAGES
         ]
     verdict, reasons = read_verdict(folder)
     return RunResult(out, tuple(outcomes), verdict, reasons)
@@ -160,7 +163,8 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
             )
     again = frozenset({name} if redo and not stage.is_kept else ())
     with _locked(folder):
-        return _do(stage, folder, recipe, on_event, again=again)
+        told = _tell_unused(folder, recipe, again, on_event, stages=(name,))
+        return _do(stage, folder, recipe, on_event, again=again, told=told)
 
 
 def read_verdict(folder: RunDir) -> tuple[str, tuple[str, ...]]:
@@ -179,6 +183,7 @@ def _do(
     *,
     again: Collection[str],
     redo: Collection[str] = (),
+    told: Collection[Notice],
     options: Mapping[str, bool] = MappingProxyType({}),
 ) -> StageOutcome:
     record = folder.read_record().stages
@@ -187,7 +192,7 @@ def _do(
         return _outcome_before(stage.name, record[stage.name])
     if stage.name in again or has_new_input(stage, folder, redo):
         _forget(stage, folder)
-    notices: list[Notice] = []
+    notices = [notice for notice in told if notice.stage == stage.name]
     with machine.measure() as usage:
         summary = _perform(stage, folder, recipe, _tee(notices, on_event), options)
     outcome = _outcome(stage.name, summary, usage())
@@ -197,6 +202,21 @@ def _do(
     processes.wait_for_everyone()
     on_event(StageFinished(stage.name, summary, outcome.seconds))
     return outcome
+
+
+def _tell_unused(
+    folder: RunDir,
+    recipe: Recipe,
+    again: Collection[str],
+    on_event: OnEvent,
+    stages: Collection[str] = STAGE_NAMES,
+) -> list[Notice]:
+    """Tell of settings that do not act before any stage begins; the record has them where they are read."""
+    to_do = {name for name in stages if name in again or not is_done(folder, recipe, name)}
+    notices = [unused.notice for unused in unused_settings(recipe) if unused.notice.stage in to_do]
+    for notice in notices:
+        on_event(notice)
+    return notices
 
 
 def _perform(

@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
 
-from veneer.config import Recipe
+from veneer.config import CONTRADICTION, Recipe
 from veneer.errors import RecipeError
 from veneer.own_style import for_own_pictures
 from veneer.places import refuse_outside
@@ -177,19 +178,28 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
     parts = name.strip().split(".")
     if not equals or len(parts) != 2:
         raise RecipeError("not a setting", where=override, todo="Write it as table.key=value")
-    tables.setdefault(parts[0], {})[parts[1]] = _toml_value(text.strip())
+    tables.setdefault(parts[0], {})[parts[1]] = _toml_value(text.strip(), *parts)
 
 
-def _toml_value(text: str) -> Any:
+def _toml_value(text: str, table: str, key: str) -> Any:
+    """A value of an override; "none" is no value where the key may be without one, and a word elsewhere."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         if text[:1] == "[" and text[-1:] == "]":  # a list whose quotes the shell took, as cmd.exe does
             return [word.strip().strip("'") for word in text[1:-1].split(",") if word.strip()]
-        return None if text in {"none", "null"} else text
+        return None if text in {"none", "null"} and _may_be_none(table, key) else text
+
+
+def _may_be_none(table: str, key: str) -> bool:
+    field = Recipe.model_fields.get(table)
+    keys = {} if field is None else type(field.default).model_fields
+    return key in keys and NoneType in get_args(keys[key].annotation)
 
 
 def _fault(error: Mapping[str, Any], where: str) -> str:
+    if error["type"] == CONTRADICTION:
+        return f"{error['msg']}, in {where}"
     path = [str(part) for part in error["loc"]]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":

@@ -61,6 +61,31 @@ def test_a_dry_run_prints_the_recipe_and_touches_nothing(
     printed = json.loads(capsys.readouterr().out)
     assert printed["recipe"]["base"]["model"] == "pocket"
     assert set(printed["stages"].values()) == {"to do"}
+    assert printed["unused"] == {}
+    assert not out.exists()
+
+
+def test_a_dry_run_tells_of_settings_that_do_not_act(capsys, tmp_path):
+    command = [
+        "run",
+        "pocket-8bit",
+        "--out",
+        str(tmp_path / "run"),
+        "--dry-run",
+        "--set",
+        "train.snr_gamma=2",
+    ]
+    assert exit_status(command) == 0
+    assert "# train.snr_gamma does not act: train.loss_weighting is none\n" in capsys.readouterr().out
+    assert exit_status([*command, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["unused"]) == ["train.snr_gamma"]
+
+
+def test_a_recipe_that_contradicts_itself_is_refused_before_anything_is_done(capsys, tmp_path):
+    out = tmp_path / "run"
+    status = exit_status(["run", "pocket-8bit", "--out", str(out), "--set", "lora.target_modules=none"])
+    assert status == 1
+    assert "`lora.target_modules`: nothing is trained" in capsys.readouterr().err
     assert not out.exists()
 
 

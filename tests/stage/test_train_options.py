@@ -244,7 +244,7 @@ def test_8_bit_adam_trains_and_tells_what_stays_in_32(outcomes: Outcomes) -> Non
 
 def test_settings_that_an_optimizer_leaves_aside_are_told(outcomes: Outcomes) -> None:
     codes = [e.code for e in outcomes(train={"optimizer": "schedulefree"})[2] if isinstance(e, Notice)]
-    assert codes == ["scheduler-ignored"]
+    assert codes == ["setting-idle"]
 
 
 def test_velocity_bases_train(tmp_path: Path) -> None:

@@ -147,3 +147,25 @@ def test_a_single_stage_needs_those_before_it(performed: list[Any], tmp_path: Pa
 def test_two_processes_on_one_run_are_refused(performed: list[Any], tmp_path: Path) -> None:
     with pipeline._locked(pipeline.RunDir(tmp_path)), pytest.raises(RunError, match="another veneer"):
         pipeline.run(Recipe(), tmp_path)
+
+
+def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(performed, tmp_path):
+    recipe = resolve({"train": {"snr_gamma": 2.0}})
+    events = []
+    pipeline.run(recipe, tmp_path, on_event=lambda event: events.append((event, list(performed))))
+    idle = [(event, done) for event, done in events if isinstance(event, Notice) and "idle" in event.code]
+    assert [(event.stage, done) for event, done in idle] == [("train", [])]
+    record = json.loads((tmp_path / "run.json").read_text())["stages"]
+    assert [notice["code"] for notice in record["train"]["notices"]] == ["setting-idle", "note"]
+    assert [notice["code"] for notice in record["encode"]["notices"]] == ["note"]
+    events.clear()
+    pipeline.run(recipe, tmp_path, on_event=events.append)
+    assert not [event for event in events if isinstance(event, Notice)]
+
+
+def test_a_single_stage_tells_of_its_own_settings_alone(performed, tmp_path):
+    recipe = resolve({"train": {"snr_gamma": 2.0}})
+    pipeline.run(recipe, tmp_path)
+    events = []
+    pipeline.run_stage("generate", pipeline.RunDir(tmp_path), on_event=events.append)
+    assert [event.code for event in events if isinstance(event, Notice)] == ["note"]

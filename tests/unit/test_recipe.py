@@ -44,6 +44,12 @@ def test_overrides_come_last_and_read_toml_values() -> None:
     assert recipe.train.patience is None
 
 
+def test_none_is_a_word_where_a_key_has_it_as_a_choice() -> None:
+    settings = ["lora.target_modules=none", "lora.text_encoder=true", "caption.model=none", "base.vae=none"]
+    recipe = load_recipe("pocket-8bit", settings)
+    assert (recipe.lora.target_modules, recipe.caption.model, recipe.base.vae) == ("none", "none", None)
+
+
 def test_an_unknown_key_names_the_nearest_one() -> None:
     with pytest.raises(RecipeError, match=r"train\.learning_rat`.*did you mean `train\.learning_rate`"):
         resolve({"train": {"learning_rat": 1e-3}})
@@ -116,3 +122,39 @@ def test_one_text_is_a_list_of_one_and_quotes_may_be_those_of_any_shell(
 
 def test_one_number_is_a_list_of_one() -> None:
     assert load_recipe("sd15-style", ["generate.seeds=3"]).generate.seeds == (3,)
+
+
+CONTRADICTIONS = [
+    ({"lora": {"target_modules": "none"}}, "lora.target_modules"),
+    ({"train": {"timestep_range": (500, 500)}}, "train.timestep_range"),
+    ({"train": {"timestep_range": (-1, 500)}}, "train.timestep_range"),
+    ({"train": {"choose": "style", "validation_share": 0.0}}, "train.choose"),
+    ({"train": {"choose": "style"}, "generate": {"prompts": []}}, "train.choose"),
+    ({"generate": {"seeds": []}}, "generate.seeds"),
+    (
+        {"generate": {"prompts": []}, "compare": {"general_prompts": [], "held_out_prompts": 0}},
+        "generate.prompts",
+    ),
+    (
+        {"generate": {"prompts": []}, "compare": {"general_prompts": []}, "train": {"validation_share": 0.0}},
+        "generate.prompts",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tables", "key"), CONTRADICTIONS)
+def test_keys_that_contradict_each_other_are_refused_at_once(tables, key):
+    with pytest.raises(RecipeError, match=rf"`{key}`: ") as caught:
+        resolve(tables)
+    assert "got {" not in str(caught.value)
+
+
+def test_keys_that_only_look_contradictory_are_not():
+    resolve({"generate": {"prompts": []}, "train": {"choose": "last", "validation_share": 0.0}})
+    resolve({"lora": {"target_modules": "none", "embedding_token": "cat"}})
+    resolve({"train": {"choose": "style"}, "compare": {"general_prompts": []}})
+
+
+def test_all_contradictions_are_in_one_message():
+    with pytest.raises(RecipeError, match=r"`lora\.target_modules`.*`generate\.seeds`"):
+        resolve({"lora": {"target_modules": "none"}, "generate": {"seeds": []}})

@@ -53,11 +53,8 @@ def _free_disk_gib() -> float:
 def _extras() -> dict[str, object]:
     from importlib.util import find_spec
 
-    extras = {
-        "web": "gradio",
-        "adamw8bit": "bitsandbytes",
-        "prodigy": "prodigyopt",
-        "schedulefree": "schedulefree",
-        "lion": "lion_pytorch",
-    }
+    from veneer.training.optimizers import OPTIMIZERS
+
+    needed: dict[str, str] = {name: spec.module for name, spec in OPTIMIZERS.items() if spec.package}
+    extras = {"web": "gradio", **needed}
     return {name: "installed" if find_spec(module) else "not installed" for name, module in extras.items()}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veneer.cli import completion
 from veneer.cli.options import AllowPrivate, Json, Quiet, Set
 from veneer.cli.output import print_json, print_run
+
+if TYPE_CHECKING:
+    from veneer.config import Recipe
 
 
 def run(
@@ -126,25 +129,28 @@ def check_stages(names: list[str]) -> list[str]:
     return names
 
 
-def _dry_run(recipe: object, folder: Path, redo: list[str], as_json: bool) -> int:
+def _dry_run(recipe: Recipe, folder: Path, redo: list[str], as_json: bool) -> int:
     from veneer.changes import is_done, stages_to_redo
-    from veneer.config import Recipe
     from veneer.recipe import to_toml
     from veneer.records.run import RunDir
     from veneer.stage import STAGE_NAMES
+    from veneer.unused_settings import unused_settings
 
-    assert isinstance(recipe, Recipe)
     run_folder = RunDir(folder)
     again = stages_to_redo(run_folder, recipe, redo)
     stages = {
         name: "done" if name not in again and is_done(run_folder, recipe, name) else "to do"
         for name in STAGE_NAMES
     }
+    unused = {one.key: one.message for one in unused_settings(recipe)}
     if as_json:
-        print_json({"recipe": recipe.model_dump(mode="json"), "run": str(folder), "stages": stages})
+        tables = recipe.model_dump(mode="json")
+        print_json({"recipe": tables, "run": str(folder), "stages": stages, "unused": unused})
         return 0
     typer.echo(to_toml(recipe))
     typer.echo(f"# run folder: {folder}")
     for name, state in stages.items():
         typer.echo(f"# {name}: {state}")
+    for message in unused.values():
+        typer.echo(f"# {message}")
     return 0

@@ -22,6 +22,7 @@ from veneer.records.run import RunDir
 from veneer.stage import FREE_KEYS, pick, stage_of
 from veneer.training import checkpoints
 from veneer.training.batches import batch_source
+from veneer.training.cache_checks import check_against_cache
 from veneer.training.compile import compile_unet
 from veneer.training.evaluator import Evaluator
 from veneer.training.interrupt import Interruption, watch_signals
@@ -34,8 +35,8 @@ from veneer.training.plan import plan_for
 from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import preview_maker, style_scorer
 from veneer.training.trainer import Trainer, TrainerParts
-from veneer.training.unused_settings import tell_idle_settings
 from veneer.training.validation import Validator
+from veneer.unused_settings import unused_settings
 
 STAGE = "train"
 
@@ -81,6 +82,13 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         TrainingError: If the loss is not a number even after going back, or memory does not suffice.
         KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
     """
+    for unused in unused_settings(recipe):
+        if unused.notice.stage == STAGE:
+            on_event(unused.notice)
+    return _train(run, recipe, on_event)
+
+
+def _train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResult:
     machine.set_threads()
     on_event = Pace(on_event)
     index = read_index(run)
@@ -108,8 +116,8 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
     return _result(trainer, recipe)
 
 
-run = train
-"""The stage, as the pipeline calls it."""
+run = _train
+"""The stage, as the pipeline calls it, which has told of what does not act already."""
 
 
 def build_trainer(
@@ -135,7 +143,7 @@ def build_trainer(
         A trainer at step 0.
     """
     settings = recipe.train
-    tell_idle_settings(recipe, index, on_event)
+    check_against_cache(recipe, index, on_event)
     accelerator = processes.accelerator(settings.mixed_precision)
     network = build_network(recipe, accelerator.device, on_event)
     objective = build_objective(network, index.prediction_type, settings)

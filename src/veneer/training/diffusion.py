@@ -16,8 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from veneer.config import LossWeighting
+
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
-Weighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 Target = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -111,7 +112,9 @@ def signal_to_noise(alphas_cumprod: Tensor) -> Tensor:
     return a / (1 - a)
 
 
-def loss_weights(snr: Tensor, weighting: Weighting, gamma: float, prediction_type: PredictionType) -> Tensor:
+def loss_weights(
+    snr: Tensor, weighting: LossWeighting, gamma: float, prediction_type: PredictionType
+) -> Tensor:
     """Loss weight of each timestep.
 
     Each weighting is a weight on the error of the clean latents; dividing by the factor between that error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from veneer.training.batches import MicroBatch
 from veneer.training.diffusion import (
     Distance,
     Objective,
+    PredictionType,
     add_noise,
     item_losses,
     loss_weights,
@@ -137,7 +137,7 @@ def prior_prediction_loss(network: Network, objective: Objective, batch: MicroBa
     return (losses * batch.weights).sum()
 
 
-def checked_prediction_type(name: str) -> Literal["epsilon", "v_prediction", "sample"]:
+def checked_prediction_type(name: str) -> PredictionType:
     """Narrow the scheduler's word.
 
     Args:

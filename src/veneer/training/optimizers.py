@@ -14,7 +14,7 @@ import torch
 from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 
-from veneer.config import TrainTable
+from veneer.config import Optimizer, TrainTable
 from veneer.errors import RecipeError
 from veneer.events import Notice, OnEvent
 from veneer.patterns import pattern
@@ -27,7 +27,6 @@ SMALLEST_8BIT = 4096
 """Numbers from which bitsandbytes keeps a weight's moments in 8 bits."""
 FUSED_ON = {"cpu", "cuda"}
 """Devices with an AdamW of one kernel."""
-PIP_LINE = "Install it: pip install 'veneer[optimizers]'"
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,6 @@ def build_stepper(
     optimizer = _optimizer(groups, settings, device)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    _notify_unused(settings, on_event)
     _notify_small(parameters.values(), settings, on_event)
     if hasattr(optimizer, "train"):
         optimizer.train()
@@ -229,57 +227,89 @@ def schedule_of(settings: TrainTable) -> Schedule:
     return factor
 
 
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """One optimizer of the recipe.
+
+    Attributes:
+        build: Makes it of parameter groups, the recipe's train table and the device.
+        states: Numbers that it keeps for each trained one, in float32 numbers.
+        package: Package that it needs beside Veneer's own; empty for none.
+        extra: Veneer's extra that installs the package.
+    """
+
+    build: Callable[[list[dict[str, Any]], TrainTable, torch.device], Any]
+    states: float
+    package: str = ""
+    extra: str = "optimizers"
+
+    @property
+    def module(self) -> str:
+        """Name that its package is imported by."""
+        return self.package.replace("-", "_")
+
+
+def _adamw(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    return torch.optim.AdamW(groups, **_usual(table), fused=device.type in FUSED_ON)
+
+
+def _adamw8bit(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    from bitsandbytes.optim import AdamW8bit
+
+    return AdamW8bit(groups, **_usual(table), min_8bit_size=SMALLEST_8BIT)
+
+
+def _prodigy(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    from prodigyopt import Prodigy
+
+    return Prodigy(groups, **_usual(table), safeguard_warmup=True, use_bias_correction=True)
+
+
+def _schedulefree(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    from schedulefree import AdamWScheduleFree
+
+    return AdamWScheduleFree(groups, **_usual(table))
+
+
+def _adafactor(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    from transformers.optimization import Adafactor
+
+    return Adafactor(groups, **_usual(table), relative_step=False, scale_parameter=False)
+
+
+def _lion(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+    from lion_pytorch import Lion
+
+    return Lion(groups, **_usual(table))
+
+
+def _usual(table: TrainTable) -> dict[str, Any]:
+    return {"lr": table.learning_rate, "weight_decay": table.adam_weight_decay}
+
+
+OPTIMIZERS: Mapping[Optimizer, OptimizerSpec] = {
+    "adamw": OptimizerSpec(_adamw, states=2),
+    "adamw8bit": OptimizerSpec(_adamw8bit, states=0.5, package="bitsandbytes"),
+    "prodigy": OptimizerSpec(_prodigy, states=4, package="prodigyopt"),
+    "schedulefree": OptimizerSpec(_schedulefree, states=2, package="schedulefree"),
+    "adafactor": OptimizerSpec(_adafactor, states=0.1),
+    "lion": OptimizerSpec(_lion, states=1, package="lion-pytorch"),
+}
+"""Every optimizer that a recipe can name (`veneer.config.Optimizer`)."""
+
+
 def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch.device) -> Any:
-    rate, decay = settings.learning_rate, settings.adam_weight_decay
-    match settings.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=device.type in FUSED_ON)
-        case "adamw8bit":
-            with _needs("bitsandbytes"):
-                from bitsandbytes.optim import AdamW8bit
-            return AdamW8bit(groups, lr=rate, weight_decay=decay, min_8bit_size=SMALLEST_8BIT)
-        case "prodigy":
-            with _needs("prodigyopt"):
-                from prodigyopt import Prodigy
-            return Prodigy(
-                groups, lr=rate, weight_decay=decay, safeguard_warmup=True, use_bias_correction=True
-            )
-        case "schedulefree":
-            with _needs("schedulefree"):
-                from schedulefree import AdamWScheduleFree
-            return AdamWScheduleFree(groups, lr=rate, weight_decay=decay)
-        case "adafactor":
-            from transformers.optimization import Adafactor
-
-            return Adafactor(groups, lr=rate, weight_decay=decay, relative_step=False, scale_parameter=False)
-        case "lion":
-            with _needs("lion-pytorch"):
-                from lion_pytorch import Lion
-            return Lion(groups, lr=rate, weight_decay=decay)
-
-
-@contextlib.contextmanager
-def _needs(package: str) -> Iterator[None]:
+    spec = OPTIMIZERS[settings.optimizer]
     try:
-        yield
+        return spec.build(groups, settings, device)
     except ImportError as error:
+        if not spec.package:
+            raise
         raise RecipeError(
-            f"the optimizer needs the package {package}", where="train.optimizer", todo=PIP_LINE
+            f"the optimizer needs the package {spec.package}",
+            where="train.optimizer",
+            todo=f"Install it: pip install 'veneer[{spec.extra}]'",
         ) from error
-
-
-def _notify_unused(settings: TrainTable, on_event: OnEvent) -> None:
-    if settings.optimizer == "schedulefree" and not settings.lr_scheduler.startswith("constant"):
-        message = (
-            f"train.lr_scheduler = {settings.lr_scheduler} is not used: schedulefree keeps the rate constant"
-        )
-        on_event(Notice("train", "scheduler-ignored", message))
-    if settings.optimizer == "prodigy" and settings.learning_rate < 0.1:
-        message = (
-            f"train.learning_rate = {settings.learning_rate} multiplies the rate that prodigy finds itself; "
-            "1.0 is its usual value"
-        )
-        on_event(Notice("train", "prodigy-rate", message))
 
 
 class Gradients:

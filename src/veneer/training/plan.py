@@ -28,6 +28,7 @@ from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 from veneer.training.network import KEPT_SHARE, base_dtype
+from veneer.training.optimizers import OPTIMIZERS
 from veneer.training.validation import grid
 
 GIB = 2**30
@@ -41,8 +42,6 @@ GRAPH_SECONDS, EAGER_SECONDS = 12e-6, 160e-6
 """Seconds of a GPU for a layer's launches, forward and backward: as one CUDA graph, and from Python."""
 RUNTIME_GIB = 0.6
 """Memory of Python and its libraries."""
-STATES = {"adamw": 2, "adamw8bit": 0.5, "prodigy": 4, "schedulefree": 2, "adafactor": 0.1, "lion": 1}
-"""Numbers that an optimizer keeps for each trained one, in float32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _checkpoints(recipe: Recipe) -> int:
 
 def _copies(recipe: Recipe) -> float:
     """Numbers kept for each trained one: itself, the optimizer's, and the moving average."""
-    return 1 + STATES[recipe.train.optimizer] + (1 if recipe.train.ema_decay else 0)
+    return 1 + OPTIMIZERS[recipe.train.optimizer].states + (1 if recipe.train.ema_decay else 0)
 
 
 def _memory(counted: _Counted, recipe: Recipe) -> float:

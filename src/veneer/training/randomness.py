@@ -7,14 +7,12 @@ splitting the batch, draws the same numbers for the same picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from veneer.config import TimestepSampling
 from veneer.seeds import numpy_generator, torch_generator
-
-Sampling = Literal["uniform", "stratified", "logit_normal"]
 
 
 def normal(seed: int, purpose: str, step: int, items: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -56,7 +54,7 @@ def timesteps(
     batch: int,
     timestep_range: tuple[int, int],
     *,
-    sampling: Sampling = "uniform",
+    sampling: TimestepSampling = "uniform",
 ) -> Tensor:
     """Timesteps to train at.
 

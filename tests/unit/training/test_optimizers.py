@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
+import tomllib
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from veneer.config import TrainTable
+from veneer.config import Optimizer, TrainTable
 from veneer.errors import RecipeError
 from veneer.events import ignore
-from veneer.training.optimizers import Gradients, build_stepper, parameter_groups, schedule_of
+from veneer.training.optimizers import OPTIMIZERS, Gradients, build_stepper, parameter_groups, schedule_of
 
 NAMES = (
     "mid.to_q.lora_A.weight",
@@ -142,3 +146,19 @@ def test_a_step_held_still_skips_what_is_marked_and_nothing_else() -> None:
         stepper.optimizer.found_inf = torch.tensor(marked)
         stepper.optimizer.step()
         assert all(torch.equal(before[name], own[name]) != moves for name in own)
+
+
+def test_every_optimizer_of_a_recipe_is_a_row() -> None:
+    assert tuple(OPTIMIZERS) == get_args(Optimizer)
+
+
+def test_what_an_optimizer_needs_is_in_its_extra() -> None:
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    for spec in OPTIMIZERS.values():
+        assert not spec.package or spec.package in extras["optional-dependencies"][spec.extra]
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    with pytest.raises(RecipeError, match=r"the package schedulefree .*pip install 'veneer\[optimizers\]'"):
+        build_stepper(parameters(), TrainTable(optimizer="schedulefree"), torch.device("cpu"), ignore)

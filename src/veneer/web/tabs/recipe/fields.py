@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from veneer.config import Recipe
+from veneer.config import CONTRADICTION, Recipe
 
 Kind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
 UPFRONT = (
@@ -152,6 +152,9 @@ def read_form(asked: Sequence[Field], shown: Sequence[Any]) -> tuple[Recipe | No
 def _faults(error: ValidationError) -> dict[str, str]:
     faults: dict[str, str] = {}
     for one in error.errors():
+        if one["type"] == CONTRADICTION:
+            faults.setdefault(one["ctx"]["key"], one["msg"])
+            continue
         place = [str(part) for part in one["loc"]]
         text = f"{one['msg']}, got {one['input']!r}"
         faults.setdefault(".".join(place[:2]), text)

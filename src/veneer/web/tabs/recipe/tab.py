@@ -12,6 +12,7 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.recipe import bundled_names, load_recipe, recipe_text, to_toml
+from veneer.unused_settings import unused_settings
 from veneer.web import late, markup
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
@@ -185,17 +186,20 @@ def _look(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
 def _looker(studio: Studio, tab: RecipeTab) -> Callable[..., Any]:
     def look(*shown: Any) -> list[Any]:
         recipe, faults = _checked(studio, tab, shown)
-        return [*_marks(tab, faults), gr.skip() if recipe is None else to_toml(recipe)]
+        return [*_marks(tab, faults, recipe), gr.skip() if recipe is None else to_toml(recipe)]
 
     return look
 
 
-def _marks(tab: RecipeTab, faults: Any) -> list[Any]:
-    """Every field's sentence, or what is wrong with it in its place."""
+def _marks(tab: RecipeTab, faults: Mapping[str, str], recipe: Recipe | None) -> list[Any]:
+    """Every field's sentence, with what is wrong with it, or what keeps it from acting, before it."""
+    unused = {} if recipe is None else {one.key: one.message for one in unused_settings(recipe)}
     marks = []
     for field in tab.asked:
         fault = faults.get(field.name)
         info = f"Does not fit: {fault}. {field.sentence}" if fault else field.sentence
+        if field.name in unused:
+            info = f"{unused[field.name]}. {field.sentence}"
         marks.append(gr.update(info=info, elem_classes=["v-field-bad"] if fault else []))
     return marks
 
@@ -246,7 +250,9 @@ def _read(studio: Studio, tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe 
     told = (
         markup.failure(f"{len(faults)} fields do not fit: {lines}", "Mend what is marked") if faults else ""
     )
-    return recipe, _marks(tab, faults), told
+    if recipe is not None:
+        told = "".join(markup.news(one.message, "warn") for one in unused_settings(recipe))
+    return recipe, _marks(tab, faults, recipe), told
 
 
 def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> list[Any]:
@@ -254,7 +260,7 @@ def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> li
     if recipe is None:
         return [*marks, gr.skip(), told]
     path = studio.workspace.save_recipe(name, to_toml(recipe))
-    told = markup.news(f"Saved as {path.stem}. Start it on the tab Train.", "good")
+    told = markup.news(f"Saved as {path.stem}. Start it on the tab Train.", "good") + told
     command = ["run", studio.workspace.spelled(path), "--out", f"runs/{path.stem}"]
     return [*marks, to_toml(recipe), told + markup.command(command)]
 
@@ -263,7 +269,7 @@ def _plan(studio: Studio, tab: RecipeTab, start: str | None, shown: Sequence[Any
     recipe, marks, told = _read(studio, tab, shown)
     if recipe is None:
         return [*marks, gr.skip(), told]
-    plan = plan_html(studio, recipe) + _plan_command(studio, start, recipe)
+    plan = told + plan_html(studio, recipe) + _plan_command(studio, start, recipe)
     return [*marks, to_toml(recipe), plan]
 
 

@@ -70,3 +70,13 @@ def test_what_does_not_fit_is_told_at_its_field(key: str, text: str) -> None:
     recipe, faults = read_form(asked, shown)
     assert recipe is None
     assert list(faults) == [key]
+
+
+def test_keys_that_contradict_each_other_are_told_at_the_field_to_change():
+    asked = fields()
+    shown = values_of(Recipe(), asked)
+    shown[[field.name for field in asked].index("lora.target_modules")] = "none"
+    recipe, faults = read_form(asked, shown)
+    assert recipe is None
+    assert list(faults) == ["lora.target_modules"]
+    assert "nothing is trained" in faults["lora.target_modules"]
