@@ -65,7 +65,9 @@ def test_a_dry_run_prints_the_recipe_and_touches_nothing(
     assert not out.exists()
 
 
-def test_a_dry_run_tells_of_settings_that_do_not_act(capsys, tmp_path):
+def test_a_dry_run_tells_of_settings_that_do_not_act(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     command = [
         "run",
         "pocket-8bit",
@@ -81,7 +83,9 @@ def test_a_dry_run_tells_of_settings_that_do_not_act(capsys, tmp_path):
     assert list(json.loads(capsys.readouterr().out)["unused"]) == ["train.snr_gamma"]
 
 
-def test_a_recipe_that_contradicts_itself_is_refused_before_anything_is_done(capsys, tmp_path):
+def test_a_recipe_that_contradicts_itself_is_refused_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     status = exit_status(["run", "pocket-8bit", "--out", str(out), "--set", "lora.target_modules=none"])
     assert status == 1

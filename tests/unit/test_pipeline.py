@@ -149,7 +149,9 @@ def test_two_processes_on_one_run_are_refused(performed: list[Any], tmp_path: Pa
         pipeline.run(Recipe(), tmp_path)
 
 
-def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(performed, tmp_path):
+def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(
+    performed: list[str], tmp_path: Path
+) -> None:
     recipe = resolve({"train": {"snr_gamma": 2.0}})
     events = []
     pipeline.run(recipe, tmp_path, on_event=lambda event: events.append((event, list(performed))))
@@ -163,7 +165,7 @@ def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(pe
     assert not [event for event in events if isinstance(event, Notice)]
 
 
-def test_a_single_stage_tells_of_its_own_settings_alone(performed, tmp_path):
+def test_a_single_stage_tells_of_its_own_settings_alone(performed: list[str], tmp_path: Path) -> None:
     recipe = resolve({"train": {"snr_gamma": 2.0}})
     pipeline.run(recipe, tmp_path)
     events = []

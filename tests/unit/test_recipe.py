@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_one_number_is_a_list_of_one() -> None:
     assert load_recipe("sd15-style", ["generate.seeds=3"]).generate.seeds == (3,)
 
 
-CONTRADICTIONS = [
+CONTRADICTIONS: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"lora": {"target_modules": "none"}}, "lora.target_modules"),
     ({"train": {"timestep_range": (500, 500)}}, "train.timestep_range"),
     ({"train": {"timestep_range": (-1, 500)}}, "train.timestep_range"),
@@ -143,18 +144,20 @@ CONTRADICTIONS = [
 
 
 @pytest.mark.parametrize(("tables", "key"), CONTRADICTIONS)
-def test_keys_that_contradict_each_other_are_refused_at_once(tables, key):
+def test_keys_that_contradict_each_other_are_refused_at_once(
+    tables: dict[str, dict[str, Any]], key: str
+) -> None:
     with pytest.raises(RecipeError, match=rf"`{key}`: ") as caught:
         resolve(tables)
     assert "got {" not in str(caught.value)
 
 
-def test_keys_that_only_look_contradictory_are_not():
+def test_keys_that_only_look_contradictory_are_not() -> None:
     resolve({"generate": {"prompts": []}, "train": {"choose": "last", "validation_share": 0.0}})
     resolve({"lora": {"target_modules": "none", "embedding_token": "cat"}})
     resolve({"train": {"choose": "style"}, "compare": {"general_prompts": []}})
 
 
-def test_all_contradictions_are_in_one_message():
+def test_all_contradictions_are_in_one_message() -> None:
     with pytest.raises(RecipeError, match=r"`lora\.target_modules`.*`generate\.seeds`"):
         resolve({"lora": {"target_modules": "none"}, "generate": {"seeds": []}})

@@ -16,9 +16,7 @@ from veneer import machine
 from veneer.config import MixedPrecision, Recipe
 from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
-from veneer.kernels.attention import use_fast_attention
-from veneer.kernels.convolution import use_fast_convolutions
-from veneer.kernels.lora_linear import use_fused_layers
+from veneer.kernels.fast import use_fast_kernels
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
 from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
 from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
@@ -206,9 +204,6 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     )
     if device.type == "cuda":
         base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
-    room = 0 if settings.gradient_checkpointing else machine.free_memory() // KEPT_SHARE
-    use_fast_attention(base.unet, device, dtype, room)
-    use_fast_convolutions(base.unet, device, dtype)
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
     text = _text_encoder(base, recipe, parameters) if text_parts else None
@@ -222,8 +217,9 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         )
     alphas_cumprod = base.scheduler.alphas_cumprod.float()
     ranks = RankMask(base.unet, len(alphas_cumprod)) if lora.timestep_rank else None
-    if not (settings.compile and device.type == "cuda"):  # the compiler fuses by itself
-        use_fused_layers(base.unet, device, dtype)
+    room = 0 if settings.gradient_checkpointing else machine.free_memory() // KEPT_SHARE
+    is_compiled = settings.compile and device.type == "cuda"
+    use_fast_kernels(base.unet, device, dtype, room=room, fuse_lora=not is_compiled)
     network = Network(base.unet, text, parameters, alphas_cumprod, dtype, ranks)
     network.train()
     return network

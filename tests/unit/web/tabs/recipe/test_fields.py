@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_told_at_its_field(key: str, text: str) -> None:
     assert list(faults) == [key]
 
 
-def test_keys_that_contradict_each_other_are_told_at_the_field_to_change():
+def test_keys_that_contradict_each_other_are_told_at_the_field_to_change() -> None:
     asked = fields()
     shown = values_of(Recipe(), asked)
     shown[[field.name for field in asked].index("lora.target_modules")] = "none"
