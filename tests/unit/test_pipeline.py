@@ -11,7 +11,7 @@ import pytest
 from veneer import pipeline
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.events import Notice, OnEvent, StageFinished
+from veneer.events import Event, Notice, OnEvent, StageFinished
 from veneer.recipe import resolve
 from veneer.records.files import write_json, write_text
 from veneer.records.run import RunDir
@@ -153,21 +153,24 @@ def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(
     performed: list[str], tmp_path: Path
 ) -> None:
     recipe = resolve({"train": {"snr_gamma": 2.0}})
-    events = []
-    pipeline.run(recipe, tmp_path, on_event=lambda event: events.append((event, list(performed))))
-    idle = [(event, done) for event, done in events if isinstance(event, Notice) and "idle" in event.code]
-    assert [(event.stage, done) for event, done in idle] == [("train", [])]
+    idle: list[tuple[str, list[str]]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Notice) and event.code == "setting-idle":
+            idle.append((event.stage, list(performed)))
+
+    pipeline.run(recipe, tmp_path, on_event=listen)
+    assert idle == [("train", [])]
     record = json.loads((tmp_path / "run.json").read_text())["stages"]
     assert [notice["code"] for notice in record["train"]["notices"]] == ["setting-idle", "note"]
     assert [notice["code"] for notice in record["encode"]["notices"]] == ["note"]
-    events.clear()
-    pipeline.run(recipe, tmp_path, on_event=events.append)
-    assert not [event for event in events if isinstance(event, Notice)]
+    pipeline.run(recipe, tmp_path, on_event=listen)
+    assert len(idle) == 1
 
 
 def test_a_single_stage_tells_of_its_own_settings_alone(performed: list[str], tmp_path: Path) -> None:
     recipe = resolve({"train": {"snr_gamma": 2.0}})
     pipeline.run(recipe, tmp_path)
-    events = []
+    events: list[Event] = []
     pipeline.run_stage("generate", pipeline.RunDir(tmp_path), on_event=events.append)
     assert [event.code for event in events if isinstance(event, Notice)] == ["note"]
