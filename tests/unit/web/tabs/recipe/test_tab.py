@@ -11,7 +11,6 @@ from veneer.recipe import resolve
 from veneer.web.tabs.recipe import tab as recipe_tab
 from veneer.web.tabs.recipe.fields import fields, values_of
 
-
 STUDIO: Any = SimpleNamespace(workspace=SimpleNamespace(faults=lambda recipe: {}))
 """A studio in whose workspace everything is."""
 
