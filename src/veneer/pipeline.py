@@ -13,21 +13,19 @@ import importlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
-import filelock
-
 from veneer import machine, processes
 from veneer.changes import has_new_input, is_done, stages_to_redo
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.records.locks import locked
 from veneer.records.run import CountedNotice, Identity, RunDir, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
@@ -122,7 +120,7 @@ def run(
     """
     machine.set_threads()
     folder = RunDir(out)
-    with _locked(folder):
+    with locked(folder.root, "run"):
         again = stages_to_redo(folder, recipe, redo)
         _write_recipe(folder, recipe)
         told = _tell_unused(folder, recipe, again, on_event)
@@ -162,7 +160,7 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
                 todo=f"Run `veneer {earlier}` first, or `veneer run`",
             )
     again = frozenset({name} if redo and not stage.is_kept else ())
-    with _locked(folder):
+    with locked(folder.root, "run"):
         told = _tell_unused(folder, recipe, again, on_event, stages=(name,))
         return _do(stage, folder, recipe, on_event, again=again, told=told)
 
@@ -293,19 +291,3 @@ def _write_entry(folder: RunDir, name: str, entry: StageRecord | None) -> None:
     stages = {**record.stages, name: entry}
     ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
     record.model_copy(update={"stages": ordered}).write(folder.run_json)
-
-
-@contextmanager
-def _locked(folder: RunDir) -> Iterator[None]:
-    if not processes.is_main_process():
-        yield
-        return
-    folder.root.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = filelock.FileLock(folder.root / ".lock").acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise RunError(
-            "another veneer works on this run", where=str(folder.root), todo="Wait for it, or stop it"
-        ) from error
-    with lock:
-        yield

@@ -6,6 +6,7 @@ recorded in ``run.json`` when it is done; `veneer.pipeline` skips it while that 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -100,7 +101,8 @@ def hash_pictures(dataset: Path) -> str:
         return ""
     digest = hashlib.sha256()
     for name in Dataset(dataset).picture_names():
-        digest.update(f"{name}\0{(dataset / name).stat().st_size}\n".encode())
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            digest.update(f"{name}\0{(dataset / name).stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
 

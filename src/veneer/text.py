@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -44,31 +42,60 @@ def normal_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def read_text_any(path: Path) -> str:
+MOST_TEXT_BYTES = 2**30
+"""Largest file that is read as text, in bytes: lists of addresses and captions of the largest sets."""
+
+
+def read_text_any(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """Read text in UTF-8 with or without BOM, UTF-16 with BOM, or, failing these, Windows-1252.
 
     Args:
         path: The file.
+        most_bytes: Largest file that is read.
 
     Returns:
         Its text.
 
     Raises:
-        DatasetError: If it is in another script's old encoding: a wrong guess would spoil the captions.
+        DatasetError: If it is too large, no text, cut, or in another script's old encoding: a wrong guess
+            would spoil the captions.
     """
-    raw = path.read_bytes()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16")
+    raw = _read_bytes(path, most_bytes)
+    is_utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if is_utf_16 or (error.reason == "unexpected end of data" and _is_utf_8(raw[: error.start])):
+            raise DatasetError(
+                "the file ends in the middle of a character", where=str(path), todo="Write it anew"
+            ) from error
         if _accents_stand_together(raw):
             raise DatasetError(
                 "neither UTF-8 nor a Western European encoding",
                 where=str(path),
                 todo="Save it as UTF-8, such as with `iconv -f GB18030 -t UTF-8` (or SHIFT_JIS, CP1251, ...)",
             ) from error
-        return raw.decode("cp1252", errors="replace")
+        text = raw.decode("cp1252", errors="replace")
+    if "\0" in text:
+        raise DatasetError("not a text", where=str(path), todo="Save it as UTF-8, or take it away")
+    return text
+
+
+def _read_bytes(path: Path, most_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(most_bytes + 1) if path.stat().st_size <= most_bytes else b""
+            too_large = len(raw) > most_bytes or path.stat().st_size > most_bytes
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+    if too_large:
+        raise DatasetError(f"larger than {most_bytes / 2**20:g} MiB, too large for a text", where=str(path))
+    return raw
+
+
+def _is_utf_8(raw: bytes) -> bool:
+    """Whether bytes are UTF-8 with characters beyond ASCII, which no other encoding looks like."""
+    return any(byte > 127 for byte in raw)
 
 
 def _accents_stand_together(raw: bytes) -> bool:
@@ -77,8 +104,7 @@ def _accents_stand_together(raw: bytes) -> bool:
     return sum(length for length in runs if length > 1) > sum(runs) / 2
 
 
-def csv_rows(text: str) -> csv.DictReader[str]:
-    """Read a table whose columns are separated by commas, semicolons (Excel in much of Europe) or tabs."""
-    heading = text.partition("\n")[0]
-    separator = next((mark for mark in ",;\t" if mark in heading), ",")
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+def separator_of(table: str) -> str:
+    """What stands between the columns of a table: a comma, a semicolon (Excel in much of Europe) or a tab."""
+    heading = table.partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in heading), ",")

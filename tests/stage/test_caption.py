@@ -1,4 +1,5 @@
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from veneer.data.picture import load_picture
 from veneer.errors import CaptionerError, DatasetError
 from veneer.records.dataset import Dataset, Item
 from veneer.stages.caption import CaptionResult, caption
+from veneer.stages.check import check
 from veneer.stages.collect import collect
 
 
@@ -213,8 +215,88 @@ def test_prune_takes_lines_without_a_picture_out(dataset: Dataset, script: Calla
     result, _ = run(dataset, prune=True, dry_run=True)
     assert "5 of 5 pictures to caption, 1 line without a picture taken out" in result.summary
     assert len(dataset.read_metadata()) == 6
+    text = dataset.metadata_csv.read_text()
     result, _ = run(dataset, prune=True)
-    assert (result.pruned, result.pictures) == (1, 5)
+    assert (result.pruned, result.pictures, result.generated) == (1, 5, 0)
+    assert (dataset.root / "metadata.csv.before").read_text() == text
+    assert run(dataset)[0].generated == 5
+
+
+def test_prune_keeps_names_that_are_only_spelled_otherwise(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
+    lines = [f"IMAGES/{name[7:].upper()},words of {name}" for name in dataset.picture_names()]
+    dataset.metadata_csv.write_text("file_name,caption\n" + "\n".join(lines) + "\n")
+    before = dataset.metadata_csv.read_text()
+    result, _ = run(dataset, prune=True)
+    assert (result.pruned, result.by_person) == (0, 6)
+    assert dataset.metadata_csv.read_text() == before
+
+
+def test_prune_never_takes_out_every_line(dataset: Dataset, script: Callable[..., Scripted]) -> None:
+    dataset.metadata_csv.write_text("file_name,caption\nold/1.png,words\nold/2.png,words\n")
+    before = dataset.metadata_csv.read_text()
+    with pytest.raises(DatasetError, match="none of the 2 lines names a picture"):
+        run(dataset, prune=True)
+    assert dataset.metadata_csv.read_text() == before
+
+
+def test_what_is_edited_while_the_model_works_is_kept(
+    dataset: Dataset, script: Callable[..., Scripted]
+) -> None:
+    captioner = script(GOOD)
+    describe = captioner.describe
+
+    def edited(pictures: Any, decoding: Any) -> Any:
+        rows = dataset.read_metadata()
+        dataset.write_metadata([Item(rows[0].file_name, "by hand"), *rows[1:]])
+        (dataset.root / rows[1].file_name).unlink()
+        return describe(pictures, decoding)
+
+    captioner.describe = edited
+    _, notices = run(dataset)
+    assert [item.caption for item in dataset.read_metadata()] == ["by hand", *GOOD[1:]]
+    assert "1 caption edited meanwhile" in next(n.message for n in notices if n.code == "caption-edited")
+
+
+def test_a_users_own_columns_and_types_survive(dataset: Dataset, script: Callable[..., Scripted]) -> None:
+    lines = [
+        f'{{"score": 1.50, "text": null, "file_name": "{name}", "n": null, "tags": ["a", {{"b": 1}}]}}\n'
+        for name in dataset.picture_names()
+    ]
+    dataset.metadata_csv.unlink()
+    dataset.metadata_jsonl.write_text("".join(lines))
+    script(GOOD)
+    run(dataset)
+    expected = [line.replace("null", json.dumps(words), 1) for line, words in zip(lines, GOOD, strict=True)]
+    assert dataset.metadata_jsonl.read_text() == "".join(expected)
+
+
+def test_two_commands_do_not_work_on_one_data_set(dataset: Dataset, script: Callable[..., Scripted]) -> None:
+    captioner = script(GOOD)
+    describe, refused = captioner.describe, []
+
+    def meanwhile(pictures: Any, decoding: Any) -> Any:
+        for other in (
+            lambda: run(dataset),
+            lambda: check(dataset.root),
+            lambda: collect(["pocket"], dataset.root),
+        ):
+            thread = threading.Thread(target=lambda other=other: refused.append(_error_of(other)))
+            thread.start()
+            thread.join()
+        return describe(pictures, decoding)
+
+    captioner.describe = meanwhile
+    run(dataset)
+    assert ["another veneer works on this data set" in str(error) for error in refused] == [True] * 3
+    assert captions(dataset) == GOOD
+
+
+def _error_of(work: Callable[[], object]) -> Any:
+    with pytest.raises(DatasetError) as error:
+        work()
+    return error.value
 
 
 def test_names_serve_as_captions(dataset: Dataset) -> None:

@@ -129,9 +129,7 @@ def test_an_interrupted_apply_loses_nothing(
         raise KeyboardInterrupt
 
     target = (
-        "veneer.data.rejection._move"
-        if step == "metadata"
-        else "veneer.records.dataset.Dataset.write_metadata"
+        "veneer.data.rejection._move" if step == "metadata" else "veneer.records.dataset.Dataset.remove_items"
     )
     monkeypatch.setattr(target, killed)
     with pytest.raises(KeyboardInterrupt):

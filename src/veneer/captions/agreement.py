@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from veneer.data.picture import load_small
+from veneer.data.picture import load_all_small
 from veneer.models.embedder import Embedder
 
 CHUNK = 128
@@ -45,10 +45,12 @@ def low_agreement(
         chunk = pairs[start : start + CHUNK]
         if only is not None and not any(name in only for name, _ in chunk):
             continue
-        texts = embedder.text_features([text for _, text in chunk])
+        there, loaded = load_all_small(root, [name for name, _ in chunk], LONGEST_SIDE_PX)
+        chunk = [pair for pair in chunk if pair[0] in there]
+        texts = embedder.text_features([text for _, text in chunk]) if chunk else None
         if len(chunk) <= MIN_OTHERS or texts is None:
             continue
-        pictures = embedder.image_features([load_small(root / name, LONGEST_SIDE_PX) for name, _ in chunk])
+        pictures = embedder.image_features(loaded)
         similarity = pictures @ texts.T
         own = np.diag(similarity)
         better = (similarity > own[None, :]).mean(axis=0)

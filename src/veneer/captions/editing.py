@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from veneer.errors import DatasetError
@@ -83,8 +82,6 @@ def put_before(folder: Path, prefix: str) -> int:
 
 
 def _rewrite(dataset: Dataset, items: list[Item], change: Callable[[Item], str]) -> int:
-    changed = [replace(item, caption=change(item)) for item in items]
-    count = sum(new.caption != old.caption for new, old in zip(changed, items, strict=True))
-    if count:
-        dataset.write_metadata(changed)
-    return count
+    before = {item.file_name: item.caption for item in items}
+    changed = {item.file_name: new for item in items if (new := change(item)) != item.caption}
+    return len(changed) - len(dataset.write_captions(changed, before)) if changed else 0

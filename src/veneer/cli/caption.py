@@ -40,7 +40,8 @@ def caption(
         bool, typer.Option("--overwrite", help="Generate captions again that a model made; a person's stay.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Take lines out of the metadata that name no picture.")
+        bool,
+        typer.Option("--prune", help="Only take lines out that name no picture; a copy is kept."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")] = False,
     as_json: Json = False,

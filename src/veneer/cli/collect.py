@@ -22,6 +22,9 @@ def collect(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Most pictures to take.")] = None,
     max_file_mib: Annotated[float, typer.Option(help="Largest file, in MiB.")] = 25.0,
     allow_private_addresses: AllowPrivate = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links in a folder that lead out of it.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -33,7 +36,12 @@ def collect(
     table = CollectTable(sources=tuple(source), limit=limit, max_file_mib=max_file_mib)
     with ProgressPrinter(quiet, ("collect",)) as on_event:
         result = collect_pictures(
-            table.sources, out, table, on_event, allow_private_addresses=allow_private_addresses
+            table.sources,
+            out,
+            table,
+            on_event,
+            allow_private_addresses=allow_private_addresses,
+            follow_links=follow_links,
         )
     if as_json:
         print_json(result)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from veneer.data.findings import Finding, embedding_findings, low_scores
 from veneer.data.inspection import Inspected
-from veneer.data.picture import load_small
+from veneer.data.picture import load_all_small
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
@@ -43,11 +43,10 @@ def likeness_findings(
     Returns:
         What was found, and what was not looked at.
     """
-    names = list(seen)
+    names, features = _features(folder, list(seen), embedder)
     if not names:
         return [], []
-    features = _features(folder, names, embedder)
-    findings = embedding_findings(names, list(seen.values()), features, COPY_LIMIT, spoilt)
+    findings = embedding_findings(names, [seen[name] for name in names], features, COPY_LIMIT, spoilt)
     queries = dict.fromkeys(names, query) if query else _own_queries(folder, names)
     if not queries:
         return findings, ["Not looked at: likeness to the query (no query is known)."]
@@ -56,13 +55,16 @@ def likeness_findings(
     return [*findings, *_far_from_query(names, features, queries, embedder)], []
 
 
-def _features(folder: Dataset, names: Sequence[str], embedder: Embedder) -> Features:
-    chunks = []
+def _features(folder: Dataset, names: Sequence[str], embedder: Embedder) -> tuple[list[str], Features]:
+    """Features of the pictures that are still there, shape (N, D), and their names."""
+    kept: list[str] = []
+    chunks = [np.zeros((0, 0), np.float32)]
     for start in range(0, len(names), CHUNK):
-        part = names[start : start + CHUNK]
-        features = embedder.image_features([load_small(folder.root / n, LONGEST_SIDE_PX) for n in part])
-        chunks.append(features.astype(np.float32))  # half the memory, for 100,000 pictures
-    return np.concatenate(chunks)
+        part, pictures = load_all_small(folder.root, names[start : start + CHUNK], LONGEST_SIDE_PX)
+        if part:
+            kept += part
+            chunks.append(embedder.image_features(pictures).astype(np.float32))  # half the memory
+    return kept, np.concatenate(chunks[1:]) if kept else chunks[0]
 
 
 def _own_queries(folder: Dataset, names: Sequence[str]) -> dict[str, str]:

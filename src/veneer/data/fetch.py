@@ -30,7 +30,9 @@ DEAD = "not tried: the network is dead"
 Fetched = tuple[Found, Missed | None]
 
 
-def find_pictures(sources: Sequence[str], out: Path, limit: int | None, web: Web) -> Iterator[Found]:
+def find_pictures(
+    sources: Sequence[str], out: Path, limit: int | None, web: Web, *, follow_links: bool = False
+) -> Iterator[Found]:
     """Ask all sources: first those with an end, in their order, then the searches, which take turns.
 
     Args:
@@ -38,6 +40,7 @@ def find_pictures(sources: Sequence[str], out: Path, limit: int | None, web: Web
         out: The data set that is written, never read as a source.
         limit: Most pictures wanted; None for all.
         web: What sources on the web need.
+        follow_links: Whether links in folders are followed that lead out of them.
 
     Yields:
         What they find, as far as it is asked for.
@@ -51,7 +54,8 @@ def find_pictures(sources: Sequence[str], out: Path, limit: int | None, web: Web
         elif source.startswith("hf:"):
             yield from hub_pictures(source, limit, web)
         elif not source.startswith("bing:"):
-            yield from folder_pictures(source, Path(source).expanduser(), out, web.on_event)
+            folder = Path(source).expanduser()
+            yield from folder_pictures(source, folder, out, web.on_event, follow_links=follow_links)
     yield from _in_turns([searched_pictures(source, web) for source in sources if source.startswith("bing:")])
 
 

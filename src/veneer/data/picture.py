@@ -7,7 +7,9 @@ to white); palette, grey, CMYK and pictures with a colour profile of their own b
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,26 @@ def load_small(path: Path, longest_side_px: int) -> Image.Image:
     picture = load_picture(path)
     picture.thumbnail((longest_side_px, longest_side_px), Image.Resampling.LANCZOS)
     return picture
+
+
+def load_all_small(
+    root: Path, names: Sequence[str], longest_side_px: int
+) -> tuple[list[str], list[Image.Image]]:
+    """Decode some pictures for what looks at them small; what cannot be decoded by now is passed over.
+
+    Args:
+        root: Their folder.
+        names: Their names.
+        longest_side_px: Larger pictures are reduced to this.
+
+    Returns:
+        The names of those that are there, and the pictures.
+    """
+    loaded = []
+    for name in names:
+        with contextlib.suppress(DatasetError):  # deleted, or written over, since it was looked at
+            loaded.append((name, load_small(root / name, longest_side_px)))
+    return [name for name, _ in loaded], [picture for _, picture in loaded]
 
 
 def small_jpeg(path: Path, longest_side_px: int) -> bytes:

@@ -10,10 +10,12 @@ from typing import Any
 from veneer.data.findings import Finding
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.records.dataset import Dataset, Item
+from veneer.records.dataset import Dataset
 from veneer.records.files import write_text
 from veneer.records.jsonlines import append_lines, drop_torn_line, json_line, read_lines
+from veneer.records.metadata import Row, read_row
 from veneer.records.names import FreeNames, is_within, mask_of, move_unless_there
+from veneer.records.spellings import assign
 from veneer.text import counted, some_of
 
 _STAGE = "check"
@@ -35,20 +37,25 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
     """
     if not findings:
         return 0
-    items = dataset.read_metadata()
-    known = {item.file_name: item for item in items}
-    begun = _begun(dataset, [name for name in findings if name not in known])
-    promised = [Path(str(line.get("file", ""))).name for line in read_lines(_reasons(dataset))]
-    names = FreeNames(dataset.rejected, promised)
-    new = {
-        name: _entry(dataset, known.get(name, Item(name)), found, names)
-        for name, found in findings.items()
-        if name not in begun
-    }
-    append_lines(_reasons(dataset), new.values())
-    dataset.write_metadata([item for item in items if item.file_name not in findings])
-    entries = (begun | new).values()
-    return sum(_move(dataset.root / entry["file_name"], dataset.root / entry["file"]) for entry in entries)
+    with dataset.writing():
+        rows = {row.name: row for row in dataset.read_table().rows}
+        pictures = {*dataset.picture_names(), *findings}
+        meant = assign(rows, pictures, dataset.root)
+        known = {picture: rows[name] for name, picture in meant.items() if picture in findings}
+        begun = _begun(dataset, [name for name in findings if name not in known])
+        promised = [Path(str(line.get("file", ""))).name for line in read_lines(_reasons(dataset))]
+        names = FreeNames(dataset.rejected, promised)
+        new = {
+            name: _entry(dataset, name, known.get(name, Row(name)), found, names)
+            for name, found in findings.items()
+            if name not in begun
+        }
+        append_lines(_reasons(dataset), new.values())
+        dataset.remove_items([row.name for row in known.values()])
+        entries = (begun | new).values()
+        return sum(
+            _move(dataset.root / entry["file_name"], dataset.root / entry["file"]) for entry in entries
+        )
 
 
 def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event: OnEvent = ignore) -> int:
@@ -62,27 +69,45 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
     Returns:
         Pictures brought back.
     """
-    drop_torn_line(_reasons(dataset))
-    lines = list(read_lines(_reasons(dataset)))
-    mine = [line for line in _ours(dataset, lines) if names is None or line["file_name"] in names]
-    items = {item.file_name: item for item in dataset.read_metadata()}
-    was_sorted = list(items) == sorted(items)
-    moved, stay = 0, []
-    for line in mine:
-        name, file = line["file_name"], dataset.root / line["file"]
-        if os.path.lexists(file):
-            if not _move(file, dataset.root / name):
-                stay.append(line)
-                continue
-            moved += 1
-        if _is_the_same(dataset, line) and not items.get(name, Item(name)).caption:
-            items[name] = Item(name, str(line.get("caption", "")), line.get("extra") or {})
-    if mine:
-        dataset.write_metadata([items[name] for name in (sorted(items) if was_sorted else items)])
-        left = [line for line in lines if line not in mine or line in stay]
-        write_text(_reasons(dataset), "".join(json_line(line) for line in left))
+    with dataset.writing():
+        drop_torn_line(_reasons(dataset))
+        lines = list(read_lines(_reasons(dataset)))
+        mine = [line for line in _ours(dataset, lines) if names is None or line["file_name"] in names]
+        rows = {row.name: row for row in dataset.read_table().rows}
+        moved, stay = 0, []
+        captions: dict[str, str] = {}
+        added: dict[str, Row] = {}
+        for line in mine:
+            name, file = line["file_name"], dataset.root / line["file"]
+            if os.path.lexists(file):
+                if not _move(file, dataset.root / name):
+                    stay.append(line)
+                    continue
+                moved += 1
+            if _is_the_same(dataset, line) and name not in rows:
+                added.setdefault(name, _row(dataset, line))
+            elif _is_the_same(dataset, line) and not rows[name].caption:
+                captions[name] = str(line.get("caption", ""))
+        if captions:
+            dataset.write_captions(captions, dict.fromkeys(captions, ""))
+        if added:
+            dataset.add_rows(list(added.values()))
+        if mine:
+            left = [line for line in lines if line not in mine or line in stay]
+            write_text(_reasons(dataset), "".join(json_line(line) for line in left))
     _notify(stay, on_event)
     return moved
+
+
+def _row(dataset: Dataset, line: Line) -> Row:
+    """The line of the metadata that a picture had."""
+    name, raw = line["file_name"], line.get("row")
+    if isinstance(raw, str) and dataset.metadata_file == dataset.metadata_jsonl:
+        row = read_row(raw, str(_reasons(dataset)))
+        if row.name == name:
+            return row
+    others = tuple(str(one) for one in line.get("others") or ())
+    return Row(name, str(line.get("caption", "")), others, dict(line.get("extra") or {}))
 
 
 def _notify(stay: Sequence[Line], on_event: OnEvent) -> None:
@@ -122,17 +147,19 @@ def _has_arrived(dataset: Dataset, line: Line) -> bool:
     return os.path.lexists(file) and not (place.is_file() and file.is_file() and file.samefile(place))
 
 
-def _entry(dataset: Dataset, item: Item, findings: Sequence[Finding], names: FreeNames) -> Line:
+def _entry(dataset: Dataset, name: str, row: Row, findings: Sequence[Finding], names: FreeNames) -> Line:
+    more = {"others": list(row.others), "row": row.raw if not row.cells else ""}
     return {
-        "file": f"rejected/{names.give(_flat(item.file_name)).name}",
-        "origin": item.file_name,
+        "file": f"rejected/{names.give(_flat(name)).name}",
+        "origin": name,
         "stage": _STAGE,
         "reason": "; ".join(finding.reason for finding in findings),
         "flags": [finding.flag for finding in findings],
-        "file_name": item.file_name,
-        "caption": item.caption,
-        "extra": dict(item.extra),
-        "stamp": _stamp(dataset.root / item.file_name),
+        "file_name": name,
+        "caption": row.caption,
+        "extra": dict(row.extra),
+        "stamp": _stamp(dataset.root / name),
+        **{key: value for key, value in more.items() if value},
     }
 
 

@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils import logging as transformers_logging
 
 from veneer.data.findings import Finding
-from veneer.data.picture import load_small
+from veneer.data.picture import load_all_small
 from veneer.errors import VeneerError
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
@@ -44,8 +44,9 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
         ) from error
     findings = []
     for start in range(0, len(names), BATCH_SIZE):
-        part = names[start : start + BATCH_SIZE]
-        pictures = [load_small(root / name, LONGEST_SIDE_PX) for name in part]
+        part, pictures = load_all_small(root, names[start : start + BATCH_SIZE], LONGEST_SIDE_PX)
+        if not part:
+            continue
         with torch.inference_mode():
             shares = model(**processor(images=pictures, return_tensors="pt")).logits.softmax(-1)
         unsafe = [i for i, label in model.config.id2label.items() if str(label).lower() in UNSAFE_LABELS]

@@ -2,84 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from veneer.errors import DatasetError
+from veneer.events import Notice
 from veneer.records.dataset import Dataset, Item, mismatch_error
-from veneer.text import normal_form, read_text_any
+from veneer.records.spellings import assign
+from veneer.text import counted, normal_form, read_text_any, some_of
 
 CAPTION_SUFFIXES = (".txt", ".caption")
+MOST_CAPTION_BYTES = 2**20
+"""Largest text file that is read as one picture's caption, in bytes."""
+
 _METADATA = ("metadata.csv", "metadata.jsonl")
+_OURS = frozenset({"captions.jsonl", "provenance.jsonl", "check.json"})
+_LOOKS_LIKE = re.compile(r"caption|prompt|tags|label|meta|annot|descri", re.IGNORECASE)
+_TEXT_SUFFIXES = frozenset(
+    {".txt", ".caption", ".captions", ".cap", ".tags", ".json", ".jsonl", ".csv", ".tsv"}
+    | {".xml", ".yaml", ".yml", ".parquet"}
+)
 
 
-def folder_captions(root: Path, pictures: Collection[str]) -> Mapping[str, Item]:
-    """Read every caption that a folder holds for its pictures.
+def is_caption_name(name: str) -> bool:
+    """Whether a file is taken for captions, by its name.
 
-    An entry in a metadata file comes before a text file of the same picture.
+    Args:
+        name: File name, with or without folders.
+
+    Returns:
+        True for text files and metadata.
+    """
+    path = PurePosixPath(name)
+    return path.suffix.lower() in CAPTION_SUFFIXES or path.name in _METADATA
+
+
+class FolderCaptions:
+    """The captions that a folder holds for its pictures; what could not be used is remembered.
+
+    An entry in a metadata file comes before a text file of the same picture, and that of a deeper folder
+    before that of one above.
 
     Args:
         root: The folder.
-        pictures: File names of its pictures, relative to it, with forward slashes.
-
-    Returns:
-        Captions and extra columns by the names in ``pictures``; pictures without any are left out.
+        files: Its files, relative to it, with forward slashes.
+        pictures: Those of them that are pictures.
 
     Raises:
         DatasetError: If a metadata file cannot be read, or names pictures that do not exist.
     """
-    by_form = {normal_form(name): name for name in pictures}
-    captions = {name: Item(name, text) for name in pictures if (text := text_beside(root / name))}
-    for folder in sorted({str(PurePosixPath(name).parent) for name in pictures} | {"."}):
-        captions |= _metadata_captions(root, folder, by_form)
-    return captions
+
+    def __init__(self, root: Path, files: Sequence[str], pictures: Collection[str]) -> None:
+        self._root = root
+        self._files = files
+        self._pictures = pictures
+        self._used: set[str] = set()
+        self._respelt: list[str] = []
+        self._unread_columns: dict[str, list[str]] = {}
+        self.texts = TextFiles(root, files)
+        self.items = self._read()
+
+    def _read(self) -> dict[str, Item]:
+        captions = {name: Item(name, text) for name in self._pictures if (text := self.texts.beside(name))}
+        folders = {str(above) for name in self._pictures for above in PurePosixPath(name).parents}
+        there = set(self._files)
+        for folder in sorted(folders):
+            names = [str(PurePosixPath(folder) / name) for name in _METADATA]
+            if found := [name for name in names if name in there]:
+                self._used.update(found)
+                for name, item in self._metadata_captions(folder).items():
+                    text = captions.get(name, Item(name)).caption
+                    captions[name] = item if item.caption else replace(item, caption=text)
+        return captions
+
+    def _metadata_captions(self, folder: str) -> dict[str, Item]:
+        place = self._root / folder
+        prefix = "" if folder == "." else f"{folder}/"
+        table = Dataset(place).read_table()
+        here = [name.removeprefix(prefix) for name in self._pictures if name.startswith(prefix)]
+        meant = assign([row.name for row in table.rows], here, place)
+        missing = [row.name for row in table.rows if row.name not in meant]
+        if missing:
+            unnamed = sorted(set(here) - set(meant.values()))
+            raise mismatch_error(place, place, missing, unnamed, here)
+        self._respelt += [
+            f"{name} for {picture}"
+            for name, picture in meant.items()
+            if normal_form(name) != normal_form(picture)
+        ]
+        if table.unread_columns:
+            self._unread_columns[table.path.name] = table.unread_columns
+        return {
+            f"{prefix}{meant[row.name]}": Item(
+                f"{prefix}{meant[row.name]}", row.caption, row.extra, row.others
+            )
+            for row in table.rows
+        }
+
+    def notices(self, stage: str, source: str) -> Iterator[Notice]:
+        """Say what was understood loosely, and which captions were not read.
+
+        Args:
+            stage: The stage that says it.
+            source: The folder as the user named it.
+
+        Yields:
+            One notice for each kind.
+        """
+        for code, message in self._messages(source):
+            yield Notice(stage, code, message)
+
+    def _messages(self, source: str) -> Iterator[tuple[str, str]]:
+        bare = [name for name in self._pictures if name not in self.items or not self.items[name].caption]
+        if strays := self._strays():
+            yield (
+                "stray-captions",
+                f"{len(strays)} caption files in {source} belong to no picture: {some_of(strays)}",
+            )
+        if self.texts.faults:
+            faults = [f"{name} ({reason})" for name, reason in self.texts.faults.items()]
+            yield (
+                "captions-unreadable",
+                f"{len(faults)} caption files in {source} are not read: {some_of(faults)}",
+            )
+        if self._respelt:
+            names = f"{counted(len(self._respelt), 'name')} in the metadata of {source}"
+            yield "names-differ", f"{names} taken although spelled otherwise: {some_of(self._respelt, 3)}"
+        for file, columns in self._unread_columns.items():
+            found = f"columns found in {file} of {source}: {', '.join(map(str, columns))}"
+            yield "no-caption-column", f"{found}; none is read as caption (name it caption)"
+        several = [name for name, item in self.items.items() if item.others]
+        if several:
+            yield "several-captions", several_captions(several)
+        if bare and (alike := self._look_alikes(strays)):
+            yield (
+                "captions-not-read",
+                f"these in {source} look like captions and are not read: {some_of(alike)}",
+            )
+
+    def _strays(self) -> list[str]:
+        """Text files whose picture is missing; none where no text file has a picture at all."""
+        texts = [name for name in self._files if PurePosixPath(name).suffix.lower() in CAPTION_SUFFIXES]
+        keys = {normal_form(key) for name in self._pictures for key in (name, _without_suffix(name))}
+        strays = [name for name in texts if normal_form(_without_suffix(name)) not in keys]
+        return sorted(strays) if len(strays) < len(texts) else []
+
+    def _look_alikes(self, told: Collection[str]) -> list[str]:
+        stems = {_stem(PurePosixPath(name).name) for name in self._pictures}
+        names = {_key(PurePosixPath(name).name) for name in self._pictures}
+        known = {*told, *self._used, *self.texts.used, *self.texts.faults}
+        found = []
+        for name in self._files:
+            path = PurePosixPath(name)
+            if name in known or path.name in _OURS or path.suffix.lower() not in _TEXT_SUFFIXES:
+                continue
+            stem = _stem(path.name)
+            if stem in stems or stem in names or _LOOKS_LIKE.search(path.stem):
+                found.append(name)
+        return found
 
 
-def stray_caption_files(files: Iterable[str], pictures: Collection[str]) -> list[str]:
-    """Find caption files that belong to no picture.
+class TextFiles:
+    """Text files beside pictures: "cat.txt", "cat.caption" or "cat.png.txt", in any case of their suffix.
 
     Args:
-        files: All file names of a folder, with forward slashes.
-        pictures: Those of the pictures.
-
-    Returns:
-        Text files whose picture is missing, sorted; none where no text file has a picture at all.
+        root: The folder.
+        files: Its files, relative to it, with forward slashes.
     """
-    stems = {str(PurePosixPath(name).with_suffix("")) for name in pictures}
-    texts = [name for name in files if PurePosixPath(name).suffix.lower() in CAPTION_SUFFIXES]
-    strays = [name for name in texts if str(PurePosixPath(name).with_suffix("")) not in stems]
-    return sorted(strays) if len(strays) < len(texts) else []
+
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
+        self._root = root
+        self._texts: defaultdict[str, list[str]] = defaultdict(list)
+        for suffix in CAPTION_SUFFIXES:
+            for name in files:
+                if PurePosixPath(name).suffix.lower() == suffix:
+                    self._texts[normal_form(name[: -len(suffix)])].append(name)
+        self.used: set[str] = set()
+        self.faults: dict[str, str] = {}
+
+    def beside(self, picture: str) -> str:
+        """Read the text file of a picture.
+
+        Args:
+            picture: File name of the picture, relative to the folder.
+
+        Returns:
+            Its caption in one line; empty where there is none that can be read.
+        """
+        stem = _without_suffix(picture)
+        for name in (*self._texts[normal_form(stem)], *self._texts[normal_form(picture)]):
+            self.used.add(name)
+            try:
+                text = " ".join(read_text_any(self._root / name, MOST_CAPTION_BYTES).split())
+            except DatasetError as error:
+                self.faults[name] = error.what
+                continue
+            if text:
+                return text
+        return ""
 
 
-def text_beside(picture: Path) -> str:
-    """Read the text file that lies beside a picture.
+def several_captions(names: Sequence[str]) -> str:
+    """Say that pictures have several captions.
 
     Args:
-        picture: The picture.
+        names: The pictures.
 
     Returns:
-        Its caption in one line; empty where there is no such file.
+        A sentence.
     """
-    for suffix in CAPTION_SUFFIXES:
-        path = picture.with_suffix(suffix)
-        if path.is_file():
-            return " ".join(read_text_any(path).split())
-    return ""
+    verb = "has" if len(names) == 1 else "have"
+    pictures = f"{counted(len(names), 'picture')} {verb} several captions"
+    return f"{pictures}, of which the first is used and the others are kept: {some_of(names, 3)}"
 
 
-def _metadata_captions(root: Path, folder: str, by_form: Mapping[str, str]) -> dict[str, Item]:
-    place = root / folder
-    if not any((place / name).is_file() for name in _METADATA):
-        return {}
-    found: dict[str, Item] = {}
-    missing = []
-    for item in Dataset(place).read_metadata():
-        name = item.file_name if folder == "." else f"{folder}/{item.file_name}"
-        known = by_form.get(normal_form(name))
-        if known is None:
-            missing.append(name)
-        else:
-            found[known] = Item(known, item.caption, item.extra)
-    if missing:
-        here = [name for name in by_form.values() if PurePosixPath(name).is_relative_to(folder)]
-        raise mismatch_error(place, place, missing, sorted(set(here) - set(found)))
-    return found
+def with_others(item: Item) -> Item:
+    """Put further captions into a column of their own, for a file that holds one caption a picture.
+
+    Args:
+        item: A picture.
+
+    Returns:
+        The same without further captions.
+    """
+    if not item.others:
+        return item
+    return replace(item, extra={**item.extra, "other_captions": list(item.others)}, others=())
+
+
+def _without_suffix(name: str) -> str:
+    return name.removesuffix(PurePosixPath(name).suffix)
+
+
+def _stem(name: str) -> str:
+    return _key(_without_suffix(name))
+
+
+def _key(name: str) -> str:
+    return normal_form(name).casefold()

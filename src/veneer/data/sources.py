@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from veneer.data.sidecars import folder_captions, stray_caption_files
+from veneer.data.folders import Listing, list_folder
+from veneer.data.sidecars import FolderCaptions, is_caption_name, with_others
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.dataset import PICTURE_SUFFIXES, Item
@@ -61,7 +62,10 @@ class Found:
         """What changes when a user's own file is written anew; empty for what was fetched."""
         if self.path is None or self.temporary:
             return ""
-        facts = self.path.stat()
+        try:
+            facts = self.path.stat()
+        except OSError:  # deleted meanwhile
+            return ""
         return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
@@ -84,32 +88,49 @@ def refuse_unknown(sources: Sequence[str]) -> None:
             raise DatasetError(f"no such {kind}", where=source, todo=f"A source is {KINDS}")
 
 
-def folder_pictures(source: str, folder: Path, leave_out: Path, on_event: OnEvent) -> Iterator[Found]:
+def folder_pictures(
+    source: str, folder: Path, leave_out: Path, on_event: OnEvent, *, follow_links: bool = False
+) -> Iterator[Found]:
     """Find the pictures of a folder and its sub-folders, in the order of their names.
 
     Args:
         source: The source as the user named it.
         folder: The folder, or one picture.
         leave_out: A folder inside that is not read: the data set that is written.
-        on_event: Told of caption files that belong to no picture, and of pictures without a caption.
+        on_event: Told of what was passed over, and of captions that were not read.
+        follow_links: Whether links are followed that lead out of the folder.
 
     Yields:
         The pictures; hidden files and files of other kinds are passed over.
 
     Raises:
-        DatasetError: If a caption file does not fit the pictures.
+        DatasetError: If metadata does not fit the pictures.
     """
     if folder.is_file():
         yield Found(str(folder.resolve()), folder, facts={"source": source, "name": folder.name})
         return
-    files = list(_files_below(folder, leave_out.resolve()))
-    pictures = [name for name in files if is_picture_name(name)]
-    captions = folder_captions(folder, pictures)
-    _notify_about_captions(source, files, pictures, captions, on_event)
+    kinds = (is_picture_name, is_caption_name)
+    listing = list_folder(folder, kinds, leave_out=leave_out, follow_links=follow_links)
+    pictures = [name for name in listing.files if is_picture_name(name)]
+    captions = FolderCaptions(folder, listing.files, pictures)
+    _notify(source, listing, pictures, captions, on_event)
     for name in pictures:
-        item = captions.get(name, Item(name))
+        item = with_others(captions.items.get(name, Item(name)))
         facts = {"source": source, "name": name, "extra": dict(item.extra)}
         yield Found(str((folder / name).resolve()), folder / name, item.caption, facts)
+
+
+def _notify(
+    source: str, listing: Listing, pictures: Sequence[str], captions: FolderCaptions, on_event: OnEvent
+) -> None:
+    for notice in (*listing.notices("collect", source), *captions.notices("collect", source)):
+        on_event(notice)
+    bare = [name for name in pictures if name not in captions.items or not captions.items[name].caption]
+    if bare and len(bare) < len(pictures):
+        message = (
+            f"{len(bare)} of {len(pictures)} pictures in {source} came without a caption: {some_of(bare)}"
+        )
+        on_event(Notice("collect", "captions-missing", message))
 
 
 def pocket_pictures(on_event: OnEvent) -> Iterator[Found]:
@@ -137,32 +158,3 @@ def is_picture_name(name: str) -> bool:
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - 100,000 names: Path is ten times slower
     known = suffix in PICTURE_SUFFIXES or suffix in OTHER_PICTURE_SUFFIXES
     return known and not name.endswith(".mask.png")
-
-
-def _files_below(root: Path, leave_out: Path) -> Iterator[str]:
-    for place, folders, names in os.walk(root):
-        here = Path(place)
-        if "reasons.jsonl" in names or here.resolve() == leave_out:  # what another data set rejected
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = here.relative_to(root).as_posix()
-        prefix = "" if relative == "." else f"{relative}/"
-        for name in sorted(names):
-            if not name.startswith(".") and (here / name).is_file():
-                yield prefix + name
-
-
-def _notify_about_captions(
-    source: str, files: list[str], pictures: list[str], captions: Mapping[str, Item], on_event: OnEvent
-) -> None:
-    strays = stray_caption_files(files, pictures)
-    if strays:
-        message = f"{len(strays)} caption files in {source} belong to no picture: {some_of(strays)}"
-        on_event(Notice("collect", "stray-captions", message))
-    bare = [name for name in pictures if name not in captions or not captions[name].caption.strip()]
-    if bare and len(bare) < len(pictures):
-        message = (
-            f"{len(bare)} of {len(pictures)} pictures in {source} came without a caption: {some_of(bare)}"
-        )
-        on_event(Notice("collect", "captions-missing", message))

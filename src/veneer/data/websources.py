@@ -17,14 +17,13 @@ from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_result
 from veneer.data.sources import Found
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Notice, OnEvent
-from veneer.records.dataset import CAPTION_KEYS
 from veneer.records.files import write_text
-from veneer.text import csv_rows, read_text_any, some_of
+from veneer.records.metadata import caption_column, captions_in, csv_records, fit_cells
+from veneer.text import read_text_any, separator_of, some_of
 
 OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
 _PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
-_ADDRESS_COLUMNS = ("url", "image_url", "URL", "TEXT_URL")
-_CAPTION_COLUMNS = (*CAPTION_KEYS, "prompt", "sentence", "description", "en_caption", "title")
+_ADDRESS_COLUMNS = ("url", "image_url", "text_url")
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ def hub_pictures(source: str, limit: int | None, web: Web) -> Iterator[Found]:
     rows = _load_rows(source, name, options, streaming=limit is not None and not Path(name).exists())
     columns = list(rows.features or {})
     picture = options.get("image") or next((c for c in _PICTURE_COLUMNS if c in columns), None)
-    address = next((c for c in _ADDRESS_COLUMNS if c in columns), None)
-    caption = options.get("caption") or next((c for c in _CAPTION_COLUMNS if c in columns), None)
+    address = _address_column(columns)
+    caption = options.get("caption") or caption_column(columns)
     if picture is None and address is None:
         raise DatasetError(
             "the data set has no column of pictures",
@@ -201,27 +200,38 @@ def _options(source: str) -> tuple[str, dict[str, str]]:
     return name.strip(), options
 
 
-def _plain_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+def _plain_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for line in read_text_any(file).splitlines():
         address, _, caption = line.strip().partition("\t")
         if address and not address.startswith("#"):
             yield address.strip(), " ".join(caption.split()), {}
 
 
-def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    reader = csv_rows(read_text_any(file))
-    columns = list(reader.fieldnames or [])
-    address = next((column for column in _ADDRESS_COLUMNS if column in columns), None)
+def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    text = read_text_any(file)
+    separator = separator_of(text)
+    records = csv_records(text, separator, file)
+    columns = next(records, ([], "", 1))[0]
+    address, caption = _address_column(columns), caption_column(columns)
     if address is None:
+        found = f"; columns found: {', '.join(columns)}" if columns else ""
         raise DatasetError(
-            "no column of addresses", where=str(file), todo="Name it url; captions are in caption or text"
+            f"no column of addresses{found}",
+            where=str(file),
+            todo="Name it url; captions are in caption or text",
         )
-    caption = next((column for column in CAPTION_KEYS if column in columns), None)
-    for row in reader:
-        extra = {
-            k: v for k, v in row.items() if k not in {address, caption, None} and isinstance(v, str) and v
-        }
-        yield (row[address] or "").strip(), " ".join((row[caption] or "").split()) if caption else "", extra
+    for cells, _, number in records:
+        row = dict(zip(columns, fit_cells(cells, columns, separator, f"{file}:{number}"), strict=True))
+        texts = (captions_in(row[caption]) or ()) if caption else ()
+        extra: dict[str, Any] = {k: v for k, v in row.items() if k not in {address, caption} and v}
+        if len(texts) > 1:
+            extra["other_captions"] = list(texts[1:])
+        yield (row[address] or "").strip(), texts[0] if texts else "", extra
+
+
+def _address_column(columns: Sequence[str]) -> str | None:
+    keys = [column.strip().lower() for column in columns]
+    return next((columns[keys.index(wanted)] for wanted in _ADDRESS_COLUMNS if wanted in keys), None)
 
 
 def _notify_missed(source: str, missed: Missed, results: int, web: Web) -> None:

@@ -13,20 +13,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from veneer.errors import DatasetError
-from veneer.records.files import write_text
-from veneer.text import counted, csv_rows, normal_form, read_text_any, some_of
+from veneer.records.files import write_bytes, write_text
+from veneer.records.jsonlines import json_line
+from veneer.records.locks import locked
+from veneer.records.metadata import Row, Table, read_table
+from veneer.records.names import FreeNames
+from veneer.records.spellings import alike, assign
+from veneer.text import counted, some_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})
-CAPTION_KEYS = ("caption", "text")
+WRITE_SECONDS = 10.0
+"""Longest that a change of the metadata waits for another one, which takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,13 @@ class Item:
         file_name: Path within the data set, with forward slashes.
         caption: Its caption; empty where it has none yet.
         extra: Further columns of the metadata, kept as they are.
+        others: Further captions, where the metadata holds several.
     """
 
     file_name: str
     caption: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Dataset:
         """Every picture on disk.
 
         Returns:
-            File names relative to the data set, sorted; `rejected/` and hidden files are left out.
+            File names relative to the data set, sorted; `rejected/`, hidden files and names that are no UTF-8
+            are left out.
 
         Raises:
             DatasetError: If the folder does not exist.
@@ -103,7 +110,16 @@ class Dataset:
             raise DatasetError(
                 "no such data set", where=str(self.root), todo="Make one with `veneer collect`"
             )
-        return sorted(_pictures_below(self.root))
+        return sorted(name for name in _pictures_below(self.root) if _is_utf_8(name))
+
+    def odd_names(self) -> list[str]:
+        """Pictures that are passed over, as no metadata can hold their names.
+
+        Returns:
+            Their names with odd bytes written out, sorted.
+        """
+        odd = (name for name in _pictures_below(self.root) if not _is_utf_8(name))
+        return sorted(name.encode("utf-8", "backslashreplace").decode("utf-8") for name in odd)
 
     def items(self, *, ignore_missing: bool = False) -> list[Item]:
         """Read every picture with its caption; pictures without an entry get an empty one.
@@ -118,16 +134,18 @@ class Dataset:
             DatasetError: If the metadata names pictures that do not exist, or cannot be read.
         """
         names = self.picture_names()
-        spelled = {normal_form(name): name for name in names}
-        known, missing = {}, []
-        for item in self.read_metadata():
-            name = spelled.get(normal_form(item.file_name))
-            if name is None:
-                missing.append(item.file_name)
-            else:
-                known[name] = item if name == item.file_name else Item(name, item.caption, item.extra)
+        lines = self.read_metadata()
+        meant = assign([item.file_name for item in lines], names, self.root)
+        missing = [item.file_name for item in lines if item.file_name not in meant]
+        known = {
+            meant[item.file_name]: replace(item, file_name=meant[item.file_name])
+            for item in lines
+            if item.file_name in meant
+        }
         if missing and not ignore_missing:
-            raise self._mismatch(sorted(missing), sorted(set(names) - set(known)))
+            raise mismatch_error(
+                self.root, self.metadata_file, sorted(missing), sorted(set(names) - set(known)), names
+            )
         return [known.get(name, Item(name)) for name in names]
 
     def captioned_items(self) -> list[Item]:
@@ -159,40 +177,123 @@ class Dataset:
             DatasetError: If a line cannot be read, lacks `file_name` or names a picture twice, or if both
                 metadata.csv and metadata.jsonl are there.
         """
+        return [Item(row.name, row.caption, row.extra, row.others) for row in self.read_table().rows]
+
+    def read_table(self) -> Table:
+        """Read the metadata as it was written; see `read_metadata`.
+
+        Returns:
+            The file; without rows where there is none.
+
+        Raises:
+            DatasetError: As for `read_metadata`.
+        """
         if self.metadata_csv.is_file() and self.metadata_jsonl.is_file():
             raise DatasetError(
                 "metadata.csv and metadata.jsonl are both there",
                 where=str(self.root),
                 todo="Keep one of them (Hugging Face datasets refuses two as well)",
             )
-        path = self.metadata_file
-        if not path.is_file():
-            return []
-        return _read_rows(path, _csv_rows(path) if path == self.metadata_csv else _jsonl_rows(path))
+        return read_table(self.metadata_file)
 
     def write_metadata(self, items: Sequence[Item]) -> None:
-        """Write `metadata_file` whole: `file_name`, `caption` and the extra columns.
+        """Write `metadata_file`: exactly these items; what is not ours in their lines stays as it is.
 
         Args:
             items: The items, written in this order.
         """
-        if self.metadata_file == self.metadata_jsonl:
-            rows = ({"file_name": i.file_name, "caption": i.caption, **i.extra} for i in items)
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            write_text(self.metadata_jsonl, "".join(lines))
-            return
-        columns = ["file_name", "caption"]
-        for item in items:
-            columns += [key for key in item.extra if key not in columns]
-        out = io.StringIO(newline="")
-        writer = csv.DictWriter(out, columns, lineterminator="\n")
-        writer.writeheader()
-        for item in items:
-            writer.writerow({"file_name": item.file_name, "caption": item.caption, **item.extra})
-        write_text(self.metadata_csv, out.getvalue())
+        with self.writing():
+            table = self.read_table()
+            known = {(row.name, json_line(row.extra)): row for row in table.rows}
+            rows = [
+                replace(known.get((i.file_name, json_line(i.extra))) or new_row(i), caption=i.caption)
+                for i in items
+            ]
+            write_text(table.path, table.text(rows))
 
-    def _mismatch(self, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
-        return mismatch_error(self.root, self.metadata_file, missing, unnamed)
+    def write_captions(
+        self, captions: Mapping[str, str], before: Mapping[str, str] | None = None
+    ) -> frozenset[str]:
+        """Change captions in the metadata as it is now; pictures without a line get one.
+
+        Args:
+            captions: New captions by file name.
+            before: What they were when the caller read them: a caption that is another by now was changed
+                by somebody meanwhile, and stays. None to write all.
+
+        Returns:
+            Pictures whose caption stays, as somebody changed it.
+        """
+        with self.writing():
+            table = self.read_table()
+            names = [row.name for row in table.rows]
+            pictures = self.picture_names()
+            meant = assign(names, {*pictures, *captions}, self.root)
+            rows, kept = [], set()
+            for row in table.rows:
+                name = meant.get(row.name, "")
+                if name not in captions:
+                    rows.append(row)
+                elif before is not None and row.caption != before.get(name, ""):
+                    kept.add(name)
+                    rows.append(row)
+                else:
+                    rows.append(replace(row, caption=captions[name]))
+            new = set(pictures).difference(meant.values())  # what is gone by now gets no line
+            added = [Row(name, caption) for name, caption in captions.items() if name in new]
+            if rows != list(table.rows) or added or not table.path.is_file():
+                write_text(table.path, table.text(_in_order(rows, added)))
+        return frozenset(kept)
+
+    def add_rows(self, added: Sequence[Row]) -> None:
+        """Add lines to the metadata; those that are there stay as they are.
+
+        Args:
+            added: Entries of pictures without a line.
+        """
+        with self.writing():
+            table = self.read_table()
+            write_text(table.path, table.text(_in_order(table.rows, added)))
+
+    def remove_items(self, names: Collection[str], *, copy: bool = False) -> None:
+        """Take lines out of the metadata.
+
+        Args:
+            names: File names as the metadata spells them.
+            copy: Whether the file as it was is kept beside it.
+        """
+        with self.writing():
+            table = self.read_table()
+            rows = [row for row in table.rows if row.name not in names]
+            if len(rows) < len(table.rows):
+                if copy:
+                    kept = FreeNames(self.root).give(f"{table.path.name}.before")
+                    write_bytes(kept, table.path.read_bytes())
+                write_text(table.path, table.text(rows))
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep every other command from changing the metadata meanwhile; for milliseconds only."""
+        return locked(self.root, "data set", name=".metadata.lock", seconds=WRITE_SECONDS)
+
+
+def new_row(item: Item) -> Row:
+    """An entry for an item that has no line in the metadata yet."""
+    return Row(item.file_name, item.caption, item.others, item.extra)
+
+
+def _in_order(rows: Sequence[Row], added: Sequence[Row]) -> list[Row]:
+    """Both; sorted by name where they were so before."""
+    names = [row.name for row in rows]
+    both = [*rows, *added]
+    return sorted(both, key=lambda row: row.name) if names == sorted(names) else both
+
+
+def _is_utf_8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pictures_below(root: Path) -> Iterator[str]:
@@ -205,49 +306,9 @@ def _pictures_below(root: Path) -> Iterator[str]:
             yield path.relative_to(root).as_posix()
 
 
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        yield from csv_rows(read_text_any(path))
-    except csv.Error as error:
-        raise DatasetError(
-            f"not a CSV file: {error}", where=str(path), todo="Mend it, or write metadata.jsonl"
-        ) from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(read_text_any(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield dict(json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise DatasetError(
-                f"not a JSON object: {error}", where=f"{path}:{number}", todo="Mend or delete the line"
-            ) from error
-
-
-def _read_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
-    items: dict[str, Item] = {}
-    for number, row in enumerate(rows, 2 if path.suffix == ".csv" else 1):
-        name = str(row.get("file_name") or "").replace("\\", "/").removeprefix("./")
-        if not name:
-            raise DatasetError(
-                "no file_name", where=f"{path}:{number}", todo="The columns are file_name,caption"
-            )
-        if name in items:
-            raise DatasetError(
-                f"{name} is named twice", where=f"{path}:{number}", todo="Delete one of the lines"
-            )
-        key = next((k for k in CAPTION_KEYS if row.get(k) is not None), None)
-        caption = " ".join(str(row[key]).split()) if key else ""
-        extra = {
-            str(k): str(v) for k, v in row.items() if k not in {"file_name", key, None} and v is not None
-        }
-        items[name] = Item(name, caption, extra)
-    return list(items.values())
-
-
-def mismatch_error(folder: Path, where: Path, missing: Sequence[str], unnamed: Sequence[str]) -> DatasetError:
+def mismatch_error(
+    folder: Path, where: Path, missing: Sequence[str], unnamed: Sequence[str], pictures: Sequence[str] = ()
+) -> DatasetError:
     """The error for metadata that does not fit the pictures, with the first ten of each kind.
 
     Args:
@@ -255,14 +316,26 @@ def mismatch_error(folder: Path, where: Path, missing: Sequence[str], unnamed: S
         where: What the error is about: the metadata's file or its folder.
         missing: Names in the metadata without a picture.
         unnamed: Pictures that the metadata does not name.
+        pictures: All pictures, for what a wrong name may mean.
 
     Returns:
         The error, with the command that repairs.
     """
     also = f"; {counted(len(unnamed), 'picture')} not named: {some_of(unnamed)}" if unnamed else ""
     verb = "does" if len(missing) == 1 else "do"
+    what = (
+        f"metadata names {counted(len(missing), 'picture')} that {verb} not exist: {some_of(missing)}{also}"
+    )
+    near = alike(missing, pictures, folder)
+    if near:
+        pairs = some_of([f"{name} for {' or '.join(found)}" for name, found in near.items()], 3)
+        return DatasetError(
+            f"{what}; of {len(near)} only the case differs: {pairs}",
+            where=str(where),
+            todo="Write each name as its file has it",
+        )
     return DatasetError(
-        f"metadata names {counted(len(missing), 'picture')} that {verb} not exist: {some_of(missing)}{also}",
+        what,
         where=str(where),
         todo=f"Put them back, or take their lines out with `veneer caption {folder} --prune`",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from veneer.captions.captioning import STAGE, CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
 from veneer.captions.records import plan_item, read_records, write_records
 from veneer.config import CaptionTable, Recipe
-from veneer.data.sidecars import text_beside
+from veneer.data.folders import list_folder
+from veneer.data.sidecars import FolderCaptions, is_caption_name
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.models.embedder import Embedder, clip_of
 from veneer.records.dataset import Dataset, Item
+from veneer.records.locks import locked
 from veneer.records.run import RunDir
-from veneer.text import counted, normal_form, some_of
+from veneer.records.spellings import assign
+from veneer.text import counted, some_of
 
 _ADVICE: Mapping[Fault, str] = {
     "empty": "the model said nothing; write them by hand",
@@ -98,7 +102,8 @@ def caption(
         on_event: Called with every event.
         overwrite: Whether generated captions are generated again; a person's stay all the same.
         dry_run: Whether to count only, and write nothing.
-        prune: Whether to take lines out of the metadata that name no picture.
+        prune: Whether to only take lines out of the metadata that name no picture, and caption nothing; the
+            file as it was is kept beside it.
         count_tokens: Counts CLIP's tokens; without it the embedder's are counted, or they are estimated.
         embedder: A CLIP that tells how well captions fit; without it that is not looked at.
 
@@ -110,37 +115,42 @@ def caption(
         CaptionerError: If the captioner cannot be loaded.
     """
     folder = Dataset(dataset)
-    pruned = _prune(folder, dry_run=dry_run or not processes.is_main_process()) if prune else 0
-    items = _with_texts(folder, folder.items(ignore_missing=prune), on_event)
-    if not items:
-        raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
-    records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
+    with nullcontext() if dry_run else locked(dataset, "data set"):
+        pruned = _prune(folder, dry_run=dry_run) if prune else 0
+        read = folder.items(ignore_missing=prune)
+        items = read if prune else _with_texts(folder, read, on_event)
+        if not items:
+            raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
+        records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
+        result = _counts(dataset, records, items, generated=len(todo))
+        if dry_run or prune:
+            generated = len(todo) if dry_run else 0
+            return replace(result, generated=generated, pruned=pruned, dry_run=dry_run)
+        processes.wait_for_everyone()  # all have read what is there before one adds to it
+        work = CaptionWork(folder, config, count_tokens or _counter_of(embedder), embedder, on_event)
+        on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
+        describe = work.name_all if config.model == "none" else work.describe_all
+        asked_again = describe(todo, records)
+        if processes.is_main_process():
+            _write(folder, read, records, on_event)
+            _notify_faults(records, on_event)
+        processes.wait_for_everyone()
+    faults = Counter(fault for record in records.values() for fault in record.faults)
+    return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def _counts(root: Path, records: Records, items: Sequence[Item], *, generated: int) -> CaptionResult:
     counts = Counter(record.by for record in records.values())
-    result = CaptionResult(
-        root=dataset,
+    return CaptionResult(
+        root=root,
         pictures=len(items),
-        generated=len(todo),
+        generated=generated,
         kept=counts["model"] + counts["name"],
         by_person=counts["person"],
         edited=sum(record.edited for record in records.values()),
         asked_again=0,
         faults={},
-        pruned=pruned,
-        dry_run=dry_run,
     )
-    if dry_run:
-        return result
-    processes.wait_for_everyone()  # all have read what is there before one adds to it
-    count = count_tokens or _counter_of(embedder)
-    work = CaptionWork(folder, config, count, embedder, on_event)
-    on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
-    asked_again = work.name_all(todo, records) if config.model == "none" else work.describe_all(todo, records)
-    if processes.is_main_process():
-        _write(folder, items, records)
-        _notify_faults(records, on_event)
-    processes.wait_for_everyone()
-    faults = Counter(fault for record in records.values() for fault in record.faults)
-    return replace(result, asked_again=asked_again, faults=dict(faults))
 
 
 def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CaptionResult:
@@ -166,30 +176,37 @@ def caption_again(
         What was captioned.
     """
     dataset = Dataset(folder)
-    before, records = dataset.items(), read_records(dataset)
-    dataset.write_metadata(
-        [replace(item, caption="") if item.file_name in names else item for item in before]
-    )
-    write_records(dataset, [record for name, record in records.items() if name not in names])
-    try:
-        return caption(folder, table, on_event)
-    except BaseException:
-        dataset.write_metadata(before)
-        write_records(dataset, records.values())
-        raise
+    with locked(folder, "data set"):
+        records = read_records(dataset)
+        before = {item.file_name: item.caption for item in dataset.items() if item.file_name in names}
+        dataset.write_captions(dict.fromkeys(before, ""), before)
+        write_records(dataset, [record for name, record in records.items() if name not in names])
+        try:
+            return caption(folder, table, on_event)
+        except BaseException:
+            dataset.write_captions(before, dict.fromkeys(before, ""))  # what was written meanwhile stays
+            write_records(dataset, records.values())
+            raise
 
 
 def _with_texts(folder: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
     """Give pictures without a caption the text file beside them, as people put it there by hand."""
+    listing = list_folder(folder.root, (is_caption_name,))
+    captions = FolderCaptions(folder.root, listing.files, [item.file_name for item in items])
+    if odd := folder.odd_names():
+        message = f"{counted(len(odd), 'picture')} passed over, whose names are no UTF-8: {some_of(odd)}"
+        on_event(Notice(STAGE, "odd-names", message))
+    for notice in (*listing.notices(STAGE, str(folder.root)), *captions.notices(STAGE, str(folder.root))):
+        on_event(notice)
     found = [
-        item if item.caption else replace(item, caption=text_beside(folder.root / item.file_name))
+        replace(item, caption=captions.items[item.file_name].caption)
+        if not item.caption and item.file_name in captions.items
+        else item
         for item in items
     ]
     taken = [new.file_name for new, old in zip(found, items, strict=True) if new.caption and not old.caption]
     if taken:
-        message = (
-            f"{counted(len(taken), 'caption')} taken from text files beside the pictures: {some_of(taken)}"
-        )
+        message = f"{counted(len(taken), 'caption')} taken from files beside the pictures: {some_of(taken)}"
         on_event(Notice(STAGE, "caption-from-text", message))
     return found
 
@@ -216,23 +233,29 @@ def _plan(
 
 
 def _prune(folder: Dataset, *, dry_run: bool) -> int:
-    present = {normal_form(name) for name in folder.picture_names()}
-    lines = folder.read_metadata()
-    kept = [item for item in lines if normal_form(item.file_name) in present]
-    if len(kept) < len(lines) and not dry_run:
-        folder.write_metadata(kept)
-    return len(lines) - len(kept)
+    """Take lines out that name no picture, and keep a copy of the file; how many they are."""
+    lines = [item.file_name for item in folder.read_metadata()]
+    meant = assign(lines, folder.picture_names(), folder.root)
+    lost = [name for name in lines if name not in meant]
+    if lost and not meant:
+        raise DatasetError(
+            f"none of the {counted(len(lines), 'line')} names a picture of this folder: {some_of(lost, 3)}",
+            where=str(folder.metadata_file),
+            todo="Nothing is taken out; write file_name as the files have it, relative to the folder",
+        )
+    if lost and not dry_run and processes.is_main_process():
+        folder.remove_items(lost, copy=True)
+    return len(lost)
 
 
-def _write(folder: Dataset, items: Sequence[Item], records: Records) -> None:
+def _write(folder: Dataset, read: Sequence[Item], records: Records, on_event: OnEvent) -> None:
     """Metadata first: a kill in between leaves the journals, from which the next command goes on."""
-    folder.write_metadata(
-        [
-            replace(item, caption=records[item.file_name].caption) if item.file_name in records else item
-            for item in items
-        ]
-    )
-    write_records(folder, (records[item.file_name] for item in items if item.file_name in records))
+    before = {item.file_name: item.caption for item in read}
+    kept = folder.write_captions({name: record.caption for name, record in records.items()}, before)
+    if kept:
+        message = f"{counted(len(kept), 'caption')} edited meanwhile, and kept: {some_of(sorted(kept))}"
+        on_event(Notice(STAGE, "caption-edited", message))
+    write_records(folder, (records[item.file_name] for item in read if item.file_name in records))
 
 
 def _notify_faults(records: Records, on_event: OnEvent) -> None:

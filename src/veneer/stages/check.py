@@ -34,6 +34,7 @@ from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_json, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
+from veneer.records.locks import locked
 from veneer.records.run import RunDir
 from veneer.text import counted, some_of
 
@@ -132,28 +133,29 @@ def check(
     folder = Dataset(dataset)
     if apply and restore:
         raise DatasetError("apply and restore exclude each other", where=str(dataset))
-    if restore:
-        names = folder.picture_names()
-        restored = bring_back(folder, on_event=on_event)
-        return CheckResult(dataset, len(names) + restored, restored=restored)
     names = folder.picture_names()
-    if not names:
+    if not names and not restore:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
-    seen, findings = _inspect(folder, names, resolution, on_event)
-    spoilt = {finding.file_name for finding in findings if finding.flag in SPOILING}
-    copies = copy_findings(list(seen), list(seen.values()), spoilt)
-    copied = {finding.file_name for finding in copies}
-    single = {name: measures for name, measures in seen.items() if name not in copied}
-    likeness, notes = _see(folder, single, query, embedder, spoilt)
-    unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
-    notes += more_notes
-    findings = _sorted([*findings, *copies, *likeness, *unsafe])
-    removed: frozenset[Flag] = frozenset(flags)
-    sheet = contact_sheet(folder, len(names), findings, removed, notes)
-    write_text(dataset / "check.html", sheet)
-    moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
-    result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes), flags=removed)
-    _write(folder, result, resolution, apply=apply)
+    with locked(dataset, "data set"):
+        if restore:
+            restored = bring_back(folder, on_event=on_event)
+            return CheckResult(dataset, len(names) + restored, restored=restored)
+        _notify_odd_names(folder, on_event)
+        seen, findings = _inspect(folder, names, resolution, on_event)
+        spoilt = {finding.file_name for finding in findings if finding.flag in SPOILING}
+        copies = copy_findings(list(seen), list(seen.values()), spoilt)
+        copied = {finding.file_name for finding in copies}
+        single = {name: measures for name, measures in seen.items() if name not in copied}
+        likeness, notes = _see(folder, single, query, embedder, spoilt)
+        unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
+        notes += more_notes
+        findings = _still_there(folder, _sorted([*findings, *copies, *likeness, *unsafe]), on_event)
+        removed: frozenset[Flag] = frozenset(flags)
+        sheet = contact_sheet(folder, len(names), findings, removed, notes)
+        write_text(dataset / "check.html", sheet)
+        moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
+        result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes), flags=removed)
+        _write(folder, result, resolution, apply=apply)
     _notify(result, on_event)
     return result
 
@@ -164,6 +166,21 @@ def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CheckResult:
 
     embedder = clip_of(recipe, STAGE, on_event)
     return check(run.dataset, resolution=recipe.encode.resolution, embedder=embedder, on_event=on_event)
+
+
+def _notify_odd_names(folder: Dataset, on_event: OnEvent) -> None:
+    if odd := folder.odd_names():
+        message = f"{counted(len(odd), 'picture')} passed over, whose names are no UTF-8: {some_of(odd)}"
+        on_event(Notice(STAGE, "odd-names", message))
+
+
+def _still_there(folder: Dataset, findings: Sequence[Finding], on_event: OnEvent) -> list[Finding]:
+    """What was found of pictures that nobody deleted meanwhile."""
+    gone = {finding.file_name for finding in findings if not (folder.root / finding.file_name).is_file()}
+    if gone:
+        message = f"{counted(len(gone), 'picture')} deleted meanwhile: {some_of(sorted(gone))}"
+        on_event(Notice(STAGE, "picture-gone", message))
+    return [finding for finding in findings if finding.file_name not in gone]
 
 
 def _inspect(
@@ -230,18 +247,25 @@ def _read_measures(folder: Dataset) -> dict[str, tuple[str, Inspected | str]]:
     path = _measures(folder)
     drop_torn_line(path)
     known: dict[str, tuple[str, Inspected | str]] = {}
-    for line in read_lines(path):
-        name, stamp = line.pop("file_name"), line.pop("stamp")
-        if "broken" in line:
-            known[name] = (stamp, line["broken"])
-        else:
-            known[name] = (stamp, Inspected(**{**line, "colours": bytes.fromhex(line["colours"])}))
+    try:
+        for line in read_lines(path):
+            name, stamp = line.pop("file_name"), line.pop("stamp")
+            if "broken" in line:
+                known[name] = (stamp, str(line["broken"]))
+            else:
+                known[name] = (stamp, Inspected(**{**line, "colours": bytes.fromhex(line["colours"])}))
+    except (DatasetError, KeyError, TypeError, ValueError):
+        path.unlink()  # damaged: all is measured anew
+        return {}
     return known
 
 
 def _stamp(path: Path) -> str:
     """What changes when a file is written anew, or measured in another way."""
-    facts = path.stat()
+    try:
+        facts = path.stat()
+    except OSError:  # deleted meanwhile
+        return ""
     return f"{VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
 
 

@@ -26,7 +26,9 @@ from veneer.data.websources import Web, refuse_wrong_options
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.records.dataset import Dataset, Item
+from veneer.records.dataset import Dataset
+from veneer.records.locks import locked
+from veneer.records.metadata import Row
 from veneer.records.run import RunDir
 from veneer.text import counted
 
@@ -79,6 +81,7 @@ def collect(
     allow_private_addresses: bool = False,
     reach: Reach = Reach(),  # noqa: B008 - frozen
     search_address: str = BING,
+    follow_links: bool = False,
 ) -> CollectResult:
     """Collect pictures from all sources.
 
@@ -92,6 +95,7 @@ def collect(
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
         reach: Further limits of the client; its size comes from ``config``.
         search_address: Address of the picture search.
+        follow_links: Whether links in folders are followed that lead out of them.
 
     Returns:
         What was collected.
@@ -105,24 +109,24 @@ def collect(
     refuse_unknown(sources)
     refuse_wrong_options(sources)
     dataset = Dataset(out)
-    ledger = Provenance(dataset)
-    tally = _Tally(ledger, config, on_event)
-    on_event(StageStarted(STAGE, config.limit, "pictures"))
-    with (
-        _as_run_error(out, tally),
-        _scratch(out) as scratch,
-        Downloader(_reach(reach, config, allow_private_addresses)) as downloader,
-    ):
-        web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
-        fetched = Fetcher(downloader, scratch).fetch(
-            tally.new(find_pictures(sources, out, config.limit, web))
-        )
-        with Workers(standardise) as workers:
-            for (found, partial), made in workers.map(tally.jobs(fetched)):
-                tally.enter(found, partial, made)
-                if tally.is_full:
-                    break
-        _add_captions(dataset, ledger)
+    with locked(out, "data set"):
+        ledger = Provenance(dataset)
+        tally = _Tally(ledger, config, on_event)
+        on_event(StageStarted(STAGE, config.limit, "pictures"))
+        with (
+            _as_run_error(out, tally),
+            _scratch(out) as scratch,
+            Downloader(_reach(reach, config, allow_private_addresses)) as downloader,
+        ):
+            web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
+            found = find_pictures(sources, out, config.limit, web, follow_links=follow_links)
+            fetched = Fetcher(downloader, scratch).fetch(tally.new(found))
+            with Workers(standardise) as workers:
+                for (one, partial), made in workers.map(tally.jobs(fetched)):
+                    tally.enter(one, partial, made)
+                    if tally.is_full:
+                        break
+            _add_captions(dataset, ledger)
     result = tally.result()
     _refuse_failure(result, dataset, tally)
     return result
@@ -188,6 +192,8 @@ class _Tally:
                 self._miss(found, missed)
             elif found.path is None or self.is_full:
                 _forget(found)
+            elif not found.path.is_file():
+                self._refuse(found, "no such file: it was deleted meanwhile", keep=False)
             elif found.path.stat().st_size > self._config.max_file_mib * 2**20:
                 self._refuse(found, f"larger than {self._config.max_file_mib:g} MiB", keep=False)
             else:
@@ -298,17 +304,16 @@ def _add_captions(dataset: Dataset, ledger: Provenance) -> None:
 
     A picture that came without a caption gets that of a copy which was left out.
     """
-    items = dataset.read_metadata()
-    known = {item.file_name for item in items}
+    known = {item.file_name for item in dataset.read_metadata()}
     left_out = [entry for entry in ledger.left_out() if "same_as" in entry and "caption" in entry]
     copies = {entry["same_as"]: entry["caption"] for entry in left_out}
     new = [
-        Item(name, entry.get("caption") or copies.get(name, ""), entry.get("extra", {}))
+        Row(name, str(entry.get("caption") or copies.get(name, "")), (), entry.get("extra", {}))
         for entry in ledger.entries()
-        if (name := entry["file_name"]) not in known and (dataset.root / name).is_file()
+        if (name := str(entry["file_name"])) not in known and (dataset.root / name).is_file()
     ]
-    if new or not items:
-        dataset.write_metadata([*items, *new])
+    if new or not known:
+        dataset.add_rows(new)
 
 
 def _refuse_failure(result: CollectResult, dataset: Dataset, tally: _Tally) -> None:

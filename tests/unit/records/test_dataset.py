@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,39 @@ def test_hugging_face_reads_the_folder_as_it_is(tmp_path: Path) -> None:
     )
     assert sorted(loaded["caption"]) == ["one", "two"]
     assert loaded[0]["image"].size == (8, 8)
+
+
+def test_a_caption_that_somebody_changed_meanwhile_stays(folder: Dataset) -> None:
+    folder.metadata_csv.write_text("file_name,caption\nimages/a.png,old\nimages/b.jpg,old\n")
+    before = {item.file_name: item.caption for item in folder.items()}
+    folder.metadata_csv.write_text("file_name,caption,note\nimages/a.png,by hand,x\nimages/b.jpg,old,y\n")
+    assert folder.write_captions(dict.fromkeys(before, "ours"), before) == {"images/a.png"}
+    expected = "file_name,caption,note\nimages/a.png,by hand,x\nimages/b.jpg,ours,y\n"
+    assert folder.metadata_csv.read_text() == expected
+
+
+def test_a_picture_that_is_gone_meanwhile_gets_no_line(folder: Dataset) -> None:
+    folder.write_captions({"images/a.png": "x", "images/gone.png": "y"}, {})
+    assert [item.file_name for item in folder.read_metadata()] == ["images/a.png"]
+
+
+def test_a_line_that_was_spelled_otherwise_stays_as_it_is(folder: Dataset) -> None:
+    folder.metadata_jsonl.write_text('{"file_name": "IMAGES/a.PNG", "text": "x"}\n')
+    folder.write_captions({"images/a.png": "y", "images/b.jpg": "z"}, {"images/a.png": "x"})
+    assert [item.caption for item in folder.items()] == ["y", "z"]
+    assert folder.metadata_jsonl.read_text().splitlines()[0] == '{"file_name": "IMAGES/a.PNG", "text": "y"}'
+
+
+def test_names_that_no_metadata_can_hold_are_told(folder: Dataset) -> None:
+    (folder.images / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    assert folder.odd_names() == ["images/caf\\udce9.png"]
+    assert len(folder.items()) == 2
+
+
+def test_lines_go_and_a_copy_of_the_file_stays(folder: Dataset) -> None:
+    text = "file_name;text\nimages/a.png;x\ngone.png;y\n"
+    folder.metadata_csv.write_text(text)
+    for _ in range(2):
+        folder.remove_items(["gone.png"], copy=True)
+    assert folder.metadata_csv.read_text() == "file_name;text\nimages/a.png;x\n"
+    assert [path.read_text() for path in folder.root.glob("*.before")] == [text]

@@ -1,0 +1,49 @@
+"""One command at a time: a lock in the folder of a run or of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import filelock
+
+from veneer import processes
+from veneer.errors import DatasetError, RunError
+
+
+@contextmanager
+def locked(
+    folder: Path, what: Literal["run", "data set"], *, name: str = ".lock", seconds: float = 0
+) -> Iterator[None]:
+    """Keep other commands out of a folder; a block inside another of the same thread is let in.
+
+    Of several processes of one command the main one holds the lock for all.
+
+    Args:
+        folder: The folder; it is made where it does not exist.
+        what: What it is.
+        name: Name of the lock's file.
+        seconds: How long to wait for the other command.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RunError: If another process works on the run.
+        DatasetError: If another process works on the data set.
+    """
+    if not processes.is_main_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = RunError if what == "run" else DatasetError
+    try:
+        lock = filelock.FileLock(folder.resolve() / name, is_singleton=True).acquire(timeout=seconds)
+    except filelock.Timeout as error:
+        raise kind(
+            f"another veneer works on this {what}", where=str(folder), todo="Wait for it, or stop it"
+        ) from error
+    with lock:
+        yield

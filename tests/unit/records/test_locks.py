@@ -1,0 +1,53 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veneer.errors import DatasetError, RunError
+from veneer.records.locks import locked
+
+HOLD = """
+import sys, pathlib
+from veneer.records.locks import locked
+with locked(pathlib.Path(sys.argv[1]), "data set"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_another_process_is_kept_out_until_this_one_ends(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(DatasetError, match="another veneer works on this data set"),
+            locked(tmp_path, "data set"),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with locked(tmp_path, "data set"):
+        pass
+
+
+def test_another_thread_is_kept_out_and_an_inner_block_let_in(tmp_path: Path) -> None:
+    refused = []
+
+    def other() -> Any:
+        try:
+            with locked(tmp_path, "run"):
+                pass
+        except RunError as error:
+            refused.append(error)
+
+    with locked(tmp_path, "run"), locked(tmp_path, "run"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
