@@ -258,8 +258,11 @@ def _forget(stage: Stage, folder: RunDir) -> None:
     if not processes.is_main_process():
         return
     _write_entry(folder, stage.name, None)
-    if stage.cleared is not None:
-        shutil.rmtree(stage.cleared(folder), ignore_errors=True)
+    for path in stage.cleared(folder):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:

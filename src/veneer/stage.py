@@ -47,7 +47,7 @@ class Stage:
         is_shared: Whether every process takes part; the main process alone does the others.
         takes_new_input: Whether it goes on from what it has when its input changed; otherwise it starts over.
         open_keys: Keys that may change before it is done, so that it goes on where it stopped.
-        cleared: Folder that is removed before it is done again; the others write over what is there.
+        cleared: What is removed before it is done again; the others write over what is there.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
     is_shared: bool = False
     takes_new_input: bool = True
     open_keys: Names = ()
-    cleared: Callable[[RunDir], Path] | None = None
+    cleared: Callable[[RunDir], Iterable[Path]] = lambda _: ()
 
     def settings_in(self, recipe: Recipe) -> Settings:
         """What its result depends on, in a recipe; the same plain data that ``run.json`` holds."""
@@ -197,7 +197,7 @@ STAGES = (
             "train.average_last",
             "train.choose",
         ),
-        cleared=lambda run: run.train,
+        cleared=lambda run: (run.train,),
     ),
     Stage(
         "export",
@@ -205,7 +205,7 @@ STAGES = (
         inputs=lambda run: {"candidates": hash_file(run.candidates_json)},
         output=lambda run: run.lora_file if run.lora_file.exists() else run.embedding_file,
         after=("train",),
-        cleared=lambda run: run.lora,
+        cleared=lambda run: run.exported,
     ),
     Stage(
         "generate",

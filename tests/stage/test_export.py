@@ -140,6 +140,21 @@ def test_again_gives_the_same_bytes(base_folder: Path, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in export(run, recipe).paths] == first
 
 
+def test_what_else_lies_beside_the_files_stays(base_folder: Path, tmp_path: Path) -> None:
+    run, recipe, _ = make_run(tmp_path, base_folder)
+    for name in ("notes.txt", "kohya/other.safetensors", "best.safetensors"):
+        (run.lora / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.lora / name).write_text(f"my {name}")
+    run.embedding_file.write_text("a word of another recipe")
+    result = export(run, recipe)
+    assert (run.lora / "notes.txt").read_text() == "my notes.txt"
+    assert (run.lora / "kohya" / "other.safetensors").read_text() == "my kohya/other.safetensors"
+    assert (run.lora / "best.safetensors").is_file()
+    assert not run.embedding_file.exists()
+    assert all(path.is_file() for path in result.paths)
+    assert not (run.root / "lora.partial").exists()
+
+
 def test_a_file_that_fails_its_check_never_becomes_the_result(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ connections. What fails for a passing reason is tried again, later and later. A 
 
 from __future__ import annotations
 
+import http.cookiejar
 import random
 import threading
 import time
@@ -21,6 +22,7 @@ from types import TracebackType
 import httpcore
 import httpx
 
+from veneer.data.decoding import ASKED_FOR, EncodingRefused, decoded_pieces
 from veneer.data.guard import Address, AddressRefused, Guard, GuardedTransport, Resolve, is_public, resolve
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
@@ -88,7 +90,12 @@ class Downloader:
         guard = Guard(reach.is_allowed, reach.resolve, reach.seconds)
         self._client = httpx.Client(
             transport=GuardedTransport(guard, reach.connections),
-            headers={"User-Agent": BROWSER, "Accept": "image/*,text/html;q=0.9,*/*;q=0.5"},
+            headers={
+                "User-Agent": BROWSER,
+                "Accept": "image/*,text/html;q=0.9,*/*;q=0.5",
+                "Accept-Encoding": ASKED_FOR,
+            },
+            cookies=_NoCookies(),
             timeout=httpx.Timeout(min(15.0, reach.seconds), pool=None),
             follow_redirects=False,
         )
@@ -160,7 +167,9 @@ class Downloader:
             try:
                 self._follow(address, sink, picture=picture)
                 return None
-            except _EXPECTED as error:
+            except _DiskError:
+                raise
+            except Exception as error:  # a stranger's answer makes libraries raise any kind
                 missed = _explain(error, self.reach.seconds)
             too_long = missed.wait_seconds > LONGEST_PAUSE_SECONDS
             if (
@@ -187,7 +196,7 @@ class Downloader:
                     sink.refuse_late()
                     continue
                 _refuse(answer, sink.max_bytes, picture=picture)
-                for piece in answer.iter_bytes():
+                for piece in decoded_pieces(answer):
                     sink.take(piece)
                 if picture and not sink.size:
                     raise _MissedError(Missed("the server sent nothing", False))
@@ -211,18 +220,14 @@ class _MissedError(Exception):
         self.missed = missed
 
 
-_EXPECTED = (
-    _MissedError,
-    AddressRefused,
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpcore.ProtocolError,
-    httpcore.UnsupportedProtocol,
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    OSError,
-    UnicodeError,
-)
+class _NoCookies(http.cookiejar.CookieJar):
+    """Takes no cookie: an odd one of a host would spoil every later request to it."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Leave the answer's cookies where they are."""
+
+    def add_cookie_header(self, request: object) -> None:
+        """Send none."""
 
 
 class _Sink:
@@ -271,8 +276,14 @@ def _explain(error: BaseException, seconds: float) -> Missed:
             return Missed(f"not there within {seconds:g} s", True)
         case httpcore.NetworkError() | OSError():
             return Missed(f"no connection: {error}", True)
+        case EncodingRefused():
+            return Missed(f"not a usable answer: {error}", False)
         case _:
-            return Missed(f"not a usable address or answer: {error}", False)
+            return Missed(f"not a usable address or answer: {_in_short(error)}", False)
+
+
+def _in_short(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _refuse(answer: httpx.Response, max_bytes: int, *, picture: bool) -> None:

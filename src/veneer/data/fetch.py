@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from veneer.data.download import Downloader, Missed
+from veneer.data.hub import hub_pictures
 from veneer.data.sources import Found, folder_pictures, pocket_pictures
 from veneer.data.websources import (
     Web,
-    hub_pictures,
     listed_pictures,
     scratch_file,
     searched_pictures,
@@ -112,7 +112,7 @@ class Fetcher:
             found, missed = first.result()
             no_connection = missed is not None and missed.passing and missed.status == 0
             if no_connection:
-                self._dead_in_a_row.append(urlsplit(found.origin).netloc)
+                self._dead_in_a_row.append(_host(found.origin))
             elif missed is None or missed.status:
                 self._dead_in_a_row.clear()
             yield found, missed
@@ -120,10 +120,25 @@ class Fetcher:
     def _one(self, found: Found) -> Fetched:
         if self._network_is_dead:
             return found, Missed(DEAD, passing=True)
-        name = PurePosixPath(urlsplit(found.origin).path).name if "://" in found.origin else ""
+        name = _file_name(found.origin)
         target = scratch_file(self._scratch, found.origin, PurePosixPath(name).suffix)
         if not target.exists():  # an interrupted command may have fetched it
             missed = self._downloader.file(found.origin, target)
             if missed is not None:
                 return found, missed
         return replace(found, path=target, temporary=True, facts={**found.facts, "name": name}), None
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).netloc
+    except ValueError:  # such as http://[
+        return ""
+
+
+def _file_name(address: str) -> str:
+    """What an address calls its file; empty where it does not."""
+    try:
+        return PurePosixPath(urlsplit(address).path).name if "://" in address else ""
+    except ValueError:
+        return ""

@@ -157,7 +157,7 @@ class _ResultParser(HTMLParser):
             return
         try:
             facts = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(facts, dict) and isinstance(facts.get("murl"), str):
             page, title = str(facts.get("purl") or ""), str(facts.get("t") or "")

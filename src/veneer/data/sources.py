@@ -49,6 +49,7 @@ class Found:
         caption: The caption that came along; empty where none did.
         facts: What is known about it: "source", "name", "page", "query", "title", "licence", "extra".
         temporary: Whether the file is a copy of ours, removed after use.
+        fault: Why it cannot be taken, where the source knows that already.
     """
 
     origin: str
@@ -56,6 +57,7 @@ class Found:
     caption: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     temporary: bool = False
+    fault: str = ""
 
     @property
     def stamp(self) -> str:
@@ -79,10 +81,14 @@ def refuse_unknown(sources: Sequence[str]) -> None:
         DatasetError: For the first that is missing.
     """
     for source in sources:
+        if not source.removeprefix("urls:").strip():
+            raise DatasetError("a source without a name", where=source or "''", todo=f"A source is {KINDS}")
         path = Path(source.partition(":")[2] if source.startswith("urls:") else source).expanduser()
         if source == "pocket":
             if not POCKET_PICTURES.is_dir():
                 raise DatasetError("this installation lacks the bundled pictures", where=source)
+        elif source.startswith("urls:") and path.is_dir():
+            raise DatasetError("a folder, not a list of addresses", where=source, todo=f"A source is {KINDS}")
         elif not source.startswith(("bing:", "hf:")) and not path.exists():
             kind = "file" if source.startswith("urls:") else "folder"
             raise DatasetError(f"no such {kind}", where=source, todo=f"A source is {KINDS}")

@@ -1,28 +1,25 @@
-"""Sources on the web: searches, lists of addresses, and data sets of the Hugging Face hub."""
+"""Sources on the web: searches, and lists of addresses."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from veneer.data.download import Downloader, Missed
 from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_results
 from veneer.data.sources import Found
-from veneer.errors import DatasetError, NetworkError
+from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.files import write_text
 from veneer.records.metadata import caption_column, captions_in, csv_records, fit_cells
 from veneer.text import read_text_any, separator_of, some_of
 
 OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
-_PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
 _ADDRESS_COLUMNS = ("url", "image_url", "text_url")
 
 
@@ -101,62 +98,6 @@ def listed_pictures(source: str, file: Path, on_event: OnEvent) -> Iterator[Foun
         on_event(Notice("collect", "no-address", message))
 
 
-def hub_pictures(source: str, limit: int | None, web: Web) -> Iterator[Found]:
-    """Find the pictures of a Hugging Face data set, on the hub or in a local folder.
-
-    Args:
-        source: ``hf:NAME``, with ``;split=``, ``;config=``, ``;image=`` or ``;caption=`` if needed.
-        limit: With a limit the set is streamed instead of fetched whole.
-        web: What is needed.
-
-    Yields:
-        The pictures; a set of addresses yields pictures not fetched yet.
-
-    Raises:
-        NetworkError: If the data set cannot be had.
-        DatasetError: If it has no column of pictures or addresses.
-    """
-    name, options = _options(source)
-    rows = _load_rows(source, name, options, streaming=limit is not None and not Path(name).exists())
-    columns = list(rows.features or {})
-    picture = options.get("image") or next((c for c in _PICTURE_COLUMNS if c in columns), None)
-    address = _address_column(columns)
-    caption = options.get("caption") or caption_column(columns)
-    if picture is None and address is None:
-        raise DatasetError(
-            "the data set has no column of pictures",
-            where=source,
-            todo=f"Its columns are {', '.join(columns)}; name one with ;image=COLUMN",
-        )
-    if picture is not None:
-        rows = rows.cast_column(picture, datasets.Image(decode=False))
-    licence = rows.info.license or ""
-    for number, row in enumerate(rows):
-        text = str(row[caption] or "") if caption else ""
-        extra = {k: str(v) for k, v in row.items() if k not in {caption, address} and _is_plain(v)}
-        facts = {"source": source, "licence": licence, "extra": extra}
-        if picture is None:
-            yield Found(str(row[address]), caption=text, facts=facts)
-        else:
-            yield _hub_picture(f"{source}#{number}", row[picture] or {}, text, facts, web)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and value != ""
-
-
-def _hub_picture(
-    origin: str, picture: Mapping[str, Any], caption: str, facts: Mapping[str, Any], web: Web
-) -> Found:
-    name = str(picture.get("path") or "")
-    facts = {**facts, "name": Path(name).name}
-    if picture.get("bytes") is None and name and Path(name).is_file():
-        return Found(origin, Path(name), caption, facts)
-    target = scratch_file(web.scratch, origin, Path(name).suffix)
-    target.write_bytes(picture.get("bytes") or b"")
-    return Found(origin, target, caption, facts, temporary=True)
-
-
 def scratch_file(scratch: Path, origin: str, suffix: str = "") -> Path:
     """Name a passing file.
 
@@ -169,35 +110,7 @@ def scratch_file(scratch: Path, origin: str, suffix: str = "") -> Path:
         A path of its own for each origin.
     """
     safe = suffix if re.fullmatch(r"\.\w{1,5}", suffix) else ""
-    return scratch / f"{hashlib.sha256(origin.encode()).hexdigest()[:24]}{safe}"
-
-
-def _load_rows(source: str, name: str, options: Mapping[str, str], *, streaming: bool) -> Any:
-    try:
-        return datasets.load_dataset(
-            name, options.get("config"), split=options.get("split", "train"), streaming=streaming
-        )
-    except (OSError, ValueError, RuntimeError) as error:  # datasets raises all three for one missing set
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise NetworkError(
-            f"the data set cannot be had: {reason}",
-            where=source,
-            todo="Check its name, split and config (hf:NAME;split=train;config=...), and the connection",
-        ) from error
-
-
-def _options(source: str) -> tuple[str, dict[str, str]]:
-    name, *rest = source.removeprefix("hf:").split(";")
-    pairs = (entry.partition("=") for entry in rest)
-    options = {key.strip(): value.strip() for key, _, value in pairs}
-    unknown = sorted(set(options) - {"split", "config", "image", "caption"})
-    if unknown:
-        raise DatasetError(
-            f"no such option: {', '.join(unknown)}",
-            where=source,
-            todo="Options are split, config, image, caption",
-        )
-    return name.strip(), options
+    return scratch / f"{hashlib.sha256(origin.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}{safe}"
 
 
 def _plain_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -212,7 +125,7 @@ def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     separator = separator_of(text)
     records = csv_records(text, separator, file)
     columns = next(records, ([], "", 1))[0]
-    address, caption = _address_column(columns), caption_column(columns)
+    address, caption = address_column(columns), caption_column(columns)
     if address is None:
         found = f"; columns found: {', '.join(columns)}" if columns else ""
         raise DatasetError(
@@ -229,7 +142,8 @@ def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield (row[address] or "").strip(), texts[0] if texts else "", extra
 
 
-def _address_column(columns: Sequence[str]) -> str | None:
+def address_column(columns: Sequence[str]) -> str | None:
+    """Find the column of addresses, whatever its case; None where there is none."""
     keys = [column.strip().lower() for column in columns]
     return next((columns[keys.index(wanted)] for wanted in _ADDRESS_COLUMNS if wanted in keys), None)
 
@@ -255,8 +169,8 @@ def _notify_nothing(source: str, query: Query, page: str, web: Web) -> None:
     web.on_event(Notice("collect", "no-results-understood", message))
 
 
-def refuse_wrong_options(sources: Sequence[str]) -> None:
-    """Refuse queries and options that are not understood, before anything is fetched.
+def refuse_wrong_queries(sources: Sequence[str]) -> None:
+    """Refuse queries that are not understood, before anything is fetched.
 
     Args:
         sources: Sources as the user named them.
@@ -267,5 +181,3 @@ def refuse_wrong_options(sources: Sequence[str]) -> None:
     for source in sources:
         if source.startswith("bing:"):
             parse_query(source)
-        elif source.startswith("hf:"):
-            _options(source)

@@ -114,6 +114,29 @@ def staged_folder(final: Path, *, resume: bool = False) -> Iterator[Path]:
     replace_folder(aside, final)
 
 
+@contextlib.contextmanager
+def staged_files(final: Path) -> Iterator[Path]:
+    """Files written under a temporary folder's name, and moved into a folder when the block ends well.
+
+    Args:
+        final: The folder; files of the same names are replaced, and what else is there stays.
+
+    Yields:
+        The folder to write into.
+    """
+    aside = final.with_name(f"{final.name}.partial")
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True)
+    yield aside
+    sync_tree(aside)
+    for path in sorted(path for path in aside.rglob("*") if path.is_file()):
+        target = final / path.relative_to(aside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    shutil.rmtree(aside)
+
+
 def replace_folder(new: Path, final: Path) -> None:
     """Put a complete folder in the place of another.
 

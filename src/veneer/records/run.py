@@ -197,6 +197,11 @@ class RunDir:
         return self.lora / "embeddings" / f"{stem}.safetensors"
 
     @property
+    def exported(self) -> tuple[Path, ...]:
+        """Every file that `export` may write; what else lies beside them is the user's."""
+        return self.lora_file, self.kohya_file, self.embedding_file
+
+    @property
     def samples(self) -> Path:
         """Pictures of base and tuned model."""
         return self.root / "samples"

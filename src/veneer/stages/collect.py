@@ -17,12 +17,13 @@ from pathlib import Path
 from veneer.config import CollectTable, Recipe
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
+from veneer.data.hub import refuse_wrong_options
 from veneer.data.picture import begins_as_picture
 from veneer.data.provenance import Provenance
 from veneer.data.search import BING
 from veneer.data.sources import KINDS, Found, refuse_unknown
 from veneer.data.standard import Standardised, standardise
-from veneer.data.websources import Web, refuse_wrong_options
+from veneer.data.websources import Web, refuse_wrong_queries
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DatasetError, NetworkError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
@@ -107,6 +108,7 @@ def collect(
     if not sources:
         raise DatasetError("no source given", where="collect.sources", todo=f"Name {KINDS}")
     refuse_unknown(sources)
+    refuse_wrong_queries(sources)
     refuse_wrong_options(sources)
     dataset = Dataset(out)
     with locked(out, "data set"):
@@ -181,7 +183,10 @@ class _Tally:
                 _forget(one)
             else:
                 self._met.add(one.origin)
-                yield one
+                if one.fault:
+                    self._refuse(one, one.fault, keep=False)
+                else:
+                    yield one
 
     def jobs(
         self, fetched: Iterator[tuple[Found, Missed | None]]

@@ -21,7 +21,7 @@ from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base
 from veneer.recipe import to_toml
 from veneer.records.candidates import Chosen, known_candidates
-from veneer.records.files import staged_folder
+from veneer.records.files import staged_files
 from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.versions import VERSION
 
@@ -85,11 +85,13 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
         jobs += _word_jobs(run, Embedding(word.token, word.vectors, text), base)
     on_event(StageStarted(STAGE, len(jobs), "files"))
     differences = {}
-    with staged_folder(run.lora) as folder:
+    with staged_files(run.lora) as folder:
         for number, (final, write_and_verify) in enumerate(jobs, 1):
             name = final.relative_to(run.lora)
             differences[name.name] = write_and_verify(folder / name)
             on_event(Progress(STAGE, number, name.name))
+    for path in set(run.exported) - {final for final, _ in jobs}:  # of a recipe that wrote more
+        path.unlink(missing_ok=True)
     return ExportResult(tuple(final for final, _ in jobs), chosen.step, chosen.kind, differences)
 
 
