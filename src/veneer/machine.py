@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ from accelerate import PartialState
 from veneer.errors import RecipeError
 
 T = TypeVar("T")
+_WANT_OF_MEMORY = re.compile(
+    "out of memory|not enough memory|can't allocate memory"
+    r"|could not create a (primitive(?! descriptor)|memory object)"  # oneDNN's words for it
+)
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -176,11 +181,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     Returns:
         True on an accelerator or the CPU.
     """
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(
-        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )
+    return isinstance(error, torch.OutOfMemoryError) or _WANT_OF_MEMORY.search(str(error)) is not None
 
 
 def hardware() -> dict[str, str | int | float]:

@@ -56,7 +56,9 @@ def recipe_text(name_or_path: str) -> str:
             todo=f"Name a .toml file, or one of: {', '.join(bundled_names())}",
         )
     try:
-        return path.read_text("utf-8")
+        raw = path.read_bytes()
+        is_utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))  # as Windows editors save it
+        return raw.decode("utf-16" if is_utf_16 else "utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the recipe cannot be read: {error}", where=name_or_path) from error
 
@@ -86,10 +88,7 @@ def load_recipe(
         RecipeError: For a missing recipe, broken TOML, an unknown key, a value that does not fit, or a path
             outside.
     """
-    try:
-        tables = tomllib.loads(recipe_text(name_or_path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"not valid TOML: {error}", where=name_or_path) from error
+    tables = _tables(recipe_text(name_or_path), where=name_or_path)
     if pictures or style:
         tables = for_own_pictures(tables, pictures, style)
     for override in overrides:
@@ -113,6 +112,7 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: For an unknown key or a value that does not fit; all faults in one message.
     """
+    _refuse_large_numbers(tables, where)
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
@@ -181,11 +181,40 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
     tables.setdefault(parts[0], {})[parts[1]] = _toml_value(text.strip(), *parts)
 
 
+def _refuse_large_numbers(tables: Mapping[str, Any], where: str) -> None:
+    """No setting is larger than 63 bits; Python itself cannot write a number of thousands of digits."""
+    left: list[tuple[str, Any]] = [("", tables)]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, Mapping):
+            left += [(f"{key}.{name}".lstrip("."), one) for name, one in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(key, one) for one in value]
+        elif isinstance(value, int) and value.bit_length() > 63:
+            raise RecipeError(f"`{key}` in {where}: a whole number beyond 2^63", todo="Write a smaller one")
+
+
+_NESTED = "lists or tables are nested too deeply"
+
+
+def _tables(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise RecipeError(_NESTED, where=where) from error
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        is_path = "hex value" in str(error) or "escape" in str(error)
+        todo = "Write a Windows path in 'single quotes', or with /" if is_path else ""
+        raise RecipeError(f"not valid TOML: {error}", where=where, todo=todo) from error
+
+
 def _toml_value(text: str, table: str, key: str) -> Any:
     """A value of an override; "none" is no value where the key may be without one, and a word elsewhere."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError as error:
+        raise RecipeError(_NESTED, where=f"{text[:60]} ...") from error
+    except ValueError:  # no TOML, or a number of thousands of digits
         if text[:1] == "[" and text[-1:] == "]":  # a list whose quotes the shell took, as cmd.exe does
             return [word.strip().strip("'") for word in text[1:-1].split(",") if word.strip()]
         return None if text in {"none", "null"} and _may_be_none(table, key) else text
@@ -206,7 +235,15 @@ def _fault(error: Mapping[str, Any], where: str) -> str:
         near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.4)
         hint = f", did you mean `{near[0]}`?" if near else ""
         return f"unknown key `{key}` in {where}{hint}"
-    return f"`{key}` in {where}: {error['msg'].lower()}, got {error['input']!r}"
+    return f"`{key}` in {where}: {error['msg'].lower()}, got {_in_short(error['input'])}"
+
+
+def _in_short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a {type(value).__name__} that is too large to write"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def known_keys() -> tuple[str, ...]:

@@ -96,19 +96,25 @@ def test_metadata_that_names_missing_pictures_is_an_error_before_anything_is_tak
 
 
 def test_what_cannot_be_used_goes_to_rejected_with_its_reason(source: Path, tmp_path: Path) -> None:
-    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff cut short")
+    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff half a picture")
+    (source / "key.png").write_bytes(b"a secret that is called a picture")
+    (source / "link.png").symlink_to("broken.jpg")
     (source / "vector.svg").write_text("<svg/>")
     shutil.copy(source / "picture-000.png", source / "twin.png")
     (source / "large.png").write_bytes(b"\0" * 3000)
     (source / "notes.pdf").write_bytes(b"x")
     result, notices = run([source], tmp_path / "set", max_file_mib=0.002)
     reasons = {line["name"]: line for line in read_lines(tmp_path / "set" / "rejected" / "reasons.jsonl")}
-    assert result.rejected == len(reasons) == 4
+    assert result.rejected == len(reasons) == 6
     assert reasons["broken.jpg"]["file"] == "rejected/broken.jpg"
-    assert (tmp_path / "set" / "rejected" / "broken.jpg").read_bytes() == b"\xff\xd8\xff cut short"
+    assert (tmp_path / "set" / "rejected" / "broken.jpg").read_bytes() == b"\xff\xd8\xff half a picture"
+    assert {path.name for path in (tmp_path / "set" / "rejected").iterdir()} == {
+        "broken.jpg",
+        "reasons.jsonl",
+    }
     assert reasons["twin.png"]["same_as"] == "images/000001.png"
     assert reasons["large.png"]["reason"] == "larger than 0.002 MiB"
-    assert len([n for n in notices if n.code == "picture-rejected"]) == 4
+    assert len([n for n in notices if n.code == "picture-rejected"]) == 6
 
 
 def test_of_what_is_no_picture_no_copy_is_kept(source: Path, tmp_path: Path) -> None:
@@ -249,3 +255,52 @@ def test_a_hugging_face_set_is_read_with_its_captions(
 def test_a_pipe_among_the_pictures_does_not_hang(source: Path, tmp_path: Path) -> None:
     os.mkfifo(source / "pipe.png")
     assert run([source], tmp_path / "set")[0].added == 6
+
+
+def test_an_interrupted_command_and_its_sequel_say_what_one_would(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a.png").write_bytes(b"\x89PNG broken")
+    (source / "picture-004.txt").write_text("words")
+    whole, told = run([source], tmp_path / "whole")
+    accept = Provenance.accept
+
+    def killed(self: Provenance, *arguments: Any) -> str:
+        if len(self.accepted) == 3:
+            raise KeyboardInterrupt
+        return accept(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Provenance, "accept", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run([source], tmp_path / "set")
+    result, told_again = run([source], tmp_path / "set")
+    assert result.summary.replace("set", "whole") == whole.summary
+    assert (result.added, result.known) == (3, 4)
+    assert sorted(notice.code for notice in told_again) == sorted(notice.code for notice in told)
+
+
+def test_names_of_any_bytes_and_length_are_taken(source: Path, tmp_path: Path) -> None:
+    for number, name in enumerate((b"caf\xe9.png", b"x" * 251 + b".png", "\u2028\x1b[31m.png".encode())):
+        path = source / os.fsdecode(name)
+        Image.effect_noise((64, 64), 30 + number).save(path)
+        path.with_name(os.fsdecode(b"b" + name[1:])).write_bytes(b"\x89PNG broken")
+    result, _ = run([source], tmp_path / "set")
+    assert (result.added, result.rejected) == (9, 3)
+    again, _ = run([source], tmp_path / "set")
+    assert (again.added, again.known, again.summary) == (0, 12, result.summary)
+
+
+def test_a_picture_that_is_deleted_meanwhile_is_one_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = veneer.data.sources.FolderCaptions
+
+    def deleting(*arguments: Any) -> Any:
+        captions = listed(*arguments)
+        (source / "picture-001.png").unlink()
+        return captions
+
+    monkeypatch.setattr(veneer.data.sources, "FolderCaptions", deleting)
+    result, _ = run([source], tmp_path / "set")
+    assert (result.added, result.reasons) == (5, {"no such file": 1})

@@ -86,7 +86,7 @@ def test_every_bad_kind_is_left_out_with_its_reason_and_the_good_ones_are_kept(
         web.address + "/missing.jpg": "404",
         web.answer("/forbidden.jpg", 403): "403",
         web.answer("/page.jpg", 200, b"<html>", Content_Type="text/html"): "web page",
-        web.answer("/page2.jpg", 200, b"<html>not a picture</html>"): "not a picture",
+        web.answer("/page2.jpg", 200, b"<html>not a picture</html>"): "a web page",
         web.answer("/half.jpg", 200, encoded(9, 64, "JPEG")[:700]): "truncated",
         web.answer("/large.png", 200, b"\0" * 600_000): "larger than 0.5 MiB",
         web.address + "/endless": "larger than 0.5 MiB",

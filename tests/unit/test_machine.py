@@ -113,3 +113,18 @@ def test_measuring_makes_no_context_and_hands_memory_back(monkeypatch: pytest.Mo
     with machine.measure() as usage:
         assert usage().peak_device_memory_gib == 1
     assert called == ["reset_peak_memory_stats", "max_memory_allocated", "empty_cache"]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_memory"),
+    [
+        ("could not create a primitive", True),
+        ("could not create a memory object", True),
+        ("could not create a primitive descriptor for a convolution forward propagation primitive", False),
+        ("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried", True),
+        ("CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_want_of_memory_is_known_by_its_words(words: str, is_memory: bool) -> None:
+    assert machine.is_out_of_memory(RuntimeError(words)) == is_memory

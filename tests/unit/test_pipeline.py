@@ -1,6 +1,7 @@
 """The order of stages, skipping and refusing, with stages that only leave their files behind."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from veneer.errors import RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished
 from veneer.recipe import resolve
 from veneer.records.files import write_json, write_text
+from veneer.records.locks import locked
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES, stage_of
 
@@ -145,8 +147,22 @@ def test_a_single_stage_needs_those_before_it(performed: list[Any], tmp_path: Pa
 
 
 def test_two_processes_on_one_run_are_refused(performed: list[Any], tmp_path: Path) -> None:
-    with pipeline._locked(pipeline.RunDir(tmp_path)), pytest.raises(RunError, match="another veneer"):
-        pipeline.run(Recipe(), tmp_path)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path, "run"):
+            is_held.set()
+            may_end.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    is_held.wait()
+    try:
+        with pytest.raises(RunError, match="another veneer"):
+            pipeline.run(Recipe(), tmp_path)
+    finally:
+        may_end.set()
+        other.join()
 
 
 def test_settings_that_do_not_act_are_told_once_before_any_stage_and_recorded(
@@ -174,3 +190,13 @@ def test_a_single_stage_tells_of_its_own_settings_alone(performed: list[str], tm
     events: list[Event] = []
     pipeline.run_stage("generate", pipeline.RunDir(tmp_path), on_event=events.append)
     assert [event.code for event in events if isinstance(event, Notice)] == ["note"]
+
+
+def test_what_else_lies_beside_the_lora_survives_doing_it_again(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for path in (*run.exported, run.lora / "notes.txt", run.lora / "kohya" / "other.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    pipeline._forget(stage_of("export"), run)
+    left = {path.name for path in run.lora.rglob("*") if path.is_file()}
+    assert left == {"notes.txt", "other.safetensors"}

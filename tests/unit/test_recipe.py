@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from veneer.errors import RecipeError
-from veneer.recipe import bundled_names, differences, known_keys, load_recipe, resolve, to_toml
+from veneer.recipe import bundled_names, differences, known_keys, load_recipe, recipe_text, resolve, to_toml
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -161,3 +161,46 @@ def test_keys_that_only_look_contradictory_are_not() -> None:
 def test_all_contradictions_are_in_one_message() -> None:
     with pytest.raises(RecipeError, match=r"`lora\.target_modules`.*`generate\.seeds`"):
         resolve({"lora": {"target_modules": "none"}, "generate": {"seeds": []}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 5000,
+        "[train]\nseed = " + "9" * 5000,
+        "[train]\nseed = 0x" + "f" * 5000,
+        "[collect]\nsources = " + "[" * 90 + "]" * 90,
+        "[train]\nlearning_rate = " + "{a = " * 5000,
+    ],
+)
+def test_a_recipe_that_is_nested_or_large_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(str(tmp_path / "r.toml"))
+    assert len(str(error.value)) < 1000
+    setting = (
+        text.replace("[train]\n", "train.").replace("[collect]\n", "collect.").replace("x = ", "train.x=")
+    )
+    with pytest.raises(RecipeError):
+        load_recipe("pocket-8bit", [setting])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_recipe_that_windows_saved_is_read(tmp_path: Path, encoding: str) -> None:
+    text = recipe_text("pocket-8bit").replace("\n", "\r\n")
+    (tmp_path / "r.toml").write_bytes(text.encode(encoding))
+    assert load_recipe(str(tmp_path / "r.toml")) == load_recipe("pocket-8bit")
+
+
+def test_a_windows_path_is_told_how_to_write_it(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[collect]\nsources = ["C:\\Users\\me"]\n')
+    with pytest.raises(RecipeError, match="'single quotes', or with /"):
+        load_recipe(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize(
+    "setting", ["generate.seeds=[99999999999999999999]", "train.seed=9223372036854775808"]
+)
+def test_a_seed_that_no_generator_takes_is_said_at_once(setting: str) -> None:
+    with pytest.raises(RecipeError, match=r"beyond 2\^63"):
+        load_recipe("pocket-8bit", [setting])

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from veneer.captions.processors import load_processor
 from veneer.errors import CaptionerError
+from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 
 BATCH_SIZE = 8
@@ -117,9 +118,9 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     source = str(pocket_folder() / "captioner") if name == "pocket" else name
     try:
-        kind = AutoConfig.from_pretrained(source).model_type
+        kind = AutoConfig.from_pretrained(source, **asdata.SETTINGS).model_type
         loader = BlipForConditionalGeneration if kind == "blip" else AutoModelForImageTextToText
-        model = loader.from_pretrained(source, dtype=dtype)
+        model = loader.from_pretrained(source, dtype=dtype, **asdata.WEIGHTS)
         processor = load_processor(source, kind)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise _missing(name, error) from error
@@ -140,9 +141,8 @@ def _without_prompt(output: torch.Tensor, input_ids: torch.Tensor) -> torch.Tens
 
 
 def _missing(name: str, error: Exception) -> CaptionerError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return CaptionerError(
-        f"the captioner cannot be loaded: {reason}",
+        f"the captioner cannot be loaded: {asdata.why_not(error)}",
         where=name,
         todo="Name a model of the hub (connect once, so that it is kept on disk), a folder, `pocket` for "
         "the bundled one, or `none` to take file and folder names",

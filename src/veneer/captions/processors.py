@@ -17,6 +17,8 @@ from transformers import (
     BlipProcessor,
 )
 
+from veneer.models import asdata
+
 
 def load_processor(source: str, kind: str) -> Any:
     """Load a captioner's processor.
@@ -34,9 +36,9 @@ def load_processor(source: str, kind: str) -> Any:
     if kind == "blip":
         return BlipProcessor.from_pretrained(source)
     try:
-        return AutoProcessor.from_pretrained(source)
+        return AutoProcessor.from_pretrained(source, **asdata.SETTINGS)
     except ImportError:
-        whole = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source))]
+        whole = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source, **asdata.SETTINGS))]
         if "video_processor" not in whole.get_attributes():
             raise
     return _without_video(source, whole)
@@ -47,10 +49,10 @@ def _without_video(source: str, whole: Any) -> Any:
         def check_argument_for_proper_class(self, *_: Any) -> None:
             """The check looks the missing video processor up, and fails."""
 
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, **asdata.SETTINGS)
     settings, _ = whole.get_processor_dict(source)
     return Still(
-        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil"),
+        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil", **asdata.SETTINGS),
         tokenizer=tokenizer,
         video_processor=None,
         chat_template=settings.get("chat_template") or tokenizer.chat_template,

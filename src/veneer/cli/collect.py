@@ -46,5 +46,5 @@ def collect(
     if as_json:
         print_json(result)
     else:
-        print(result.summary)
+        print(result.summary + (f" ({result.news})" if result.news else ""))
     return 0

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
+from veneer.data.kinds import head_of, why_not_read
 from veneer.errors import DatasetError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
@@ -146,7 +147,8 @@ def decode_picture(path: Path) -> Decoded:
     except MemoryError as error:
         raise _refusal("needs more memory than there is", path) from error
     except Exception as error:  # decoders raise any kind: SyntaxError, struct.error, IndexError ...
-        raise _refusal(plain_reason(error), path) from error
+        other_kind = why_not_read(head_of(path)) if path.is_file() else ""
+        raise _refusal(other_kind or plain_reason(error), path) from error
 
 
 def begins_as_picture(path: Path) -> bool:
@@ -241,31 +243,42 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _to_rgb(opened: Image.Image) -> tuple[Image.Image, list[str]]:
-    profiled = _to_srgb(opened)
-    if profiled is not None:
-        return profiled, ["colour profile converted to sRGB"]
     if opened.mode.startswith(("I", "F")):
         return _scaled(opened).convert("RGB"), [f"{opened.mode} scaled to 8 bits"]
+    converted = _to_srgb(opened)
+    changes = [] if converted is None else ["colour profile converted to sRGB"]
     if opened.has_transparency_data:
         rgba = opened.convert("RGBA")
+        if converted is not None:
+            converted.putalpha(rgba.getchannel("A"))
+            rgba = converted
         white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB"), ["transparency laid over white"]
+        laid = Image.alpha_composite(white, rgba).convert("RGB")
+        return laid, [*changes, "transparency laid over white"]
+    if converted is not None:
+        return converted, changes
     if opened.mode == "RGB":
         return opened.copy(), []
     return opened.convert("RGB"), [f"{opened.mode} converted to RGB"]
 
 
+_COLOURS = {"RGBA": "RGB", "RGBa": "RGB", "P": "RGB", "PA": "RGB", "LA": "L", "La": "L"}
+"""Modes whose colours a profile is about, and the mode that has them alone."""
+
+
 def _to_srgb(opened: Image.Image) -> Image.Image | None:
-    """Convert an RGB or CMYK picture by its own profile; None where there is none that is usable."""
+    """Convert a picture's colours by its own profile; None where there is none that is usable."""
     raw = opened.info.get("icc_profile")
-    if not raw or opened.mode not in {"RGB", "CMYK"}:
+    mode = _COLOURS.get(opened.mode, opened.mode)
+    if not raw or mode not in {"RGB", "CMYK", "L"}:
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(raw))
         if "srgb" in ImageCms.getProfileDescription(profile).lower():
             return None
+        colours = opened if mode == opened.mode else opened.convert(mode)
         converted = ImageCms.profileToProfile(
-            opened, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            colours, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None  # a broken profile: the colours as stored are the best there is

@@ -40,6 +40,7 @@ class Provenance:
         self._mend()
         self.accepted: dict[str, str] = {}
         self.refused: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self.by_sha256: dict[str, str] = {}
         self._read()
         self._names = FreeNames(dataset.rejected, self._promised)
@@ -109,7 +110,7 @@ class Provenance:
             file: The file as it came; None where there is none or none worth keeping.
             **facts: Further facts.
         """
-        kept = self._keep(file) if file is not None and file.is_file() else ""
+        kept = self._keep(file) if file is not None and file.is_file() and not file.is_symlink() else ""
         entry = {
             "file": kept,
             "origin": origin,
@@ -120,6 +121,7 @@ class Provenance:
         }
         append_lines(self._reasons, [entry])
         self.refused[origin] = str(facts.get("stamp", ""))
+        self.reasons[origin] = reason
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Read the entries of all pictures.
@@ -165,7 +167,9 @@ class Provenance:
         for entry in self.left_out():
             self._promised.append(Path(str(entry.get("file", ""))).name)
             if entry.get("stage") == "collect":
-                self.refused[str(entry.get("origin", ""))] = str(entry.get("stamp", ""))
+                origin = str(entry.get("origin", ""))
+                self.refused[origin] = str(entry.get("stamp", ""))
+                self.reasons[origin] = str(entry.get("reason", ""))
 
     def _own_name(self, entry: Mapping[str, Any]) -> str:
         """The name that an entry gives its picture; empty where it leads out of the data set."""

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from veneer.data.findings import Finding
 from veneer.data.picture import load_all_small
 from veneer.errors import VeneerError
+from veneer.models import asdata
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
 UNSAFE_SHARE = 0.5
@@ -35,12 +36,13 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     """
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForImageClassification.from_pretrained(checker, use_safetensors=True).eval()
-        processor = AutoImageProcessor.from_pretrained(checker, backend="pil")
+        model = AutoModelForImageClassification.from_pretrained(checker, **asdata.WEIGHTS).eval()
+        processor = AutoImageProcessor.from_pretrained(checker, backend="pil", **asdata.SETTINGS)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise VeneerError(
-            f"the safety checker cannot be loaded: {reason}", where=checker, todo="Name another, or none"
+            f"the safety checker cannot be loaded: {asdata.why_not(error)}",
+            where=checker,
+            todo="Name another, or none",
         ) from error
     findings = []
     for start in range(0, len(names), BATCH_SIZE):

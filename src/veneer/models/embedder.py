@@ -18,6 +18,7 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
 from veneer.events import Notice, OnEvent
+from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 from veneer.stats import Array
 
@@ -213,14 +214,15 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
     transformers_logging.disable_progress_bar()
     source = str(pocket_folder() / "clip") if name == "pocket" else name
     try:
-        kind = AutoConfig.from_pretrained(source, revision=revision).model_type
+        kind = AutoConfig.from_pretrained(source, revision=revision, **asdata.SETTINGS).model_type
         if kind != "clip" and "dino" not in kind:
             raise VeneerError(
                 f"a {kind} model measures no likeness", where=name, todo=f"Use {CLIP} or {DINO}"
             )
-        model = AutoModel.from_pretrained(source, revision=revision, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil")
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision) if kind == "clip" else None
+        model = AutoModel.from_pretrained(source, revision=revision, **asdata.WEIGHTS)
+        settings = {"revision": revision, **asdata.SETTINGS}
+        processor = AutoImageProcessor.from_pretrained(source, backend="pil", **settings)
+        tokenizer = AutoTokenizer.from_pretrained(source, **settings) if kind == "clip" else None
     except (OSError, ValueError) as error:
         raise _missing(name, error) from error
     model.requires_grad_(False)
@@ -240,7 +242,7 @@ def _whole_float32() -> Iterator[None]:
 
 
 def _missing(name: str, error: Exception) -> VeneerError:
-    reason = str(error).strip().splitlines()[0]
+    reason = asdata.why_not(error)
     if Path(name).exists():
         return VeneerError(f"the embedder cannot be loaded: {reason}", where=name)
     return NetworkError(

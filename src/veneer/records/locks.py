@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import filelock
+import psutil
 
 from veneer import processes
 from veneer.errors import DatasetError, RunError
+
+_PARTIAL = re.compile(r"\..+\.(\d{1,9})\.partial")
+"""What `veneer.records.files` calls a file that is not there to its end: with the number of its process."""
 
 
 @contextmanager
@@ -37,8 +42,10 @@ def locked(
     if not processes.is_main_process():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
     kind = RunError if what == "run" else DatasetError
+    if folder.exists() and not folder.is_dir():
+        raise kind("a file, not a folder", where=str(folder), todo="Name another place")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = filelock.FileLock(folder.resolve() / name, is_singleton=True).acquire(timeout=seconds)
     except filelock.Timeout as error:
@@ -46,4 +53,19 @@ def locked(
             f"another veneer works on this {what}", where=str(folder), todo="Wait for it, or stop it"
         ) from error
     with lock:
+        if name == ".lock":
+            remove_partials(folder)
         yield
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed commands left half written, in a folder and two levels below.
+
+    Args:
+        folder: The folder, which this process alone works on.
+    """
+    for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
+        for path in folder.glob(pattern):
+            written = _PARTIAL.fullmatch(path.name)
+            if written is not None and not psutil.pid_exists(int(written[1])):
+                path.unlink(missing_ok=True)

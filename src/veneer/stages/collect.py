@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from veneer.config import CollectTable, Recipe
@@ -50,6 +50,8 @@ class CollectResult:
         rejected: Pictures left out by this command.
         reasons: Why, and how many each.
         captioned: Pictures that came with a caption, of those added.
+        left_out: Why pictures were left out, and how many each, by this command and those before.
+        with_caption: Pictures with a caption, of all.
     """
 
     root: Path
@@ -59,18 +61,23 @@ class CollectResult:
     rejected: int
     reasons: Mapping[str, int]
     captioned: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    with_caption: int = 0
 
     @property
     def summary(self) -> str:
-        """One line of what came out."""
-        parts = [f"{self.pictures} pictures in {self.root}", f"{self.added} new"]
-        if self.captioned:
-            parts.append(f"{self.captioned} of them with a caption")
-        if self.known:
-            parts.append(f"{self.known} seen before")
-        if self.rejected:
-            parts.append(f"{self.rejected} left out ({_counted(self.reasons)})")
+        """One line of what there is now, the same however often the command was interrupted."""
+        parts = [f"{self.pictures} pictures in {self.root}"]
+        if self.with_caption:
+            parts.append(f"{self.with_caption} of them with a caption")
+        if self.left_out:
+            parts.append(f"{sum(self.left_out.values())} left out ({_counted(self.left_out)})")
         return ", ".join(parts)
+
+    @property
+    def news(self) -> str:
+        """What this command did; empty where nothing came before it."""
+        return f"{self.added} new, {self.known} seen before" if self.known else ""
 
 
 def collect(
@@ -155,6 +162,7 @@ class _Tally:
         self._added = self._captioned = self._known = 0
         self._met: set[str] = set()
         self.reasons: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()
         self.troubles: list[str] = []
         self.network_is_dead = False
 
@@ -179,7 +187,9 @@ class _Tally:
             if self.is_full:
                 return
             if self._ledger.knows(one.origin, one.stamp) or one.origin in self._met:
-                self._known += one.origin not in self._met
+                if one.origin not in self._met:
+                    self._met.add(one.origin)
+                    self._recall(one)
                 _forget(one)
             else:
                 self._met.add(one.origin)
@@ -187,6 +197,14 @@ class _Tally:
                     self._refuse(one, one.fault, keep=False)
                 else:
                     yield one
+
+    def _recall(self, found: Found) -> None:
+        """Count what an earlier command has seen, and tell again what it left out."""
+        self._known += 1
+        reason = self._ledger.reasons.get(found.origin)
+        if reason is not None:
+            self._before[reason.partition(":")[0]] += 1
+            self._on_event(Notice(STAGE, "picture-rejected", f"{found.origin}: {reason}"))
 
     def jobs(
         self, fetched: Iterator[tuple[Found, Missed | None]]
@@ -234,6 +252,8 @@ class _Tally:
             rejected=self.reasons.total(),
             reasons=dict(self.reasons),
             captioned=self._captioned,
+            left_out=dict(self.reasons + self._before),
+            with_caption=sum(bool(item.caption) for item in self._ledger.dataset.read_metadata()),
         )
 
     def _refuse(self, found: Found, reason: str, *, keep: bool = True, same_as: str = "") -> None:
@@ -334,10 +354,12 @@ def _refuse_failure(result: CollectResult, dataset: Dataset, tally: _Tally) -> N
     left_out = f"; {result.rejected} left out ({_counted(tally.reasons)})" if result.rejected else ""
     seen = f"; {result.known} seen by an earlier command" if result.known else ""
     trouble = "".join(f"; {line}" for line in tally.troubles)
+    kept = result.left_out and any(dataset.rejected.iterdir())
+    where = f"; what was left out, and why, is in {dataset.rejected}" if kept else ""
     raise (NetworkError if trouble else DatasetError)(
         f"{what}, at least {MIN_PICTURES} are needed{left_out}{seen}{trouble}",
         where=str(dataset.root),
-        todo=f"Add pictures to the source; what was left out is in {dataset.rejected}",
+        todo=f"Add pictures to the source{where}",
     )
 
 

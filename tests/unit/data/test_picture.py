@@ -106,6 +106,63 @@ def test_a_profile_of_another_colour_space_is_converted(tmp_path: Path) -> None:
     assert load_picture(tmp_path / "broken.png").getpixel((0, 0)) == (200, 100, 50)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
+def test_a_profile_is_followed_in_every_mode(tmp_path: Path, mode: str) -> None:
+    grey = mode in {"L", "LA"}
+    picture = Image.new("L" if grey else "RGB", (8, 8), 100 if grey else (200, 100, 50))
+    picture = picture.convert(mode) if mode != "P" else picture.quantize(4)
+    picture.save(tmp_path / "x.png", icc_profile=profile(b"GRAY" if grey else b"RGB "))
+    decoded = decode_picture(tmp_path / "x.png")
+    assert "colour profile converted to sRGB" in decoded.changes
+    stored = (100, 100, 100) if grey else (200, 100, 50)
+    assert max(abs(a - b) for a, b in zip(decoded.picture.getpixel((0, 0)), stored, strict=True)) > 5
+
+
+def profile(space: bytes) -> bytes:
+    """A profile with a gamma of 1, in the colours of sRGB or in grey."""
+    gamma = b"curv" + bytes(4) + (1).to_bytes(4, "big") + (256).to_bytes(2, "big") + bytes(2)
+    white = xyz(0.9642, 1.0, 0.8249)
+    tags = {b"wtpt": white, b"kTRC": gamma}
+    if space != b"GRAY":
+        red, green, blue = xyz(0.436, 0.222, 0.014), xyz(0.385, 0.717, 0.097), xyz(0.143, 0.061, 0.714)
+        tags = {b"wtpt": white, b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue}
+        tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)
+    tags[b"desc"] = b"desc" + bytes(4) + (7).to_bytes(4, "big") + b"linear\0" + bytes(78)
+    table, body = len(tags).to_bytes(4, "big"), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + (start + len(body)).to_bytes(4, "big") + len(value).to_bytes(4, "big")
+        body += value + bytes(-len(value) % 4)
+    head = bytes(4) + bytes(4) + bytes.fromhex("02400000") + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp"
+    head += bytes(28) + white[8:]
+    head += bytes(128 - len(head))
+    return (start + len(body)).to_bytes(4, "big") + head[4:] + table + body
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ " + bytes(4) + b"".join(round(value * 65536).to_bytes(4, "big") for value in values)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, which is not read: .*heif-convert"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL.*djxl"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x">', "SVG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"PK\x03\x04", "an archive.*unpack"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"  <!DOCTYPE HTML>", "a web page"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+)
+def test_other_kinds_are_named_with_the_way_out(tmp_path: Path, head: bytes, words: str) -> None:
+    (tmp_path / "x.png").write_bytes(head + bytes(100))
+    with pytest.raises(DatasetError, match=words):
+        load_picture(tmp_path / "x.png")
+
+
 def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for suffix in ("gif", "webp", "png", "tif"):
@@ -120,7 +177,7 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"", "the file is empty"),
-        (b"<html>", "not a picture"),
+        (b"<html>", "a web page, which is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         (b"P6 2 2 255\n" + b"\0" * 12, "not a picture"),
     ],

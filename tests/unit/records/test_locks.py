@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -51,3 +52,22 @@ def test_another_thread_is_kept_out_and_an_inner_block_let_in(tmp_path: Path) ->
         thread.start()
         thread.join()
     assert len(refused) == 1
+
+
+def test_what_killed_commands_left_half_written_goes(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = [f".x.json.{dead.pid}.partial", f"train/.log.{dead.pid}.partial", f"a/b/.c.{dead.pid}.partial"]
+    kept = [f".x.json.{os.getpid()}.partial", ".mine.partial", "mine.partial", f"x.{dead.pid}.partial"]
+    for name in (*stale, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with locked(tmp_path, "run"):
+        pass
+    assert [name for name in (*stale, *kept) if (tmp_path / name).exists()] == kept
+
+
+def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("x")
+    with pytest.raises(DatasetError, match="a file, not a folder"), locked(tmp_path / "f.txt", "data set"):
+        pass
