@@ -242,7 +242,7 @@ def test_prune_never_takes_out_every_line(dataset: Dataset, script: Callable[...
 
 
 def test_what_is_edited_while_the_model_works_is_kept(
-    dataset: Dataset, script: Callable[..., Scripted]
+    dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captioner = script(GOOD)
     describe = captioner.describe
@@ -253,7 +253,7 @@ def test_what_is_edited_while_the_model_works_is_kept(
         (dataset.root / rows[1].file_name).unlink()
         return describe(pictures, decoding)
 
-    captioner.describe = edited
+    monkeypatch.setattr(captioner, "describe", edited)
     _, notices = run(dataset)
     assert [item.caption for item in dataset.read_metadata()] == ["by hand", *GOOD[1:]]
     assert "1 caption edited meanwhile" in next(n.message for n in notices if n.code == "caption-edited")
@@ -272,7 +272,9 @@ def test_a_users_own_columns_and_types_survive(dataset: Dataset, script: Callabl
     assert dataset.metadata_jsonl.read_text() == "".join(expected)
 
 
-def test_two_commands_do_not_work_on_one_data_set(dataset: Dataset, script: Callable[..., Scripted]) -> None:
+def test_two_commands_do_not_work_on_one_data_set(
+    dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
     captioner = script(GOOD)
     describe, refused = captioner.describe, []
 
@@ -287,7 +289,7 @@ def test_two_commands_do_not_work_on_one_data_set(dataset: Dataset, script: Call
             thread.join()
         return describe(pictures, decoding)
 
-    captioner.describe = meanwhile
+    monkeypatch.setattr(captioner, "describe", meanwhile)
     run(dataset)
     assert ["another veneer works on this data set" in str(error) for error in refused] == [True] * 3
     assert captions(dataset) == GOOD

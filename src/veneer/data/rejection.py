@@ -14,7 +14,7 @@ from veneer.records.dataset import Dataset
 from veneer.records.files import write_text
 from veneer.records.jsonlines import append_lines, drop_torn_line, json_line, read_lines
 from veneer.records.metadata import Row, read_row
-from veneer.records.names import FreeNames, is_within, mask_of, move_unless_there
+from veneer.records.names import FreeNames, find_mask, is_within, mask_of, move_unless_there
 from veneer.records.spellings import assign
 from veneer.text import counted, some_of
 
@@ -187,8 +187,8 @@ def _move(source: Path, target: Path) -> bool:
         return False  # an earlier command was interrupted after this step
     if not move_unless_there(source, target):
         return False
-    if mask_of(source).is_file():
-        move_unless_there(mask_of(source), mask_of(target))
+    if (mask := find_mask(source)) is not None:
+        move_unless_there(mask, mask_of(target))
     return True
 
 

@@ -65,6 +65,21 @@ def mask_of(picture: Path) -> Path:
     return picture.with_name(f"{picture.stem}{MASK}")
 
 
+def find_mask(picture: Path) -> Path | None:
+    """Look for the mask of a picture.
+
+    Args:
+        picture: The picture.
+
+    Returns:
+        The mask; None where there is none.
+    """
+    with contextlib.suppress(OSError):  # a name that is too long for one
+        mask = mask_of(picture)
+        return mask if mask.is_file() else None
+    return None
+
+
 def move_unless_there(source: Path, target: Path) -> bool:
     """Move a file to a place that no file has; one that is there is never replaced.
 

@@ -30,6 +30,7 @@ from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.locks import locked
 from veneer.records.metadata import Row
+from veneer.records.names import find_mask, mask_of
 from veneer.records.run import RunDir
 from veneer.text import counted
 
@@ -276,12 +277,9 @@ class _Tally:
         )
 
     def _take_mask(self, found: Found, name: str) -> None:
-        if found.path is None:
-            return
-        mask = found.path.with_name(f"{found.path.stem}.mask.png")
-        if mask.is_file():
-            target = self._ledger.dataset.root / name
-            shutil.copyfile(mask, target.with_name(f"{target.stem}.mask.png"))
+        mask = find_mask(found.path) if found.path is not None else None
+        if mask is not None:
+            shutil.copyfile(mask, mask_of(self._ledger.dataset.root / name))
 
 
 def _reach(reach: Reach, config: CollectTable, allow_private_addresses: bool) -> Reach:

@@ -25,7 +25,7 @@ def png(colour: str) -> bytes:
 def found(tmp_path: Path, source: str, limit: int | None = None) -> list[Found]:
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    web: Any = Web(None, scratch, tmp_path, ignore)  # type: ignore[arg-type]
+    web: Any = Web(None, scratch, tmp_path, ignore)
     return list(hub_pictures(source, limit, web))
 
 

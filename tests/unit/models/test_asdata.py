@@ -1,5 +1,6 @@
 import ast
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from veneer.errors import VeneerError
 from veneer.models.embedder import load_embedder
 
 SOURCES = sorted(Path(veneer.__file__).parent.rglob("*.py"))
-LOADERS = {
+LOADERS: dict[str, Callable[[str], object]] = {
     "captioner": load_captioner,
     "embedder": load_embedder,
     "checker": lambda folder: unsafe_pictures(Path(folder), [], folder),
@@ -52,7 +53,7 @@ def test_pickled_weights_are_refused(tmp_path: Path, blip_folder: Path, clip_fol
 
     import torch
 
-    for folder, load in ((blip_folder, load_captioner), (clip_folder, load_embedder)):
+    for folder, load in ((blip_folder, LOADERS["captioner"]), (clip_folder, LOADERS["embedder"])):
         copy = tmp_path / folder.name
         shutil.copytree(folder, copy)
         for file in copy.glob("*.safetensors"):
