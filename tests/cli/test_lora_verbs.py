@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from helpers.loras import random_lora
 from veneer.cli import exit_status
 from veneer.lora.embedding_file import Embedding
-from veneer.lora.file import read_lora, write_diffusers
+from veneer.lora.file import write_diffusers
 from veneer.lora.merge import delta
+from veneer.lora.reader import read_lora
 from veneer.lora.textual_inversion import write_embedding
 from veneer.lora.weights import LoraFile
 
@@ -107,3 +109,46 @@ def test_a_learnt_word_is_named_for_what_it_is(tmp_path: Path, capsys: pytest.Ca
     write_embedding(path, Embedding("<my-style>", torch.ones(2, 16)))
     assert exit_status(["inspect", str(path)]) == 1
     assert "a learnt word, <my-style>" in capsys.readouterr().err
+
+
+def test_half_a_megabyte_of_metadata_is_cut_and_whole_as_json(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, long = tmp_path / "long.safetensors", "tag, " * 100_000
+    save_file(load_file(files[0]), path, {"ss_tag_frequency": long, "\x1b[2Jtitle": "a\x1b]0;b\x07"})
+    assert exit_status(["inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown) < 10_000
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert exit_status(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metadata"]["ss_tag_frequency"] == long
+
+
+def test_numbers_that_are_none_are_said_by_inspect_and_refused_by_the_others(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(files[0])
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_file(tensors, files[0])
+    assert exit_status(["inspect", str(files[0])]) == 0
+    assert "1 layers hold numbers that are not finite" in capsys.readouterr().out
+    assert exit_status(["inspect", str(files[0]), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["broken"]) == 1
+    out = ["--out", str(tmp_path / "out.safetensors")]
+    for verb in (
+        ["merge", *map(str, files)],
+        ["export", "--lora", str(files[0])],
+        ["resize", str(files[0]), "--rank", "1"],
+    ):
+        assert exit_status([*verb, *out]) == 1
+        assert "not finite in 1 layers" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_folder_is_taken_for_the_file_in_it(files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    files[0].rename(tmp_path / "f" / "a.safetensors")
+    assert exit_status(["inspect", str(tmp_path / "f")]) == 0
+    out = ["--out", str(tmp_path / "out.safetensors")]
+    assert exit_status(["export", "--lora", str(tmp_path / "f"), "--layout", "kohya", *out, "-q"]) == 0
+    assert exit_status(["resize", str(tmp_path / "f"), "--rank", "1", *out]) == 0

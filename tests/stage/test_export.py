@@ -18,8 +18,8 @@ from veneer.errors import AdapterError, RunError, VeneerError
 from veneer.events import Event, Notice
 from veneer.lora.adapter import inject, load_adapter_state
 from veneer.lora.convert import export_file, merge_files, resize_file
-from veneer.lora.file import read_lora
 from veneer.lora.merge import delta
+from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile
 from veneer.models.base import assemble, load_base
 from veneer.recipe import load_recipe

@@ -13,9 +13,14 @@ from veneer.cli.output import print_json
 if TYPE_CHECKING:
     from veneer.lora.info import LoraInfo
 
+SHOWN = 400
+"""Most characters of one line; --json gives all of them."""
+
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file (.safetensors), of any layout.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A LoRA file (.safetensors) of any layout, or its folder.")
+    ],
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the recipe that it was made by, and nothing else.")
     ] = False,
@@ -26,6 +31,7 @@ def inspect(
     ``--json`` has all of it, the file's own metadata too.
     """
     from veneer.lora.info import inspect as inspect_file
+    from veneer.lora.kinds import shown
 
     info = inspect_file(file)
     if as_json:
@@ -34,7 +40,7 @@ def inspect(
         print(info.recipe or f"# {file.name} does not say which recipe it was made by")
     else:
         for key, value in _rows(info):
-            print(f"{key:<10} {value}")
+            print(f"{key:<10} {shown(value, SHOWN)}")
     return 0
 
 
@@ -59,6 +65,9 @@ def _rows(info: LoraInfo) -> list[tuple[str, str]]:
         ),
         ("recipe", "see --recipe" if info.recipe else ""),
     ]
+    rows[-2:-2] = [("family", info.family)] if info.family else []
+    broken = f"{len(info.broken)} layers hold numbers that are not finite: the file is useless"
+    rows += [("broken", broken)] if info.broken else []
     return [(key, value or "the file does not say") for key, value in rows]
 
 

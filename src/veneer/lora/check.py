@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from safetensors import safe_open
 from torch import Tensor
 
 from veneer.errors import AdapterError
+from veneer.lora import reference
 from veneer.lora.adapter import inject, load_adapter_state, set_scale
-from veneer.lora.file import read_lora
 from veneer.lora.names import TEXT_PREFIX
 from veneer.lora.weights import LoraFile
 from veneer.models.base import Base, assemble
@@ -35,7 +36,7 @@ def verify(
     """Load a file back and compare what the networks say with what they say under the adapter itself.
 
     The file goes through diffusers' own `load_lora_weights`, except for a DoRA in kohya's layout, which
-    diffusers does not read: that one goes through Veneer's reader.
+    diffusers does not read; and through `veneer.lora.reference`, which shares no code with writer and reader.
 
     Args:
         path: The written file, in diffusers' or kohya's layout.
@@ -52,9 +53,11 @@ def verify(
         AdapterError: If the file loads as something else.
     """
     measure = measure or outputs_with(base, lora)
-    is_unread = lora.use_dora and read_lora(path).layout == "kohya"
-    with applied(base, read_lora(path)) if is_unread else _loaded_by_diffusers(base, path):
+    with reference_applied(base, path):
         difference = measure()
+    if difference <= tolerance and not (lora.use_dora and _is_kohya(path)):
+        with _loaded_by_diffusers(base, path):
+            difference = measure()
     if not difference <= tolerance:
         raise AdapterError(
             f"the written file does not load as trained: outputs differ by {difference:.2g} of its effect",
@@ -64,22 +67,105 @@ def verify(
     return difference
 
 
-def outputs_with(base: Base, lora: LoraFile, scale: float = 1.0) -> Callable[[], float]:
+def outputs_with(
+    base: Base, lora: LoraFile, scale: float = 1.0, file: Path | None = None
+) -> Callable[[], float]:
     """Remember what a base says under an adapter, to hold something else against it.
 
     Args:
         base: The base, without adapter.
         lora: The adapter.
         scale: Its strength.
+        file: The file that it came from, to take the outputs that the file gives in place of the adapter's.
 
     Returns:
         A function that gives the largest difference of the base's outputs as they are when it is called, as a
         share of the adapter's effect.
     """
     plain = _outputs(base, lora)
-    with applied(base, lora, scale):
+    with applied(base, lora, scale) if file is None else reference_applied(base, file, scale):
         wanted = _outputs(base, lora)
     return lambda: max(_difference(*three) for three in zip(plain, wanted, _outputs(base, lora), strict=True))
+
+
+def verify_reading(path: Path, lora: LoraFile, base: Base, *, tolerance: float = TOLERANCE) -> None:
+    """Hold what Veneer read from a file against what the file says by its format's definition.
+
+    Args:
+        path: The file of any layout.
+        lora: What was read from it.
+        base: The base with its UNet and text encoder; as before when this returns.
+        tolerance: Largest difference that passes, as a share of the adapter's own effect.
+
+    Raises:
+        AdapterError: If they differ.
+    """
+    if lora.is_by_inputs:  # nothing else can hold it; what is made of it is held against the file itself
+        return
+    measure = outputs_with(base, lora)
+    with reference_applied(base, path):
+        difference = measure()
+    if not difference <= tolerance:
+        raise AdapterError(
+            f"the LoRA is not read as its format says: outputs differ by {difference:.2g} of its effect",
+            where=str(path),
+            todo="Please report it, with the file's address",
+        )
+
+
+@contextlib.contextmanager
+def reference_applied(base: Base, path: Path, scale: float = 1.0) -> Iterator[None]:
+    """A base with the weights that a LoRA's file gives it, by its format's definition, inside the block.
+
+    Args:
+        base: The base; networks that the file has no part for may be missing.
+        path: The LoRA's file, of any layout.
+        scale: Its strength.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        AdapterError: If the file holds what does not belong to the base.
+    """
+    own = _weights(base)
+    try:
+        changed = reference.changed_weights(path, {name: w.double().numpy() for name, w in own.items()})
+    except ValueError as error:
+        what = f"the LoRA is made for another base, or its file is not as its format says: {error}"
+        raise AdapterError(what, where=str(path), todo="Take the base that it was made for") from error
+    before = {name: own[name].clone() for name in changed}
+    try:
+        for name, array in changed.items():
+            found = torch.lerp(before[name].double(), torch.from_numpy(array), scale)
+            _parameter(base, name).copy_(found)
+        yield
+    finally:
+        for name, weight in before.items():
+            _parameter(base, name).copy_(weight)
+
+
+def _weights(base: Base) -> dict[str, Tensor]:
+    """Matrices and kernels of a base by name, on the CPU."""
+    networks = (("", base.unet), (TEXT_PREFIX, base.text_encoder))
+    return {
+        f"{prefix}{name}": parameter.detach().cpu()
+        for prefix, network in networks
+        if network is not None
+        for name, parameter in network.named_parameters()
+        if name.endswith(".weight") and parameter.ndim > 1
+    }
+
+
+def _parameter(base: Base, name: str) -> Tensor:
+    if name.startswith(TEXT_PREFIX):
+        return base.text_encoder.get_parameter(name.removeprefix(TEXT_PREFIX)).data  # type: ignore[no-any-return]
+    return base.unet.get_parameter(name).data  # type: ignore[no-any-return]
+
+
+def _is_kohya(path: Path) -> bool:
+    with safe_open(path, "pt") as file:
+        return any(name.endswith(".dora_scale") for name in file.keys())  # noqa: SIM118
 
 
 @contextlib.contextmanager
@@ -97,6 +183,7 @@ def applied(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
     Raises:
         AdapterError: If a layer of the adapter does not exist in the base, or has another shape.
     """
+    lora.refuse_by_inputs("cannot be put on a network")
     networks = [(base.unet, False), (base.text_encoder, True)]
     worn = [(network, part) for network, is_text in networks if (part := _part(lora, is_text)).alphas]
     try:

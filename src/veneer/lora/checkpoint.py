@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from veneer.errors import RunError
 from veneer.events import OnEvent, ignore
-from veneer.lora.file import read_lora
+from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile, from_state
 from veneer.recipe import load_recipe, to_toml
 from veneer.records.run import ADAPTER_FILE
@@ -29,8 +29,8 @@ def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
     Raises:
         AdapterError: If it is no LoRA.
     """
-    recipe = next((p / "recipe.toml" for p in path.resolve().parents if (p / "recipe.toml").is_file()), None)
-    if path.name != ADAPTER_FILE or recipe is None:
+    recipe = _recipe_of(path)
+    if recipe is None:
         return read_lora(path, on_event)
     settings = load_recipe(str(recipe))
     text = {
@@ -39,6 +39,24 @@ def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
         "veneer.version": VERSION,
     }
     return from_state(read_checkpoint(path), settings.lora, text)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is the adapter of a run's checkpoint, which leaves its alpha to the run's recipe.
+
+    Args:
+        path: The file.
+
+    Returns:
+        True where it is.
+    """
+    return _recipe_of(path) is not None
+
+
+def _recipe_of(path: Path) -> Path | None:
+    if path.name != ADAPTER_FILE:
+        return None
+    return next((p / "recipe.toml" for p in path.resolve().parents if (p / "recipe.toml").is_file()), None)
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ Run as ``veneer export --lora FILE --layout kohya --out PATH``, ``veneer merge``
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,10 +16,11 @@ import torch
 from veneer.choices import FileLayout, Precision
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.lora.check import outputs_with, verify
-from veneer.lora.checkpoint import read_adapter
+from veneer.lora.check import TOLERANCE, outputs_with, verify, verify_reading
+from veneer.lora.checkpoint import is_checkpoint, read_adapter
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
+from veneer.lora.reader import file_of
 from veneer.lora.weights import LoraFile
 from veneer.models.base import assemble, load_base
 from veneer.records.files import staged_folder
@@ -78,13 +79,16 @@ def export_file(
         AdapterError: If the file is no LoRA, is for another base, or does not load back.
         BaseModelError: If the base cannot be loaded.
     """
+    lora = file_of(lora)
     adapter = read_adapter(lora, on_event)
     if layout == "merged":
-        return _merged(adapter, out, scale, _dtype(dtype or "float32"), _base_of(adapter, lora, base))
+        precision, name = _dtype(dtype or "float32"), _base_of(adapter, lora, base)
+        return _merged(adapter, lora, out, scale=scale, dtype=precision, base=name)
+    read = {lora: adapter}
     adapter = adapter.scaled(scale)
     if dtype is not None:
         adapter = adapter.cast(_dtype(dtype))
-    return _written(adapter, out, layout, base, on_event)
+    return _written(adapter, out, layout, base=base, on_event=on_event, read=read)
 
 
 def merge_files(
@@ -112,8 +116,9 @@ def merge_files(
     Raises:
         AdapterError: If they cannot be added.
     """
-    merged = merge_adapters([read_adapter(path, on_event) for path in files], weights)
-    return _written(merged, out, layout, base, on_event)
+    read = [(file_of(path), read_adapter(path, on_event)) for path in files]
+    merged = merge_adapters([adapter for _, adapter in read], weights)
+    return _written(merged, out, layout, base=base, on_event=on_event, read=dict(read))
 
 
 def resize_file(
@@ -141,13 +146,23 @@ def resize_file(
     Raises:
         AdapterError: If the file is no LoRA, or a DoRA.
     """
-    resized = resize_adapter(read_adapter(file, on_event), rank)
-    return replace(_written(resized.lora, out, layout, base, on_event), kept=resized.kept)
+    file = file_of(file)
+    adapter = read_adapter(file, on_event)
+    resized = resize_adapter(adapter, rank)
+    written = _written(resized.lora, out, layout, base=base, on_event=on_event, read={file: adapter})
+    return replace(written, kept=resized.kept)
 
 
 def _written(
-    lora: LoraFile, out: Path, layout: FileLayout, base: str | None, on_event: OnEvent
+    lora: LoraFile,
+    out: Path,
+    layout: FileLayout,
+    *,
+    base: str | None,
+    on_event: OnEvent,
+    read: Mapping[Path, LoraFile],
 ) -> ConvertResult:
+    """Write an adapter; with a base, what was read and what is written are held against their formats."""
     if out.suffix != ".safetensors":
         raise AdapterError(
             "a LoRA is written to a .safetensors file", where=str(out), todo="Give --out such a name"
@@ -158,11 +173,17 @@ def _written(
         on_event(Notice("export", "not-loaded-back", "no --base was given, so the file was not loaded back"))
         return ConvertResult(out)
     loaded = load_base(base, parts=("tokenizer", "text_encoder", "unet", "scheduler"), on_event=on_event)
+    for path, adapter in read.items():
+        if not is_checkpoint(path):
+            verify_reading(path, adapter, loaded)
     with tempfile.TemporaryDirectory() as scratch:
         # Checked aside: a file that does not load never takes the place of an older one.
         aside = Path(scratch) / out.name
         write(aside, lora)
-        difference = verify(aside, lora, loaded)
+        measure = None
+        if lora.is_by_inputs:
+            measure = outputs_with(loaded, lora, file=next(iter(read)))
+        difference = verify(aside, lora, loaded, measure=measure)
     write(out, lora)
     return ConvertResult(out, difference)
 
@@ -174,15 +195,20 @@ def _base_of(adapter: LoraFile, lora: Path, base: str | None) -> str:
     return name
 
 
-def _merged(lora: LoraFile, out: Path, scale: float, dtype: torch.dtype, base: str) -> ConvertResult:
+def _merged(
+    lora: LoraFile, file: Path, out: Path, *, scale: float, dtype: torch.dtype, base: str
+) -> ConvertResult:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         todo = "Give --out a new name"
         raise AdapterError("the folder for the merged pipeline is in use", where=str(out), todo=todo)
     loaded = load_base(base)
-    measure = outputs_with(loaded, lora, scale)
+    measure = outputs_with(loaded, lora, scale, None if is_checkpoint(file) else file)
     for network in (loaded.unet, loaded.text_encoder):
         merge_into(network, lora, scale=scale)
     difference = measure()
+    if not difference <= TOLERANCE:
+        what = f"the merged base is not what the LoRA's format says: outputs differ by {difference:.2g}"
+        raise AdapterError(what, where=str(file), todo="Please report it, with the file's address")
     for network in (loaded.unet, loaded.text_encoder, loaded.vae):
         torch.nn.Module.to(network, dtype)  # diffusers' own `to` warns about a case that does not arise here
     pipeline = assemble(loaded, "own")

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from veneer.errors import AdapterError
-from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error
+from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error, what_it_is
 
 PARAMS_KEY = "emb_params"
 """Key of the vectors in files of A1111's and kohya's tools; the file's name is the word there."""
@@ -71,16 +71,21 @@ def read_embedding(path: Path) -> Embedding:
         raise AdapterError(pickle_error(path).what, where=str(path), todo="Take the .safetensors file")
     if not path.is_file():
         raise AdapterError("no such embedding file", where=str(path), todo="Name a .safetensors file")
+    if other := what_it_is(path):
+        raise AdapterError(other.what, where=str(path), todo=other.todo)
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
         raise AdapterError(f"the embedding file is damaged: {error}", where=str(path)) from error
-    if len(tensors) != 1 or next(iter(tensors.values())).ndim > 2:
+    if len(tensors) != 1 or not 0 < next(iter(tensors.values())).ndim <= 2:
         todo = "Name the file of one learnt word; a LoRA goes to --lora"
         raise AdapterError("the file holds no textual-inversion embedding", where=str(path), todo=todo)
     name, vectors = next(iter(tensors.items()))
+    if not vectors.numel() or not vectors.is_floating_point() or not torch.isfinite(vectors.float()).all():
+        what = f"the embedding {name[:60]!r} holds numbers that are not finite, or none"
+        raise AdapterError(what, where=str(path), todo="Take the file again: it is useless")
     return Embedding(
         path.stem if name == PARAMS_KEY else name, vectors.reshape(-1, vectors.shape[-1]), metadata
     )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veneer.events import OnEvent, ignore
-from veneer.lora.file import read_lora
+from veneer.lora.kinds import family_of
 from veneer.lora.merge import delta_norm
 from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.reader import broken_layers, file_of, read_lora
 from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
 from veneer.lora.weights import Layout
 
@@ -50,6 +51,8 @@ class LoraInfo:
         precision: Precision of the weights, such as ``float32``.
         layers: How many layers of each kind, such as ``to_q``.
         blocks: Strength of each block.
+        family: Family of its base, such as "Stable Diffusion 1.x"; empty where no layer tells.
+        broken: Layers with numbers that are not finite; such a file is refused wherever it would be used.
         base: Base that it was made for; empty where the file does not say.
         step: Optimizer step of the weights; empty where the file does not say.
         recipe: The recipe, as TOML; empty where the file does not say.
@@ -71,6 +74,8 @@ class LoraInfo:
     step: str
     recipe: str
     metadata: dict[str, str]
+    family: str = ""
+    broken: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -98,8 +103,10 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
     Raises:
         AdapterError: If it is missing, damaged, or no LoRA.
     """
-    lora = read_lora(path, on_event)
-    norms = {module: delta_norm(lora, module) for module in lora.modules}
+    path = file_of(path)
+    lora = read_lora(path, on_event, may_be_broken=True)
+    broken = broken_layers(lora)
+    norms = {module: delta_norm(lora, module) for module in lora.modules if module not in broken}
     own = lora.metadata
     return LoraInfo(
         path=path,
@@ -117,6 +124,8 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
         step=own.get("veneer.step") or own.get("ss_steps", ""),
         recipe=own.get("veneer.recipe", ""),
         metadata=dict(own),
+        family=family_of(lora.state),
+        broken=broken,
     )
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError, safe_open
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.lora.metadata import DIFFUSERS_KEY, refuse_patterns
+from veneer.lora.file import diffusers_settings, diffusers_tensors
+from veneer.lora.reader import file_of, read_lora
+from veneer.lora.weights import LoraFile
 from veneer.models.sampling import STAGE, Sampler
 
 ADAPTER = "tuned"
-MATRIX = re.compile(r"lora[._](A|B|up|down)\.weight$")
 LOADED = (f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight")
 
 
@@ -26,55 +24,68 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
 
     Args:
         sampler: The sampler.
-        lora: Adapter file in diffusers' or kohya's layout.
+        lora: Adapter file of any layout, or a folder with one.
         scale: Strength, >= 0.
         on_event: Told where the base had other weights when the adapter was trained.
+
+    The file goes through Veneer's own reader: diffusers would take a file that it does not know for a weaker,
+    a stronger or an empty one.
 
     Raises:
         AdapterError: If the file is missing, damaged, or made for another base.
     """
-    wanted = _count_matrices(lora)
-    _refuse_patterns(lora)
+    lora = file_of(lora)
+    adapter = read_lora(lora, on_event)
+    adapter.refuse_by_inputs("cannot be drawn with")
     unload_lora(sampler)
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity(logging.CRITICAL)  # it warns of each part that a LoRA leaves alone
     try:
-        sampler.pipeline.load_lora_weights(str(lora), adapter_name=ADAPTER)
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise _misfit(sampler, lora, " ".join(str(error).split())[:200]) from error
+        _load(sampler.pipeline, adapter)
+    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise _misfit(sampler, lora, adapter, " ".join(str(error).split())[:200]) from error
     finally:
         diffusers_logging.set_verbosity(verbosity)
     loaded = sum(_count_loaded(part) for part in (sampler.pipeline.unet, sampler.pipeline.text_encoder))
-    if loaded != wanted:
-        raise _misfit(sampler, lora, f"{loaded} of {wanted} matrices found their layer")
+    if loaded != (wanted := 2 * len(adapter.modules)):
+        raise _misfit(sampler, lora, adapter, f"{loaded} of {wanted} matrices found their layer")
     sampler.pipeline.set_adapters([ADAPTER], [scale])
-    if _was_trained_on_other_weights(sampler, lora):
+    if _was_trained_on_other_weights(sampler, adapter):
         what = (
             f"{lora.name} was trained on other weights of {sampler.source} than these, and may not fit them"
         )
         on_event(Notice(STAGE, "other-weights", what))
 
 
-def _misfit(sampler: Sampler, lora: Path, reason: str) -> AdapterError:
+def _load(pipeline: Any, adapter: LoraFile) -> None:
+    tensors, settings = diffusers_tensors(adapter), diffusers_settings(adapter)
+    # As `load_lora_weights` does; with low_cpu_mem_usage nothing is drawn from torch's global generator.
+    networks = (
+        (pipeline.load_lora_into_unet, "unet"),
+        (pipeline.load_lora_into_text_encoder, "text_encoder"),
+    )
+    for load, name in networks:
+        own = {key: weight for key, weight in tensors.items() if key.startswith(f"{name}.")}
+        if own:
+            load(
+                own,
+                None,
+                getattr(pipeline, name),
+                adapter_name=ADAPTER,
+                metadata=settings,
+                low_cpu_mem_usage=True,
+            )
+
+
+def _misfit(sampler: Sampler, lora: Path, adapter: LoraFile, reason: str) -> AdapterError:
     """Take an adapter off that does not fit, and say why."""
     unload_lora(sampler)
-    if _was_trained_on_other_weights(sampler, lora):
+    if _was_trained_on_other_weights(sampler, adapter):
         what = f"the adapter was trained on other weights of {sampler.source}, whose layers have other sizes"
         todo = "Train it again on these weights, or go back to the version of Veneer that it came from"
         return AdapterError(what, where=str(lora), todo=todo)
     todo = "Name the base that it was trained on"
     return AdapterError(f"the adapter does not fit this base: {reason}", where=str(lora), todo=todo)
-
-
-def _refuse_patterns(lora: Path) -> None:
-    """Diffusers hands a file's settings to peft, which runs their patterns."""
-    with safe_open(lora, framework="pt") as file:
-        text = (file.metadata() or {}).get(DIFFUSERS_KEY, "{}")
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AdapterError("its settings are no JSON", where=str(lora), todo="Get the file anew") from error
-    refuse_patterns(settings if isinstance(settings, dict) else {}, str(lora))
 
 
 def unload_lora(sampler: Sampler) -> None:
@@ -86,24 +97,9 @@ def unload_lora(sampler: Sampler) -> None:
     sampler.pipeline.unload_lora_weights()
 
 
-def _count_matrices(lora: Path) -> int:
-    if not lora.is_file():
-        raise AdapterError("no such adapter", where=str(lora))
-    try:
-        with safe_open(lora, "pt") as file:
-            num_matrices = sum(MATRIX.search(name) is not None for name in file.keys())  # noqa: SIM118
-    except SafetensorError as error:
-        todo = "Export it again; pickled adapters are not loaded"
-        raise AdapterError(f"not a safetensors file: {error}", where=str(lora), todo=todo) from error
-    if num_matrices == 0:
-        raise AdapterError("the file holds no LoRA", where=str(lora), todo="Name a LoRA file")
-    return num_matrices
-
-
-def _was_trained_on_other_weights(sampler: Sampler, lora: Path) -> bool:
+def _was_trained_on_other_weights(sampler: Sampler, adapter: LoraFile) -> bool:
     """Whether it is of an older or newer version of this base; a file that Veneer made knows."""
-    with safe_open(lora, "pt") as file:
-        known = file.metadata() or {}
+    known = adapter.metadata
     source, trained_on = known.get("veneer.base"), known.get("veneer.base_fingerprint", "")
     own, learnt = (name.partition("+")[0] for name in (sampler.fingerprint, trained_on))  # "+": another VAE
     return source == sampler.source and bool(learnt and own) and own != learnt

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from veneer.errors import AdapterError
+from veneer.lora.kinds import family_of
 from veneer.lora.names import TEXT_PREFIX
-from veneer.lora.weights import DOWN, MAGNITUDE, UP, LoraFile
+from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, LoraFile
 
 NO_DORA = "Merge it into its base with `veneer export --layout merged` instead"
 
@@ -70,7 +71,7 @@ def merge_adapters(loras: Sequence[LoraFile], weights: Sequence[float]) -> LoraF
         An adapter whose update is the weighted sum of theirs; its alphas are its ranks.
 
     Raises:
-        AdapterError: If one is a DoRA, the numbers differ, or a layer's shapes differ.
+        AdapterError: If one is a DoRA, the numbers differ, or families or a layer's shapes differ.
     """
     if len(loras) != len(weights) or not loras:
         raise AdapterError(
@@ -78,6 +79,9 @@ def merge_adapters(loras: Sequence[LoraFile], weights: Sequence[float]) -> LoraF
         )
     if any(lora.use_dora for lora in loras):
         raise AdapterError("a DoRA cannot be added to another adapter", todo=NO_DORA)
+    families = sorted({family_of(lora.state) for lora in loras} - {""})
+    if len(families) > 1:
+        raise AdapterError(f"the adapters are made for different bases: {' and '.join(families)}")
     state: dict[str, Tensor] = {}
     for module in sorted({module for lora in loras for module in lora.modules}):
         parts = [(lora, weight) for lora, weight in zip(loras, weights, strict=True) if module in lora.alphas]
@@ -155,12 +159,20 @@ def _add(network: nn.Module, lora: LoraFile, module: str, scale: float) -> None:
         raise AdapterError(f"the LoRA is made for another base: {name} is {shapes}")
     before = weight.detach().to("cpu", torch.float64)
     after = before + update.reshape(weight.shape)
-    if (magnitude := lora.state.get(f"{module}.{MAGNITUDE}")) is not None:
-        norm = after.flatten(1).norm(dim=1)
-        factor = magnitude.double().flatten() / norm
-        after = after * factor.reshape(-1, *[1] * (after.ndim - 1))
+    after = _with_magnitudes(lora, module, after)
     with torch.no_grad():
         weight.copy_(torch.lerp(before, after, scale))
+
+
+def _with_magnitudes(lora: LoraFile, module: str, weight: Tensor) -> Tensor:
+    """A DoRA's decomposed weight: the norms of its outputs, or of its inputs, are the trained magnitudes."""
+    for kind, axis in ((MAGNITUDE, 0), (INPUT_MAGNITUDE, 1)):
+        if (magnitude := lora.state.get(f"{module}.{kind}")) is not None:
+            others = tuple(one for one in range(weight.ndim) if one != axis)
+            norm: Tensor = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+            decomposed: Tensor = weight * (magnitude.double().reshape(norm.shape) / norm)
+            return decomposed
+    return weight
 
 
 def _factors(lora: LoraFile, module: str) -> tuple[Tensor, Tensor]:

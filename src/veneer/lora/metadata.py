@@ -17,9 +17,6 @@ DIFFUSERS_KEY = "lora_adapter_metadata"
 MAX_PATTERNS = 32
 """Most patterns of one file that are more than names; each may take half a second."""
 
-PATTERNS = ("rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "layers_pattern")
-"""Settings that peft takes for regular expressions: keys of a mapping, or a single text."""
-
 
 def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_dora: bool) -> dict[str, Any]:
     """Settings from which diffusers builds the adapter again.
@@ -67,6 +64,9 @@ def alphas_of_metadata(settings: Mapping[str, Any], ranks: Mapping[str, int]) ->
 
     Returns:
         Alpha by module such that alpha / rank is the factor, rank-stabilised or not.
+
+    Raises:
+        VeneerError: If a pattern is not understood, or takes too long.
     """
     alphas = {}
     _refuse_many(settings)
@@ -108,28 +108,6 @@ def _refuse_many(settings: Mapping[str, Any]) -> None:
     if patterns > MAX_PATTERNS:
         what = f"its settings hold {patterns} patterns of layers' names; {MAX_PATTERNS} are read at most"
         raise AdapterError(what, where=DIFFUSERS_KEY)
-
-
-def refuse_patterns(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse a LoRA file whose settings would have peft run patterns that are more than names.
-
-    Args:
-        settings: Diffusers' settings in the file's metadata.
-        where: The file, for the message.
-
-    Raises:
-        AdapterError: If there is one.
-    """
-    for key, value in settings.items():
-        if key.endswith(PATTERNS):
-            texts = (
-                [value] if isinstance(value, str) else list(value or ()) if isinstance(value, Mapping) else ()
-            )
-            for text in texts:
-                if plain_name(text) is None:
-                    what = f"its settings hold a pattern that is not run: {key} = {text[:60]!r}"
-                    todo = "`veneer export` or `veneer resize` writes the file anew with plain names"
-                    raise AdapterError(what, where=where, todo=todo)
 
 
 def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ from veneer.errors import AdapterError
 
 Layout = Literal["diffusers", "kohya", "peft"]
 DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+INPUT_MAGNITUDE = "lora_magnitude_of_inputs"
+"""Magnitudes of a DoRA over a weight's columns, shape (1, in) or (1, in, 1, 1), which peft does not know."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,27 @@ class LoraFile:
     @property
     def use_dora(self) -> bool:
         """Whether weights are decomposed into magnitude and direction."""
-        return any(name.endswith(MAGNITUDE) for name in self.state)
+        return any(name.endswith((MAGNITUDE, INPUT_MAGNITUDE)) for name in self.state)
+
+    @property
+    def is_by_inputs(self) -> bool:
+        """Whether it is a DoRA over the input axis, which peft and diffusers cannot hold."""
+        return any(name.endswith(INPUT_MAGNITUDE) for name in self.state)
+
+    def refuse_by_inputs(self, what: str) -> None:
+        """Refuse a DoRA over the input axis where only peft's kind can be.
+
+        Args:
+            what: What cannot be done with it.
+
+        Raises:
+            AdapterError: If it is one.
+        """
+        if self.is_by_inputs:
+            raise AdapterError(
+                f"a DoRA over the input axis {what}, because peft and diffusers know none",
+                todo="Merge it into its base: `veneer export --lora FILE --layout merged --out FOLDER`",
+            )
 
     def scaled(self, scale: float) -> LoraFile:
         """The same adapter, stronger or weaker.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from veneer.errors import BaseModelError
+from veneer.models.modelfiles import what_it_is
 
 Family = Literal["sd1", "sd2"]
 
@@ -31,6 +32,8 @@ PIPELINES = {
     "FluxPipeline": "Flux",
     "StableDiffusionInpaintPipeline": "Stable Diffusion inpainting",
 }
+SAME_PARTS = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", ""}
+"""Pipelines of the parts that Veneer customises."""
 TODO = "Veneer customises Stable Diffusion 1.x and 2.x: take one of those, or the bundled base, `pocket`"
 
 
@@ -48,7 +51,7 @@ def family_of_folder(folder: Path) -> Family:
     """
     name = _pipeline_name(folder)
     unet = read_json(folder / "unet" / "config.json")
-    if name not in {"StableDiffusionPipeline", ""}:
+    if name not in SAME_PARTS:
         raise _refusal(PIPELINES.get(name, name), folder)
     if unet.get("addition_embed_type") == "text_time":
         raise _refusal("Stable Diffusion XL", folder)
@@ -127,6 +130,8 @@ def open_safetensors(path: Path) -> Any:
     Raises:
         BaseModelError: If it cannot be read.
     """
+    if other := what_it_is(path):
+        raise BaseModelError(other.what, where=str(path), todo=other.todo)
     try:
         return safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:

@@ -31,6 +31,17 @@ from veneer.events import Notice, OnEvent, ignore
 
 RENAMED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 PICKLE_SUFFIXES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+MAGIC = {
+    b"PK\x03\x04": "a zip or a pickle of PyTorch",
+    b"\x1f\x8b": "a gzip",
+    b"Rar!": "a rar",
+    b"7z\xbc\xaf": "a 7z",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GGUF": "a GGUF",
+    b"\x89HDF": "an HDF5",
+}
+"""First bytes of files that are taken for safetensors."""
 WEIGHT_STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -140,7 +151,8 @@ def weights_of(folder: Path, part: str) -> tuple[tuple[Path, ...], str | None]:
         BaseModelError: If there are none, or only pickled ones.
     """
     stem = WEIGHT_STEMS[part]
-    for variant in (None, "fp16"):
+    named = {p.name.split(".")[1].partition("-")[0] for p in folder.glob(f"{stem}.*.safetensors")}
+    for variant in (None, "fp16", *sorted(named - {"fp16"})):
         ending = f".{variant}.safetensors" if variant else ".safetensors"
         single = folder / f"{stem}{ending}"
         shards = sorted(folder.glob(f"{stem}*-of-*{ending}"))
@@ -169,6 +181,48 @@ def pickle_error(path: Path) -> BaseModelError:
         todo="Take the .safetensors file of the same model, or convert it once where its code may run: "
         "load it with diffusers and write it with save_pretrained(FOLDER, safe_serialization=True)",
     )
+
+
+@dataclass(frozen=True)
+class Other:
+    """What a file is in place of safetensors.
+
+    Attributes:
+        what: A sentence.
+        todo: How to get the right file.
+    """
+
+    what: str
+    todo: str
+
+
+def what_it_is(path: Path) -> Other | None:
+    """Tell what stands under the name of a safetensors file, by its first bytes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it is; None where it begins as safetensors do, or as nothing that is known.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    again = "Download it again from the model's page, logged in where the page asks for it"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return Other("the file is empty", again)
+    if head.startswith(b"version https://git-lfs"):
+        return Other("the file is a Git LFS pointer and not the weights", "Fetch them with `git lfs pull`")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        return Other("the file is a web page and not the weights", again)
+    if text.startswith((b"{", b"[")) and head[8:9] != b"{":
+        return Other("the file is JSON, such as a server's error, and not the weights", again)
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and head[8:9] != b"{":
+        return Other("the file is a pickle under another name", pickle_error(path).todo)
+    for magic, what in MAGIC.items():
+        if head.startswith(magic):
+            return Other(f"the file is {what} and not safetensors", again)
+    return None
 
 
 def pocket_folder() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
+from veneer.lora.reader import file_of
 from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
@@ -146,7 +147,10 @@ def compare_adapters(
         AdapterError: If an adapter does not fit the run's base.
         VeneerError: If an embedder cannot be loaded.
     """
-    files, strengths = tuple(loras) or (run.lora_file,), tuple(scales) or (recipe.compare.scale,)
+    files, strengths = (
+        tuple(map(file_of, loras)) or (run.lora_file,),
+        tuple(scales) or (recipe.compare.scale,),
+    )
     if recipe.lora.embedding_token:
         todo = "Draw with `veneer generate --embedding`, and compare the two folders"
         raise RunError("this run learns a word, which its prompts call", where=str(run.root), todo=todo)

@@ -24,6 +24,7 @@ from veneer.errors import BaseModelError, RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
+from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.modelfiles import hash_file
 from veneer.models.sampling import Sample, Sampler, batched, load_sampler, sample_batches
@@ -167,7 +168,7 @@ def generate_files(
         prompts: Prompts.
         seeds: Seeds; every prompt is drawn with each.
         out: Folder of the pictures, named ``P-SEED.png`` by the prompt's place and the seed.
-        lora: Adapter file; None for the base alone.
+        lora: Adapter file, or a folder with one; None for the base alone.
         scale: Strength of the adapter.
         embedding: File of a learnt word (textual inversion); prompts call it by its name.
         table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
@@ -186,6 +187,7 @@ def generate_files(
     if not chosen:
         raise RunError("no prompt to draw", todo="Name at least one with --prompt")
     jobs = build_jobs(chosen, seeds)
+    lora = None if lora is None else file_of(lora)
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
     sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(sampler) | _hashes(lora, scale, embedding)

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from helpers.loras import random_lora
 from veneer.errors import AdapterError
-from veneer.lora.file import read_lora, write_diffusers, write_kohya
+from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.merge import delta
+from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile, from_state
 
 WRITERS = {"diffusers": write_diffusers, "kohya": write_kohya}
@@ -55,7 +56,8 @@ def test_same_bytes_in_another_process(base_folder: Path, tmp_path: Path, layout
     path = tmp_path / "x.safetensors"
     WRITERS[layout](path, lora)
     code = (
-        "import sys; from pathlib import Path; from veneer.lora.file import *; path = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from veneer.lora.file import *; "
+        "from veneer.lora.reader import read_lora; path = Path(sys.argv[1]); "
         f"lora = read_lora(path); write_{layout}(path.with_name('y') / 'x.safetensors', lora)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
@@ -208,7 +210,7 @@ class TestRefusals:
         [
             ("lora_unet_x.hada_w1_a", "LoHa"),
             ("lora_unet_x.lokr_w1", "LoKr"),
-            ("lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "another family"),
+            ("lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "is incomplete"),
             ("lora_te2_text_model_x.lora_down.weight", "another family"),
             ("model.diffusion_model.x", "holds no LoRA"),
         ],

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from veneer.lora.names import diffusers_name, kohya_name, module_of_kohya, weight_of_diffusers
+from veneer.lora.names import diffusers_name, kohya_name, module_of, read_name
 from veneer.models.families import read_json
 from veneer.models.parts import SD1
 
@@ -29,13 +29,13 @@ def test_kohya_there_and_back_for_every_layer(modules: list[str]) -> None:
     assert len(modules) > 350
     assert len({kohya_name(module) for module in modules}) == len(modules)
     for module in modules:
-        assert module_of_kohya(kohya_name(module)) == module
+        assert module_of(kohya_name(module)) == module
 
 
 def test_diffusers_there_and_back_for_every_layer(modules: list[str]) -> None:
     for module in modules:
         key = f"{diffusers_name(module)}.lora_A.weight"
-        assert weight_of_diffusers(key) == f"{module}.lora_A.weight"
+        assert read_name(key) == (module, "lora_A.weight")
 
 
 def test_diffusers_reads_the_same_names(modules: list[str], tmp_path: Path) -> None:
@@ -51,5 +51,5 @@ def test_diffusers_reads_the_same_names(modules: list[str], tmp_path: Path) -> N
         tensors[f"{kohya_name(module)}.lora_up.weight"] = torch.zeros(1)
     save_file(tensors, tmp_path / "x.safetensors")
     state, _ = StableDiffusionPipeline.lora_state_dict(tmp_path, weight_name="x.safetensors")
-    found = {weight_of_diffusers(name).rpartition(".lora_")[0] for name in state}
+    found = {read_name(name)[0] for name in state}
     assert found == set(own)
