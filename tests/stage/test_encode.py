@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from helpers.training import encoded_run, recipe_for, write_dataset
 from veneer.config import Recipe
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
-from veneer.errors import DatasetError, RunError
+from veneer.errors import BaseModelError, DatasetError, RunError
 from veneer.events import Event, Notice
 from veneer.models.base import encode_pixels, encode_prompt, load_base, tokenize_prompt
 from veneer.records.cache import CacheReader, read_index
@@ -85,6 +86,41 @@ def test_a_cut_cache_file_is_made_again(base_folder: Path, tmp_path: Path) -> No
     file.write_bytes(whole[:-10])
     assert encode(run, recipe).encoded == 1
     assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["latents", "text"])
+def test_a_cached_number_that_is_none_is_refused_and_made_again(
+    base_folder: Path, tmp_path: Path, kind: str, value: float
+) -> None:
+    recipe = recipe_for(base_folder)
+    run = encoded_run(tmp_path, recipe)
+    file = sorted((run.cache / kind).iterdir())[0]
+    whole = file.read_bytes()
+    tensors = load_file(file)
+    name = "mean" if kind == "latents" else "encoder_hidden_states"
+    tensors[name].view(-1)[5] = value
+    save_file(tensors, file)
+    with pytest.raises(RunError, match=f"numbers that are not finite: {name}.*{file.name}"):
+        CacheReader(run.cache).tensors(f"{kind}/{file.name}")
+    encode(run, recipe)
+    assert file.read_bytes() == whole
+
+
+def test_a_picture_that_the_vae_makes_no_numbers_of_is_named(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[torch.Tensor] = []
+
+    def poisoned(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(pixels)
+        mean, std = encode_pixels(vae, pixels)
+        return (mean * float("nan") if len(calls) == 3 else mean), std
+
+    monkeypatch.setattr(stage, "encode_pixels", poisoned)
+    with pytest.raises(BaseModelError, match=r"no finite numbers for a picture.*picture-\d+\.png"):
+        encoded_run(tmp_path, recipe_for(base_folder))
+    assert len(list((tmp_path / "cache" / "latents").glob("*.safetensors"))) == 2
 
 
 def test_buckets_keep_aspects_and_variants_give_crops(base_folder: Path, tmp_path: Path) -> None:

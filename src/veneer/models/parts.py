@@ -62,7 +62,19 @@ def load_module(part: str, files: ModelFiles, dtype: torch.dtype) -> Any:
         module = _from_checkpoint(part, files.path, dtype)
     else:
         module = _from_folder(part, vae_folder(files) if part == "vae" else files.path / part, dtype)
+    _refuse_broken(part, files.path, module)
     return module.requires_grad_(False).eval()
+
+
+def _refuse_broken(part: str, path: Path, module: Any) -> None:
+    """Refuse weights that are no finite numbers, by name: all that is drawn or trained with them is none."""
+    for name, weight in module.named_parameters():
+        # A sum is quick, and finite only where every number is; a large one may be neither.
+        if bool(torch.isfinite(weight.sum(dtype=torch.float32))) or bool(torch.isfinite(weight).all()):
+            continue
+        what = f"the base itself gives no numbers: {part} {name} is not finite in {weight.dtype}"
+        todo = "Fetch or copy the base again, take another, or a higher precision"
+        raise BaseModelError(what.replace("torch.", ""), where=str(path), todo=todo)
 
 
 def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:

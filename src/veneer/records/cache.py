@@ -152,7 +152,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a cache file exists and is as long as its header says.
+    """Whether a cache file exists, is as long as its header says, and holds finite numbers alone.
 
     Args:
         path: The file.
@@ -161,10 +161,14 @@ def is_whole(path: Path) -> bool:
         True where it can be used.
     """
     try:
-        with safetensors.safe_open(path, "pt"):
-            return True
+        return not _broken(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError):
         return False
+
+
+def _broken(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Tensors with a number that is not finite: one is enough to make every loss none."""
+    return [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
 
 
 class CacheReader:
@@ -221,6 +225,12 @@ class CacheReader:
                 where=str(self._cache / name),
                 todo="Run `veneer encode` again",
             ) from error
+        if broken := _broken(tensors):
+            raise RunError(
+                f"a cached file holds numbers that are not finite: {broken[0]}",
+                where=str(self._cache / name),
+                todo="Run `veneer encode` again",
+            )
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size <= self._left:
             self._kept[name] = tensors

@@ -7,7 +7,7 @@ share.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from veneer.encoding.jobs import (
     views_at_once,
 )
 from veneer.encoding.split import Picture, read_pictures
+from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
 from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
@@ -247,9 +248,21 @@ def _encode_pictures(
             mean, std = (torch.cat([one[i] for one in encoded]).float().cpu() for i in (0, 1))
             for number, (job, (_, extra)) in enumerate(zip(batch, loaded, strict=True)):
                 views = slice(number * job.num_views, (number + 1) * job.num_views)
-                write(job.file, {"mean": mean[views], "std": std[views], **extra})
+                latents = {"mean": mean[views], "std": std[views]}
+                _refuse_broken(job, latents)
+                write(job.file, latents | extra)
             done += len(batch)
             on_event(Progress(STAGE, done))
+
+
+def _refuse_broken(job: EncodeJob, latents: Mapping[str, Tensor]) -> None:
+    if all(bool(torch.isfinite(one).all()) for one in latents.values()):
+        return
+    raise BaseModelError(
+        "the VAE gives no finite numbers for a picture, even in float32",
+        where=str(job.path),
+        todo="Take the picture out of the data set, or another VAE with base.vae",
+    )
 
 
 def _encode_part(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from helpers import ldm, tiny
 from veneer.errors import BaseModelError
@@ -208,3 +209,69 @@ class TestEncoding:
         assert mean.shape == std.shape == (2, 4, 8, 12)
         assert torch.equal(mean, posterior.mean * 0.18215)
         assert torch.equal(std, posterior.std * 0.18215)
+
+
+WEIGHTS = {
+    "unet": "mid_block.attentions.0.proj_in.weight",
+    "vae": "encoder.conv_in.weight",
+    "text_encoder": "encoder.layers.0.mlp.fc1.weight",
+}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_a_weight_that_is_no_number_is_named(
+    base_folder: Path, tmp_path: Path, part: str, value: float
+) -> None:
+    folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
+    file = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(file)
+    name = next(one for one in tensors if one.endswith(WEIGHTS[part]))
+    tensors[name].view(-1)[3] = value
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(BaseModelError, match=f"the base itself gives no numbers: {part} .*is not finite"):
+        load_base(str(folder))
+    load_base(str(folder), parts=[other for other in WEIGHTS if other != part])
+
+
+def test_large_weights_are_numbers(base_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
+    file = next((folder / "unet").glob("*.safetensors"))
+    tensors = load_file(file)
+    tensors["conv_in.weight"][:] = 3e38
+    save_file(tensors, file, {"format": "pt"})
+    load_base(str(folder), parts=("unet",))
+    with pytest.raises(BaseModelError, match=r"unet conv_in.weight is not finite in float16"):
+        load_base(str(folder), parts=("unet",), dtype=torch.float16)
+
+
+@pytest.mark.parametrize("variant", ["bf16", "fp16", "fp32"])
+def test_weights_of_one_variant_alone_are_taken(base_folder: Path, tmp_path: Path, variant: str) -> None:
+    folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
+    for file in list(folder.rglob("*.safetensors")):
+        file.rename(file.with_name(file.name.replace(".safetensors", f".{variant}.safetensors")))
+    plain = load_base(str(base_folder))
+    found = load_base(str(folder))
+    for part in WEIGHTS:
+        own, other = state(getattr(plain, part)), state(getattr(found, part))
+        assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+def test_a_folder_saved_by_the_pipeline_that_turns_pictures_into_others_is_the_same(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    assert load_base(str(folder), parts=("scheduler",)).family == "sd1"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"<html>", "a web page"), (b"version https://git-lfs", "LFS pointer")]
+)
+def test_what_stands_under_the_name_of_a_checkpoint_is_said(
+    tmp_path: Path, content: bytes, what: str
+) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(BaseModelError, match=what):
+        load_base(str(tmp_path / "x.safetensors"))
