@@ -14,7 +14,7 @@ import pytest
 from veneer import pipeline
 from veneer.changes import changed_settings, is_done
 from veneer.config import Recipe
-from veneer.errors import RunError
+from veneer.errors import RecipeError, RunError
 from veneer.events import OnEvent
 from veneer.recipe import known_keys, resolve
 from veneer.records.files import write_json, write_text
@@ -52,6 +52,8 @@ OTHERS: dict[str, Any] = {
 }
 """Other values than the defaults, where these do not tell how to make one."""
 GOLDEN = Path(__file__).parents[1] / "golden"
+NEVER = "collect.allow_private_addresses"
+"""A key that has one value alone in a recipe."""
 KEYS = [key for key in known_keys() if "." in key]
 
 
@@ -130,7 +132,12 @@ def bytes_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("key", KEYS)
+def test_what_a_recipe_may_not_say_is_refused_whatever_the_run() -> None:
+    with pytest.raises(RecipeError, match=NEVER):
+        changed(NEVER)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != NEVER])
 def test_a_changed_key_redoes_what_depends_on_it_or_is_refused_by_name(
     key: str, performed: list[str], tmp_path: Path
 ) -> None:

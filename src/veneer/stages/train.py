@@ -214,12 +214,19 @@ def refuse_changes(run: RunDir, before: dict[str, Any], now: dict[str, Any]) -> 
     Raises:
         RunError: If they differ, with the differences.
     """
-    if changed := differences(before, now):
+    later = {table: _with_later_keys(table, before[table], now[table]) for table in ("lora", "train")}
+    if changed := differences({**before, **later}, now):
         raise RunError(
             f"the checkpoints were trained with other settings: {'; '.join(changed)}",
             where=str(run.checkpoints),
             todo="Take the old settings back, train in another run folder, or remove RUN/train to start over",
         )
+
+
+def _with_later_keys(table: str, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of an earlier version was trained with: a key that came later had its default."""
+    defaults = Recipe().model_dump(mode="json")[table]
+    return {key: defaults[key] for key in now if key in defaults} | before
 
 
 def _newest(run: RunDir, on_event: OnEvent) -> checkpoints.Checkpoint | None:
