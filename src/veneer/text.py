@@ -9,6 +9,8 @@ from pathlib import Path
 
 from veneer.errors import DatasetError
 
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
 
 def counted(number: int, word: str) -> str:
     """Write out how many there are of something.
@@ -21,6 +23,18 @@ def counted(number: int, word: str) -> str:
         Such as "1 picture" or "2 pictures".
     """
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def shown(text: str) -> str:
+    """Make a text harmless to a terminal: a file's name or a stranger's words may hold what steers one.
+
+    Args:
+        text: Anything, in several lines.
+
+    Returns:
+        It, with what would steer the terminal or turn the writing round written out as in JSON.
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def some_of(names: Sequence[str], count: int = 10) -> str:

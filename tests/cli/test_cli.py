@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from veneer.cli import exit_status
+from veneer.cli import exit_status, main
 from veneer.cli.verbs import GROUPS
 from veneer.errors import VeneerError
 from veneer.recipe import bundled_names
@@ -185,3 +186,33 @@ def test_a_strangers_recipe_is_kept_within_a_folder(
     assert exit_status(words[:-1] if status else words) == status
     assert ("`collect.sources` leads out of" in capsys.readouterr().err) is bool(status)
     assert not out.exists()
+
+
+STEERING = "x\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe"
+
+
+@pytest.mark.parametrize(
+    "words", [("{}",), ("--{}",), ("--out", "{}"), ("{}", "--set", "{}"), ("{}", "--json")]
+)
+@pytest.mark.parametrize("verb", [verb.__name__ for verbs in GROUPS.values() for verb, _ in verbs])
+def test_no_verb_lets_names_steer_the_terminal(
+    verb: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = [io.StringIO(), io.StringIO()]
+    monkeypatch.setattr(sys, "stdout", told[0])
+    monkeypatch.setattr(sys, "stderr", told[1])
+    monkeypatch.setattr("veneer.cli.Signals.watch", lambda _: None)
+    with pytest.raises(SystemExit):
+        main([verb, *(word.format(STEERING) for word in words)])
+    said = told[0].getvalue() + told[1].getvalue()
+    assert not set(said) & set("\x1b\x07\x9b\u202e"), said
+
+
+def test_results_are_shown_harmless_and_json_stays_json() -> None:
+    from veneer.cli.surroundings import Harmless
+
+    out = io.StringIO()
+    print(json.dumps({"name": STEERING, "plain": "Städte\t✓"}, ensure_ascii=False), file=Harmless(out))
+    assert json.loads(out.getvalue()) == {"name": STEERING, "plain": "Städte\t✓"}
+    assert not set(out.getvalue()) & set("\x1b\x07\x9b\u202e")

@@ -65,6 +65,13 @@ def test_a_password_an_upload_and_files_elsewhere(start_studio: Any, tmp_path: P
             assert ask(f"{address}{form}{path}", headers=signed_in)[0] in {400, 403, 404}, path
     assert ask(address, headers={**signed_in, "Origin": "http://evil.example"})[0] == 403
     assert ask(address, headers={**signed_in, "Host": "evil.example"})[0] == 403
+    assert ask(address, headers={**signed_in, "Host": "["})[0] == 400
+    assert ask(address + "config", headers={**signed_in, "Sec-Fetch-Site": "cross-site"})[0] == 403
+    field = MULTIPART.replace(b'; filename="../../x.png"', b"").replace(b"no picture", b"x" * 2**20)
+    assert ask(address + "gradio_api/upload", field, {**UPLOAD, **signed_in})[0] == 413
+    answers = [ask(address + "login", b"username=veneer&password=wrong", FORM)[0] for _ in range(7)]
+    assert answers == [400] * 5 + [429] * 2
+    assert "Traceback" not in complaints_of(process)
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -19,6 +19,7 @@ import typer
 from veneer.cli.surroundings import Signals, hush_libraries, is_unread, lead_nowhere, mend_streams
 from veneer.cli.verbs import GroupedVerbs, add_verbs
 from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER, VeneerError
+from veneer.text import shown
 
 INTERRUPTED = "veneer: interrupted; the same command goes on from here"
 
@@ -150,5 +151,5 @@ def _bug(error: Exception) -> int:
 
 
 def _say(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
+    print(shown(line), file=sys.stderr)
     return status

@@ -14,6 +14,8 @@ import warnings
 from types import FrameType
 from typing import Any, TextIO
 
+from veneer.text import shown
+
 QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -93,6 +95,26 @@ class Unfailing(io.TextIOBase):
         return self._stream.isatty()
 
 
+class Harmless(Unfailing):
+    """A stream for results: what would steer a terminal is written out; where it breaks, it breaks."""
+
+    def write(self, text: str) -> int:
+        """Write.
+
+        Args:
+            text: The text.
+
+        Returns:
+            Its length.
+        """
+        self._stream.write(shown(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        self._stream.flush()
+
+
 def mend_streams() -> None:
     """Give the process all three streams, and a stderr that never ends a run.
 
@@ -108,6 +130,7 @@ def mend_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a caption that an old locale cannot write
+    sys.stdout = Harmless(sys.stdout)
     sys.stderr = Unfailing(sys.stderr)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from veneer.web import late, markup
 from veneer.web.jobs.queue import JobBook
 from veneer.web.server.engine import gr
+from veneer.web.server.limits import Uploads
 from veneer.web.server.server import answer, check_access, listen
 from veneer.web.studio import Studio
 from veneer.web.tabs import runs as runs_tab
@@ -54,13 +55,15 @@ def serve(
     with place.locked(), _uploads_inside(place), listen(host, port) as bound:
         os.chdir(place.root)  # paths in recipes are then the same here as in the runs
         studio = Studio(place, JobBook(place))
-        studio.jobs.watch()
+        uploads = Uploads(place.private / "uploads")
+        studio.jobs.watch(also=uploads.remove_stale)
         dataset_view.look_ahead(studio)
         try:
             answer(
                 build(studio),
                 bound,
                 password=password,
+                uploads=uploads,
                 looks={"theme": theme(), "css": stylesheet(), "head": late.script()},
                 on_ready=on_ready,
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from veneer.errors import VeneerError
+from veneer.text import shown
 from veneer.web import markup
 
 
@@ -30,7 +32,7 @@ def describe(error: BaseException) -> str:
             return markup.failure(
                 f"no permission ({error.filename})", "Choose a workspace that you may write to"
             )
-    traceback.print_exception(error)
+    print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     name = f"{type(error).__name__}: {error}"
     return markup.failure(f"a bug of ours: {name}", "The terminal that runs the studio shows where")
 

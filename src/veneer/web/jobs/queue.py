@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from veneer.web.jobs.events import last_end
 from veneer.web.workspace import Workspace, is_plain
 
 State = Literal["waiting", "running", "done", "stopped", "failed", "killed"]
+SECONDS_TO_TIDY = 3600.0
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
 
 
@@ -231,17 +232,22 @@ class JobBook:
         for path in (self._folder(name) / "job.json", self.log(name), self.events(name)):
             path.unlink(missing_ok=True)
 
-    def watch(self, seconds: float = 1.0) -> None:
+    def watch(self, seconds: float = 1.0, also: Callable[[], object] | None = None) -> None:
         """Keep the queue moving, in a thread of its own, until `close`.
 
         Args:
             seconds: Seconds between two looks.
+            also: What else is done, at once and then every hour.
         """
 
         def look() -> None:
+            due = 0.0
             while not self._closing.wait(seconds):
                 with contextlib.suppress(OSError):
                     self.advance()
+                    if also is not None and time.monotonic() >= due:
+                        due = time.monotonic() + SECONDS_TO_TIDY
+                        also()
 
         threading.Thread(target=look, name="veneer-queue", daemon=True).start()
 

@@ -43,13 +43,37 @@ def without_stub_files() -> Iterator[None]:
         inspect.getfile = real
 
 
+MOST_FIELD_BYTES = 65_536
+"""Largest field of an upload that is no file: Gradio would keep it in memory, whatever its size."""
+
+
+def refuse_large_fields(parser: Any) -> None:
+    """Have Gradio's reader of uploads refuse large fields that are no files.
+
+    Args:
+        parser: The reader's class.
+    """
+    take = parser.on_part_data
+
+    def on_part_data(self: Any, data: bytes, start: int, end: int) -> None:
+        part = self._current_part
+        if part.file is None and len(part.data) + end - start > MOST_FIELD_BYTES:
+            raise MultiPartException("A field exceeded the maximum allowed size.")
+        take(self, data, start, end)
+
+    parser.on_part_data = on_part_data
+
+
 try:
     with without_stub_files():
         import gradio as gr
+        from gradio.route_utils import GradioMultiPartParser, MultiPartException
 except ModuleNotFoundError as error:
     raise VeneerError(
         f"the studio needs Gradio, which is not installed ({error.name})",
         todo="Install it with: pip install 'veneer[web]'",
     ) from error
+
+refuse_large_fields(GradioMultiPartParser)
 
 __all__ = ["gr"]

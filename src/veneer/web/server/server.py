@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from veneer.errors import VeneerError
 from veneer.web.server.engine import gr
 from veneer.web.server.guard import Guard
+from veneer.web.server.limits import Uploads
 
 USER = "veneer"
 MAX_UPLOAD_MIB = 25
@@ -99,6 +100,7 @@ def answer(
     bound: socket.socket,
     *,
     password: str,
+    uploads: Uploads,
     looks: dict[str, Any],
     on_ready: Callable[[str], None],
 ) -> None:
@@ -108,6 +110,7 @@ def answer(
         page: Gradio's blocks.
         bound: The socket.
         password: Password of the user ``veneer``; empty for none.
+        uploads: The folder of uploads.
         looks: Theme and styles, as Gradio takes them.
         on_ready: Called with the address when the page can be opened.
 
@@ -116,7 +119,7 @@ def answer(
     """
     host, port = bound.getsockname()[:2]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, is_local=is_loopback(host))
+    app.add_middleware(Guard, is_local=is_loopback(host), uploads=uploads)
     gr.mount_gradio_app(
         app, page, path="/", server_name=host, server_port=port, auth=(USER, password) if password else None,
         allowed_paths=[], max_file_size=f"{MAX_UPLOAD_MIB}mb", footer_links=[],

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from veneer.errors import VeneerError
 from veneer.web.server.guard import HEADERS, Guard, is_welcome
+from veneer.web.server.limits import Uploads
 
 
 def headers(**values: str) -> dict[bytes, bytes]:
@@ -122,3 +124,62 @@ def test_a_port_in_use_is_named(with_gradio: None) -> None:
         taken.listen()
         with pytest.raises(VeneerError, match="--port"):
             listen("127.0.0.1", taken.getsockname()[1])
+
+
+OWN = {"host": "localhost:7860"}
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status"),
+    [
+        ("/", {"host": "["}, 400),
+        ("/", {"host": "localhost:x"}, 400),
+        ("/", {**OWN, "origin": "http://["}, 400),
+        ("/", {**OWN, "content-length": "many"}, 400),
+        ("/", {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}, 200),
+        ("/", {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-dest": "iframe"}, 403),
+        ("/config", {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}, 403),
+        ("/gradio_api/file=/x", {**OWN, "sec-fetch-site": "same-site"}, 403),
+        ("/config", {**OWN, "sec-fetch-site": "same-origin"}, 200),
+        ("/gradio_api/queue/join", {**OWN, "content-length": str(5 * 2**20)}, 413),
+        ("/gradio_api/upload", {**OWN, "content-length": str(5 * 2**20)}, 413),
+        ("/gradio_api/upload", {**OWN, "content-length": "900"}, 200),
+        ("/gradio_api/upload", {**OWN, "transfer-encoding": "chunked"}, 411),
+    ],
+)
+def test_what_makes_no_sense_or_is_too_much_is_refused(
+    path: str, given: dict[str, str], status: int, tmp_path: Path
+) -> None:
+    asked = {name.encode(): value.encode() for name, value in given.items()}
+    (tmp_path / "earlier").write_bytes(bytes(100))
+    guard = Guard(answering(200), True, Uploads(tmp_path, 2**20))
+    assert status_of(guard, path, asked, "GET" if path in {"/", "/config"} else "POST") == status
+
+
+def test_tries_at_the_password_are_slowed_down_after_five_and_in_all() -> None:
+    wrong, right = answering(400), answering(200)
+    guard = Guard(wrong, False)
+    login = {b"host": b"studio.lan"}
+    assert [status_of(guard, "/login", login, "POST", "a") for _ in range(7)] == [400] * 5 + [429] * 2
+    assert [status_of(guard, "/login/", login, "POST", f"b{n}") for n in range(16)] == [400] * 15 + [429]
+    assert status_of(guard, "/", login, "GET", "a") == 400  # only the password's own page is slowed down
+    guard.app = right
+    assert status_of(guard, "/login", login, "POST", "c") == 429
+
+
+def answering(status: int) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    return app
+
+
+def status_of(guard: Guard, path: str, given: dict[bytes, bytes], method: str, address: str = "a") -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": path, "method": method, "client": (address, 1)}
+    asyncio.run(guard({**scope, "headers": list(given.items())}, None, send))
+    return int(sent[0]["status"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
-import io
 import threading
+from functools import lru_cache
 from pathlib import Path
 
-from veneer.data.picture import load_picture
-from veneer.errors import DatasetError
+from veneer.data.picture import small_webp
+from veneer.data.worker import Failure, Workers
 from veneer.records.files import write_bytes
 
 SIDE_PX = 224
@@ -43,14 +44,13 @@ def thumbnail(path: Path, cache: Path) -> bytes:
 
 
 def _make(path: Path) -> bytes:
-    try:
-        small = load_picture(path)
-    except DatasetError:
-        return _BROKEN
-    if max(small.size) <= SIDE_PX // 2:  # pixels stay pixels
-        times = SIDE_PX // max(small.size)
-        small = small.resize((small.width * times, small.height * times), 0)
-    small.thumbnail((SIDE_PX, SIDE_PX))
-    out = io.BytesIO()
-    small.save(out, "WEBP", quality=82)
-    return out.getvalue()
+    """Make it in a process of its own: a picture may be made to take any memory and time."""
+    made = _workers().call(path, SIDE_PX)
+    return _BROKEN if isinstance(made, Failure) else made
+
+
+@lru_cache(maxsize=1)
+def _workers() -> Workers[bytes]:
+    workers = Workers(small_webp, count=1)
+    atexit.register(workers.__exit__, None, None, None)
+    return workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,6 @@ def test_a_thumbnail_may_be_asked_for_while_it_is_made(folder: Path, tmp_path: P
 
 
 def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path: Path) -> None:
-    import io
-
     Image.new("RGB", (900, 300), "red").save(tmp_path / "wide.png")
     small = Image.open(io.BytesIO(thumbnail(tmp_path / "wide.png", tmp_path / "c")))
     assert small.width == SIDE_PX
@@ -50,3 +49,21 @@ def test_thumbnails_keep_to_their_size_and_broken_pictures_have_none(tmp_path: P
     (tmp_path / "broken.png").write_bytes(b"no")
     assert thumbnail(tmp_path / "broken.png", tmp_path / "c") == b""
     assert thumbnail(tmp_path / "none.png", tmp_path / "c") == b""
+
+
+def test_no_picture_is_decoded_in_the_studios_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TIFF of 640 kB had it take 3.2 GiB."""
+    Image.new("RGB", (500, 300), "red").save(tmp_path / "large.png")
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "tiny.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    real = Image.open
+    monkeypatch.setattr(Image, "open", None)
+    made = {
+        name: thumbnail(tmp_path / f"{name}.png", tmp_path / "cache") for name in ("large", "tiny", "broken")
+    }
+    monkeypatch.setattr(Image, "open", real)
+    assert made["broken"] == b""
+    assert real(io.BytesIO(made["large"])).size == (224, 134)
+    assert real(io.BytesIO(made["tiny"])).size == (224, 224)
