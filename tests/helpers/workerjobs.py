@@ -35,11 +35,6 @@ def misbehave(kind: str) -> str:
     return kind
 
 
-def start_slowly() -> None:
-    """Take longer to start than a job may take."""
-    time.sleep(1.5)
-
-
 def write_late(begun: str, late: str) -> None:
     Path(begun).touch()
     time.sleep(1.5)

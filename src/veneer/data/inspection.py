@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter, ImageStat
 from scipy import ndimage
 
 from veneer.data.phash import perceptual_hash
@@ -19,6 +19,8 @@ LOOK_PX = 512
 """Longer side at which pictures are looked at, in pixels; smaller ones as they are."""
 
 COLOUR_SIDE = 4
+THUMBNAIL_PX = 64
+"""Longer side at which edges are looked for, in pixels."""
 
 VERSION = 1
 """Counts up when a measure changes: kept measures of another version are taken again."""
@@ -38,7 +40,7 @@ class Inspected:
         entropy: Bits of the histogram of the channel with most tones; 0 for one colour.
         dark: Brightness that 99 % of the pixels stay below, in [0, 1].
         light: Brightness that 95 % of the pixels exceed, in [0, 1].
-        sharpness: CleanVision's score of edges at thumbnail size, in [0, 1]; low where blurred.
+        sharpness: Score of edges at thumbnail size, in [0, 1]; low where blurred.
         blur: How little it changes when blurred again, in [0, 1]; near 1 where it has no detail to lose.
         letters: Marks in the longest row that looks like text.
         letters_at_edge: Whether such a row lies near the upper or lower edge.
@@ -61,11 +63,6 @@ class Inspected:
     turned: bool
 
 
-def prepare() -> None:
-    """Import what `inspect_picture` needs: seconds that are no picture's fault."""
-    import cleanvision.issue_managers.image_property  # noqa: F401
-
-
 def inspect_picture(path: Path) -> Inspected:
     """Measure one picture.
 
@@ -78,15 +75,12 @@ def inspect_picture(path: Path) -> Inspected:
     Raises:
         DatasetError: If it cannot be decoded to its end.
     """
-    # CleanVision brings pandas and matplotlib: seconds that only worker processes pay
-    from cleanvision.issue_managers.image_property import calc_percentile_brightness
-
     decoded = decode_picture(path)
     picture = decoded.picture
     width, height = picture.size
     phash = perceptual_hash(picture)
     picture.thumbnail((LOOK_PX, LOOK_PX))
-    five, ninety_nine = calc_percentile_brightness(picture, [5, 99])
+    five, ninety_nine = np.percentile(_brightness(picture), (5, 99))
     marks = find_text(picture)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -131,11 +125,27 @@ def reblur(picture: Image.Image) -> float:
     return max(shares)
 
 
-def _sharpness(picture: Image.Image) -> float:
-    """CleanVision's blur score: edges, and spread of the grey histogram, at 64 pixels."""
-    from cleanvision.issue_managers.image_property import BlurrinessProperty
+def _brightness(picture: Image.Image) -> NDArray[np.float64]:
+    """Perceived brightness of every pixel of an RGB picture, in [0, 1], as in the colour model HSP."""
+    squares = np.asarray(picture).astype(np.int64) ** 2
+    weights = (0.241, 0.691, 0.068)
+    total = weights[0] * squares[..., 0] + weights[1] * squares[..., 1] + weights[2] * squares[..., 2]
+    return np.asarray(np.sqrt(total) / 255)
 
-    raw = BlurrinessProperty().calculate(picture)
-    edges = 1 - np.exp(-0.01 * float(raw["blurriness"]))
-    spread = 1 - np.exp(-0.01 * float(raw["blurriness_grayscale_std"]))
-    return float(min(1.0, edges + (spread if spread > 0.18 else 0.0)))
+
+def _sharpness(picture: Image.Image) -> float:
+    """Deviation of a thumbnail's edges; and of its histogram: few greys make few edges, unblurred."""
+    shrink = max(picture.size) / THUMBNAIL_PX
+    if shrink > 1:
+        picture = picture.resize(
+            (max(1, int(picture.width // shrink)), max(1, int(picture.height // shrink)))
+        )
+    grey = picture.convert("L")
+    edges = ImageStat.Stat(grey.filter(ImageFilter.FIND_EDGES)).stddev[0]
+    spread = _saturated(float(np.std(grey.histogram())))
+    return min(1.0, _saturated(edges) + (spread if spread > 0.18 else 0.0))
+
+
+def _saturated(value: float) -> float:
+    """A value from 0 upwards as a score in [0, 1)."""
+    return float(1 - np.exp(-0.01 * value))

@@ -64,7 +64,6 @@ class Workers(Generic[T]):
         function: A top-level function of an importable module; its arguments and result are pickled.
         count: Processes; the cores at hand by default.
         seconds: Longest that one job may take, once its process has started.
-        prepare: What each process does first, such as slow imports; a top-level function.
     """
 
     def __init__(
@@ -73,12 +72,11 @@ class Workers(Generic[T]):
         *,
         count: int | None = None,
         seconds: float = SECONDS_A_FILE,
-        prepare: Callable[[], object] | None = None,
     ) -> None:
         self._function = function
         self._seconds = seconds
         self.count = count or cores()
-        self._processes = [_Process((_get_ready, (function, prepare))) for _ in range(self.count)]
+        self._processes = [_Process((_get_ready, (function,))) for _ in range(self.count)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
@@ -246,10 +244,8 @@ def processes_for(num_jobs: int) -> int:
     return min(cores(), max(1, num_jobs // 16))
 
 
-def _get_ready(_: Callable[..., Any], prepare: Callable[[], object] | None) -> None:
-    """The first job of a process: the function is imported by now; the rest that it needs is prepared."""
-    if prepare is not None:
-        prepare()
+def _get_ready(_: Callable[..., Any]) -> None:
+    """The first job of a process: the function is imported by now, which was no picture's fault."""
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -26,7 +26,7 @@ from veneer.data.findings import (
     copy_findings,
     own_findings,
 )
-from veneer.data.inspection import VERSION, Inspected, inspect_picture, prepare
+from veneer.data.inspection import VERSION, Inspected, inspect_picture
 from veneer.data.rejection import bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
@@ -191,7 +191,7 @@ def _inspect(
     fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(folder.root / name)]
     findings: list[Finding] = []
     done = len(names) - len(fresh)
-    workers = Workers(inspect_picture, count=processes_for(len(fresh)), prepare=prepare)
+    workers = Workers(inspect_picture, count=processes_for(len(fresh)))
     with _measures(folder).open("a", encoding="utf-8") as file, workers:
         for name, seen in workers.map((name, (folder.root / name,)) for name in fresh):
             done += 1

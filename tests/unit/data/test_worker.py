@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.workerjobs import double, misbehave, start_slowly, write_late
+from helpers import slowstart
+from helpers.workerjobs import double, misbehave, write_late
 from veneer.data.worker import Failure, Workers
 
 
@@ -37,7 +38,7 @@ def test_a_hanging_job_is_killed_and_the_next_one_done() -> None:
 
 
 def test_a_slow_start_is_not_held_against_a_job() -> None:
-    with Workers(double, count=1, seconds=1, prepare=start_slowly) as workers:
+    with Workers(slowstart.double, count=1, seconds=1) as workers:
         assert workers.call(3) == 6
 
 
