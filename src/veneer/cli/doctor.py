@@ -56,5 +56,5 @@ def _extras() -> dict[str, object]:
     from veneer.training.optimizers import OPTIMIZERS
 
     needed: dict[str, str] = {name: spec.module for name, spec in OPTIMIZERS.items() if spec.package}
-    extras = {"web": "gradio", **needed}
+    extras = {"web": "gradio", "hub": "datasets", **needed}
     return {name: "installed" if find_spec(module) else "not installed" for name, module in extras.items()}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from veneer.data.sources import Found, is_picture_name
@@ -92,6 +91,20 @@ def refuse_wrong_options(sources: Sequence[str]) -> None:
     for source in sources:
         if source.startswith("hf:"):
             hub_options(source)
+            _library()
+
+
+def _library() -> Any:
+    """Hugging Face's `datasets`, which nothing but these sources needs."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise DatasetError(
+            "data sets of the hub need the extra `hub`",
+            where="hf:",
+            todo="Install it with `pip install 'veneer[hub]'`",
+        ) from error
+    return datasets
 
 
 def _pictures(
@@ -112,7 +125,7 @@ def _pictures(
         [key for key, kind in features.items() if key in wanted or _is_plain_kind(kind)]
     )
     if picture is not None:
-        rows = rows.cast_column(picture, datasets.Image(decode=False))
+        rows = rows.cast_column(picture, _library().Image(decode=False))
     for number, row in enumerate(rows):
         texts = (captions_in(row[caption]) or ()) if caption else ()
         extra: dict[str, Any] = {
@@ -135,7 +148,7 @@ def _no_column(source: str, columns: Iterable[str], what: str) -> DatasetError:
 
 
 def _is_plain_kind(feature: Any) -> bool:
-    return isinstance(feature, datasets.Value) and feature.dtype not in {"binary", "large_binary"}
+    return isinstance(feature, _library().Value) and feature.dtype not in {"binary", "large_binary"}
 
 
 def _is_plain(value: Any) -> bool:
@@ -177,14 +190,14 @@ def _folders_of(name: str) -> list[Path]:
     if own.exists():
         return [Path(os.path.abspath(own if own.is_dir() else own.parent)), own.resolve()]  # noqa: PTH100
     fetched = Path(HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
-    return [fetched, Path(datasets.config.EXTRACTED_DATASETS_PATH)]
+    return [fetched, Path(_library().config.EXTRACTED_DATASETS_PATH)]
 
 
 def _load_rows(source: str, name: str, options: Mapping[str, str], *, streaming: bool) -> Any:
     config, split = options.get("config"), options.get("split", "train")
-    builder = datasets.load_dataset_builder(name, config)
+    builder = _library().load_dataset_builder(name, config)
     _refuse_files_elsewhere(source, name, builder)
-    return datasets.load_dataset(name, config, split=split, streaming=streaming)
+    return _library().load_dataset(name, config, split=split, streaming=streaming)
 
 
 def _refuse_files_elsewhere(source: str, name: str, builder: Any) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from veneer.data.hub import NO_PICTURE, hub_options, hub_pictures
+from veneer.data.hub import NO_PICTURE, hub_options, hub_pictures, refuse_wrong_options
 from veneer.data.sources import Found
 from veneer.data.websources import Web
 from veneer.errors import DatasetError, NetworkError
@@ -122,3 +123,12 @@ def test_whatever_a_library_raises_is_one_line(
     monkeypatch.setattr(datasets, "load_dataset_builder", broken)
     with pytest.raises(NetworkError, match="the data set cannot be had"):
         found(tmp_path, "hf:someone/set")
+
+
+def test_the_hub_without_its_library_names_the_extra_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    refuse_wrong_options(["pocket", "urls:list.txt"])
+    with pytest.raises(DatasetError, match=r"extra `hub`.*pip install 'veneer\[hub\]'"):
+        refuse_wrong_options(["hf:someone/pictures"])

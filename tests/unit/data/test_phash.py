@@ -1,4 +1,6 @@
+import imagehash
 import numpy as np
+import pytest
 from PIL import Image
 
 from veneer.data.phash import NEAR_BITS, distance, near_pairs, perceptual_hash
@@ -9,6 +11,18 @@ def test_resizing_keeps_the_hash_and_other_pictures_change_it() -> None:
     picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
     assert distance(perceptual_hash(picture), perceptual_hash(picture.resize((100, 90)))) <= 2
     assert distance(perceptual_hash(picture), perceptual_hash(picture.rotate(90))) > NEAR_BITS
+
+
+@pytest.mark.parametrize("side", [8, 32, 33, 200, 640])
+def test_the_hash_is_that_of_imagehash(side: int) -> None:
+    random = np.random.default_rng(side)
+    noise = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    ramp = np.broadcast_to(np.linspace(0, 255, side).astype(np.uint8)[:, None, None], (side, side, 3))
+    flat = [np.full((side, side, 3), grey, np.uint8) for grey in (0, 1, 77, 255)]
+    halves = np.where(np.arange(side)[:, None, None] < side // 2, 20, 220) * np.ones((1, side, 3))
+    for pixels in (noise, ramp, ramp.swapaxes(0, 1), *flat, halves.astype(np.uint8)):
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        assert perceptual_hash(picture) == int(str(imagehash.phash(picture)), 16)
 
 
 def test_near_pairs_are_those_of_a_plain_double_loop() -> None:
