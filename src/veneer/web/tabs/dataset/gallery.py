@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from veneer.errors import VeneerError
 from veneer.records.dataset import Dataset
-from veneer.records.jsonlines import read_lines
+from veneer.records.jsonlines import parse_object, read_lines
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
 
@@ -111,9 +112,7 @@ def read_gallery(folder: Path) -> Gallery:
         )
         for item in dataset.items()
     ]
-    return Gallery(
-        cards, [_rejected(folder, line) for line in read_lines(dataset.rejected / "reasons.jsonl")]
-    )
+    return Gallery(cards, _left_out(folder))
 
 
 def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
@@ -227,9 +226,31 @@ def _area(size: tuple[int, int]) -> int:
     return size[0] * size[1]
 
 
+def _left_out(folder: Path) -> list[Card]:
+    """What was left out; a line that is damaged takes no other with it, and is shown as what it is."""
+    path = Dataset(folder).rejected / "reasons.jsonl"
+    cards = []
+    for number, text in enumerate(_lines(path), 1):
+        try:
+            cards.append(_rejected(folder, parse_object(text, f"{path}:{number}")))
+        except (VeneerError, KeyError, ValueError):
+            cards.append(
+                Card(f"line {number}", path / "damaged", "", ("its line in reasons.jsonl is damaged",))
+            )
+    return cards
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text("utf-8", errors="replace").split("\n") if line.strip()]
+
+
 def _rejected(folder: Path, line: Mapping[str, Any]) -> Card:
     name = str(line.get("file_name") or Path(str(line["origin"])).name)
     path = folder / str(line["file"]) if line.get("file") else folder / "rejected" / "not kept"
+    if not path.resolve().is_relative_to(folder.resolve()):  # whoever wrote the line
+        path = folder / "rejected" / "not kept"
     return Card(
         name, path, str(line.get("caption", "")), (str(line["reason"]),), (), line["stage"] == "check"
     )

@@ -1,8 +1,10 @@
 """The pictures of a data set as the page lists them."""
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from helpers.datasets import thirty_dots
 from veneer.data.findings import Finding
@@ -41,3 +43,23 @@ def test_rejected_pictures_come_back_one_by_one(folder: Path) -> None:
     assert len(dataset.picture_names()) == 29
     assert {item.file_name: item.caption for item in dataset.items()}[names[1]] == "a Red dot 2"
     assert [card.name for card in gallery.read_gallery(folder).shown("rejected")] == [names[0]]
+
+
+def test_a_damaged_line_of_what_was_left_out_takes_no_other_with_it(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "outside.png")
+    whole = {"file": "rejected/a.png", "origin": "/x/a.png", "stage": "collect", "reason": "truncated"}
+    leads_out = {**whole, "file": "../outside.png"}
+    lines = [
+        json.dumps(whole),
+        "no json",
+        '{"file": "x"}',
+        "[" * 5000,
+        json.dumps(leads_out),
+        '{"file": "rej',
+    ]
+    (folder / "rejected").mkdir(exist_ok=True)
+    (folder / "rejected" / "reasons.jsonl").write_text("\n".join(lines), "utf-8")
+    shown = gallery.read_gallery(folder)
+    assert len(shown.cards) == 30
+    assert [card.notes for card in shown.rejected].count(("its line in reasons.jsonl is damaged",)) == 4
+    assert [card.path.name for card in shown.rejected if card.name == "a.png"] == ["a.png", "not kept"]
