@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-null bench-studio sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-studio sd15-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,10 @@ bench-data: setup
 
 bench-kill: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_kill
+
+# Goes on where it was stopped; kills, full disks and damaged files of every kind, within 20 minutes.
+bench-faults: setup
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m bench.bench_faults
 
 bench-null: setup
 	$(BIN)/python -m bench.bench_null

@@ -1,0 +1,240 @@
+"""Runs killed at any moment of any stage, or whose disk is full: the same command ends with the same bytes.
+
+The whole folder is compared, times left out. Each case begins at a copy of the run as it is before the stage.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from unittest import mock
+
+from bench.faults import Slice, WrongError
+from helpers import tiny
+from veneer.config import Recipe
+from veneer.errors import VeneerError
+from veneer.pipeline import STAGE_NAMES, run_stage
+from veneer.recipe import resolve
+from veneer.records.run import RunDir
+
+TIMES = re.compile(
+    rb'"(seconds|images_per_second|peak_memory_gib|peak_device_memory_gib|started|finished|time|retrieved|at)":'
+    rb' ?("[^"]*"|[0-9.e+-]+)'
+)
+UNCOMPARED = ("dataset/.measures.jsonl", ".lock", "report/index.html", "report/report.md", "checksums.json")
+"""Files that tell times in their own words, and the sums of such."""
+LATEST = 1.15
+"""Latest moment of a kill, as a share of the stage's time."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What all cases begin at.
+
+    Attributes:
+        before: The run as it is before each stage.
+        after: Hashes of its files after each stage.
+        seconds: What each stage takes.
+        place: Where the run of a case lies.
+        context: Makes processes to be killed.
+    """
+
+    before: Mapping[str, Path]
+    after: Mapping[str, Mapping[str, str]]
+    seconds: Mapping[str, float]
+    place: Path
+    context: BaseContext
+
+
+def bench_recipe(base: Path, clip: Path, pictures: Path) -> Recipe:
+    """A run of seconds with all that has a state of its own.
+
+    Args:
+        base: The tiny base.
+        clip: The tiny CLIP.
+        pictures: The pictures.
+
+    Returns:
+        The recipe.
+    """
+    return resolve(
+        {
+            "base": {"model": str(base)},
+            "collect": {"sources": [str(pictures)]},
+            "caption": {"model": "none", "prefix": "a drawing of"},
+            "encode": {"resolution": 32},
+            "train": {
+                "max_train_steps": 8,
+                "learning_rate": 1e-2,
+                "ema_decay": 0.9,
+                "optimizer": "schedulefree",
+                "average_last": 2,
+                "checkpointing_steps": 3,
+                "checkpoints_total_limit": 2,
+                "validation_steps": 2,
+                "preview_steps": 4,
+            },
+            "generate": {
+                "prompts": ["a red dot", "a dog"],
+                "seeds": [0, 1, 2],
+                "num_inference_steps": 2,
+                "resolution": 32,
+            },
+            "compare": {"embedder": str(clip), "held_out_prompts": 2, "general_prompts": ["a cat"]},
+        }
+    )
+
+
+def whole_runs(folder: Path) -> Runs:
+    """Take a run through all stages, and keep it as it is before each.
+
+    Args:
+        folder: Where to work.
+
+    Returns:
+        What all cases begin at.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    base, clip = tiny.tiny_base(folder / "base"), tiny.tiny_clip(folder / "clip")
+    pictures = tiny.tiny_pictures(folder / "pictures", 10)
+    run = RunDir(folder / "run")
+    run.root.mkdir(parents=True)
+    run.write_recipe(bench_recipe(base, clip, pictures))
+    before, after, seconds = {}, {}, {}
+    for stage in STAGE_NAMES:
+        before[stage] = Path(shutil.copytree(run.root, folder / "before" / stage))
+        began = time.monotonic()
+        run_stage(stage, run, redo=False)
+        seconds[stage] = time.monotonic() - began
+        after[stage] = hashes(run.root)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.fault_runs", *(f"veneer.stages.{stage}" for stage in STAGE_NAMES)])
+    return Runs(before, after, seconds, run.root, context)
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """Every file of a run by its bytes, times left out.
+
+    Args:
+        root: The run folder.
+
+    Returns:
+        Hashes by name.
+    """
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    return {
+        name: hashlib.sha256(TIMES.sub(rb'"\1": 0', path.read_bytes())).hexdigest()
+        for name, path in named.items()
+        if name not in UNCOMPARED
+    }
+
+
+def stage_child(stage: str, root: str) -> None:
+    """Do a stage in a process of its own, to be killed.
+
+    Args:
+        stage: The stage.
+        root: The run folder.
+    """
+    run_stage(stage, RunDir(Path(root)), redo=False)
+
+
+def try_kill(runs: Runs, number: int) -> str:
+    """Kill a stage at a random moment, often more than once, and go on.
+
+    Args:
+        runs: What to begin at.
+        number: Number of the case; the stages take turns.
+
+    Returns:
+        "the same bytes".
+
+    Raises:
+        WrongError: If a file differs, is missing or left over.
+    """
+    chance, stage = random.Random(number), STAGE_NAMES[number % len(STAGE_NAMES)]
+    _begin(runs, stage)
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        child = runs.context.Process(target=stage_child, args=(stage, str(runs.place)))  # type: ignore[attr-defined]
+        child.start()
+        child.join(chance.random() * LATEST * runs.seconds[stage])
+        child.kill()
+        child.join()
+    return _same(runs, stage)
+
+
+def try_full_disk(runs: Runs, number: int) -> str:
+    """Let the disk be full at one of a stage's writes, and go on once there is room.
+
+    Args:
+        runs: What to begin at.
+        number: Number of the case; the stages take turns.
+
+    Returns:
+        "the same bytes", or "done, no write failed".
+
+    Raises:
+        WrongError: If a file differs, is missing or left over.
+    """
+    stage = STAGE_NAMES[number % len(STAGE_NAMES)]
+    _begin(runs, stage)
+    try:
+        with _full_at(number // len(STAGE_NAMES)):
+            run_stage(stage, RunDir(runs.place), redo=False)
+    except VeneerError:
+        return _same(runs, stage)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _same(runs, stage)
+    return "done, no write failed"
+
+
+def _begin(runs: Runs, stage: str) -> None:
+    shutil.rmtree(runs.place, ignore_errors=True)
+    shutil.copytree(runs.before[stage], runs.place)
+
+
+def _same(runs: Runs, stage: str) -> str:
+    run_stage(stage, RunDir(runs.place), redo=False)
+    found, wanted = hashes(runs.place), runs.after[stage]
+    odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if odd:
+        raise WrongError(f"{stage}: {len(odd)} files are not the same: {', '.join(odd[:5])}")
+    return "the same bytes"
+
+
+@contextmanager
+def _full_at(write: int) -> Iterator[None]:
+    """No space left from a write on, counted by what is flushed to the disk."""
+    real, count = os.fsync, 0
+
+    def fsync(number: int) -> None:
+        nonlocal count
+        count += 1
+        if count > write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(number)
+
+    with mock.patch.object(os, "fsync", fsync):
+        yield
+
+
+SLICES = (
+    Slice("kills", "a stage killed at random moments", 200, (4, 6), whole_runs, try_kill, 300.0),
+    Slice(
+        "full-disk", "no space left at one of a stage's writes", 90, (6, 13), whole_runs, try_full_disk, 300.0
+    ),
+)
