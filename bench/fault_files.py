@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from bench.faults import Slice, WrongError
 from veneer.data.picture import decode_picture
-from veneer.data.sidecars import folder_captions
+from veneer.data.sidecars import FolderCaptions
 from veneer.lora.info import inspect
 from veneer.lora.merge import resize_adapter
 from veneer.lora.reader import read_lora
@@ -294,7 +294,10 @@ def try_captions(folder: Folder, number: int) -> str:
         shutil.copy(picture, place)
     name = chance.choice(sorted(folder.whole))
     (place / name).write_bytes(_odd_text(folder.whole[name], chance))
-    found = folder_captions(place, [f"p{n}.png" for n in range(3)])
+    pictures = [f"p{n}.png" for n in range(3)]
+    folder_captions = FolderCaptions(place, [*pictures, name], pictures)
+    list(folder_captions.notices("collect", "case"))
+    found = folder_captions.items
     if not all(isinstance(item.caption, str) for item in found.values()):
         raise WrongError("a caption that is no text was read")
     return "read" if found else "read, none"
@@ -324,5 +327,5 @@ def _odd_text(content: bytes, chance: random.Random) -> bytes:
 SLICES = (
     Slice("lora-headers", "LoRA files with damaged or odd headers", 500, range(40), whole_loras, try_lora),
     Slice("pictures", "damaged pictures of six formats", 2000, range(60), whole_pictures, try_picture),
-    Slice("captions", "damaged and odd files of captions", 2000, range(2, 18), whole_captions, try_captions),
+    Slice("captions", "damaged and odd files of captions", 2000, range(60), whole_captions, try_captions),
 )

@@ -13,7 +13,7 @@ import importlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ from veneer.changes import has_new_input, is_done, stages_to_redo
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.records.checksums import damaged_files, known_record, write_checksums
 from veneer.records.locks import locked
-from veneer.records.run import CountedNotice, Identity, RunDir, StageRecord
+from veneer.records.run import CountedNotice, Identity, RunDir, RunRecord, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
@@ -121,11 +122,13 @@ def run(
     machine.set_threads()
     folder = RunDir(out)
     with locked(folder.root, "run"):
+        _mend_record(folder, on_event)
+        damaged = _clear_damaged(folder, [stage for stage in STAGES if stage.name not in redo], on_event)
         again = stages_to_redo(folder, recipe, redo)
         _write_recipe(folder, recipe)
         told = _tell_unused(folder, recipe, again, on_event)
         options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
-        do = partial(_do, again=again, redo=redo, told=told)
+        do = partial(_do, again=again, redo=redo, damaged=damaged, told=told)
         outcomes = [
             do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in STAGES
         ]
@@ -151,6 +154,7 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
     """
     machine.set_threads()
     recipe, stage = folder.read_recipe(), stage_of(name)
+    _mend_record(folder, on_event)
     stages_to_redo(folder, recipe, (), asked=name)
     for earlier in STAGE_NAMES[: STAGE_NAMES.index(name)]:
         if not is_done(folder, recipe, earlier):
@@ -158,6 +162,12 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
                 f"`{earlier}` is not done yet",
                 where=str(folder.root),
                 todo=f"Run `veneer {earlier}` first, or `veneer run`",
+            )
+        if lost := damaged_files(folder, earlier):
+            raise RunError(
+                f"what `{earlier}` made is damaged",
+                where=str(lost[0]),
+                todo=f"Run `veneer {earlier}` again, or `veneer run`, which makes it anew",
             )
     again = frozenset({name} if redo and not stage.is_kept else ())
     with locked(folder.root, "run"):
@@ -182,14 +192,17 @@ def _do(
     again: Collection[str],
     redo: Collection[str] = (),
     told: Collection[Notice],
+    damaged: Collection[str] = (),
     options: Mapping[str, bool] = MappingProxyType({}),
 ) -> StageOutcome:
     record = folder.read_record().stages
-    if stage.name not in again and is_done(folder, recipe, stage.name):
+    if stage.name not in {*again, *damaged} and is_done(folder, recipe, stage.name):
         on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
         return _outcome_before(stage.name, record[stage.name])
     if stage.name in again or has_new_input(stage, folder, redo):
         _forget(stage, folder)
+    if processes.is_main_process():
+        write_checksums(folder, stage.name, ())  # until it is done
     notices = [notice for notice in told if notice.stage == stage.name]
     with machine.measure() as usage:
         summary = _perform(stage, folder, recipe, _tee(notices, on_event), options)
@@ -197,6 +210,7 @@ def _do(
     if processes.is_main_process():
         identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(folder))
         _write_entry(folder, stage.name, _entry(identity, outcome, notices))
+        write_checksums(folder, stage.name, stage.made(folder))
     processes.wait_for_everyone()
     on_event(StageFinished(stage.name, summary, outcome.seconds))
     return outcome
@@ -263,6 +277,42 @@ def _forget(stage: Stage, folder: RunDir) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _clear_damaged(folder: RunDir, stages: Sequence[Stage], on_event: OnEvent) -> frozenset[str]:
+    """Take away what is no longer as a stage left it, and tell of it; names of stages that make it anew."""
+    found = [damaged_files(folder, stage.name) if processes.is_main_process() else [] for stage in stages]
+    counts = processes.share_numbers([float(len(damaged)) for damaged in found])
+    for stage, damaged in zip(stages, found, strict=True):
+        if stage.is_kept and (lost := [path for path in damaged if path != stage.output(folder)]):
+            raise RunError(
+                f"a file that `{stage.name}` made is damaged, and only all of it can be made anew",
+                where=str(lost[0]),
+                todo=f"Put it back from a copy, or add --redo {stage.name}",
+            )
+        if damaged:
+            first = damaged[0].relative_to(folder.root)
+            what = f"{len(damaged)} files of `{stage.name}` are damaged or gone, such as {first}: made anew"
+            on_event(Notice(stage.name, "output-damaged", what))
+        for path in damaged:
+            path.unlink(missing_ok=True)
+    processes.wait_for_everyone()
+    return frozenset(stage.name for stage, count in zip(stages, counts, strict=True) if count)
+
+
+def _mend_record(folder: RunDir, on_event: OnEvent) -> None:
+    """Where run.json is damaged, take its second copy; without that, every stage is looked at anew."""
+    if not processes.is_main_process():
+        return
+    try:
+        folder.read_record()
+    except RunError:
+        known = known_record(folder)
+        copy = (
+            "its copy in checksums.json is taken" if known else "every stage is done again where it has to be"
+        )
+        on_event(Notice("run", "record-damaged", f"{folder.run_json} is damaged: {copy}"))
+        (known or RunRecord(stages={})).write(folder.run_json)
 
 
 def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:

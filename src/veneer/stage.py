@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Stage:
         is_shared: Whether every process takes part; the main process alone does the others.
         takes_new_input: Whether it goes on from what it has when its input changed; otherwise it starts over.
         open_keys: Keys that may change before it is done, so that it goes on where it stopped.
+        made: Files that hold its result and nothing of a person's: damaged ones are made anew.
         cleared: What is removed before it is done again; the others write over what is there.
     """
 
@@ -59,6 +61,7 @@ class Stage:
     is_shared: bool = False
     takes_new_input: bool = True
     open_keys: Names = ()
+    made: Callable[[RunDir], list[Path]] = lambda _: []
     cleared: Callable[[RunDir], Iterable[Path]] = lambda _: ()
 
     def settings_in(self, recipe: Recipe) -> Settings:
@@ -148,6 +151,28 @@ def _adapter(run: RunDir) -> Hashes:
     return {"lora": hash_file(run.lora_file)} | ({"embedding": word} if word else {})
 
 
+def _files_in(folder: Callable[[RunDir], Path]) -> Callable[[RunDir], list[Path]]:
+    return lambda run: sorted(path for path in folder(run).rglob("*") if path.is_file())
+
+
+def _trained(run: RunDir) -> list[Path]:
+    """The list of candidates and the folder of the chosen one."""
+    told = json.loads(run.candidates_json.read_text("utf-8"))
+    chosen = told.get("chosen") if isinstance(told, dict) else None
+    folder = (run.root / chosen["path"]).parent if chosen and chosen["path"] else None
+    return [run.candidates_json, *(sorted(folder.iterdir()) if folder and folder.is_dir() else ())]
+
+
+def _drawn(run: RunDir) -> list[Path]:
+    """Pictures of the run's own adapter; others are drawn and replaced by ``veneer compare --lora``."""
+    files = _files_in(lambda run: run.samples)(run)
+    return [path for path in files if not path.is_relative_to(run.adapter_samples)]
+
+
+def _reported(run: RunDir) -> list[Path]:
+    return [run.report / "index.html", run.grid_png, run.report_md]
+
+
 STAGES = (
     Stage(
         "collect",
@@ -177,6 +202,7 @@ STAGES = (
         settings=_encode_settings,
         inputs=lambda run: {"captions": hash_captions(run.dataset)},
         output=lambda run: run.cache_index,
+        made=_files_in(lambda run: run.cache),
         after=("caption",),
         is_shared=True,
     ),
@@ -185,6 +211,7 @@ STAGES = (
         settings=_train_settings,
         inputs=lambda run: {"cache": hash_file(run.cache_index)},
         output=lambda run: run.candidates_json,
+        made=_trained,
         after=("encode",),
         is_kept=True,
         is_shared=True,
@@ -204,6 +231,7 @@ STAGES = (
         settings=_always(),
         inputs=lambda run: {"candidates": hash_file(run.candidates_json)},
         output=lambda run: run.lora_file if run.lora_file.exists() else run.embedding_file,
+        made=lambda run: list(run.exported),
         after=("train",),
         cleared=lambda run: run.exported,
     ),
@@ -214,6 +242,7 @@ STAGES = (
         ),
         inputs=_adapter,
         output=lambda run: run.samples,
+        made=_drawn,
         after=("export",),
         is_shared=True,
     ),
@@ -222,6 +251,7 @@ STAGES = (
         settings=_always("compare", "generate"),
         inputs=_adapter,
         output=lambda run: run.metrics_json,
+        made=lambda run: [run.metrics_json],
         after=("generate",),
     ),
     Stage(
@@ -229,6 +259,7 @@ STAGES = (
         settings=_always(),
         inputs=lambda run: {"metrics": hash_file(run.metrics_json)},
         output=lambda run: run.index_html,
+        made=_reported,
         after=("compare",),
     ),
 )

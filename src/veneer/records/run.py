@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/recipe.toml  RUN/run.json
+    RUN/recipe.toml  RUN/run.json  RUN/checksums.json
     RUN/dataset/{images/, metadata.csv, provenance.jsonl, rejected/}
     RUN/cache/{index.json, latents/*.safetensors, text/*.safetensors}
     RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/, stopped/step-000512/}
@@ -105,6 +105,11 @@ class RunDir:
     def run_json(self) -> Path:
         """Versions, and for each stage hashes, seconds, peak memory and notices."""
         return self.root / "run.json"
+
+    @property
+    def checksums_json(self) -> Path:
+        """Checksums of what finished stages left, and a second copy of run.json."""
+        return self.root / "checksums.json"
 
     @property
     def dataset(self) -> Path:
