@@ -95,3 +95,13 @@ def test_recipes_open_with_purpose_hardware_minutes_and_command() -> None:
         head = recipe.read_text("utf-8").partition("\n[")[0]
         for word in ("# Hardware:", "# Minutes:", f"# Command:  veneer run {recipe.stem}"):
             assert word in head, f"{recipe.name}: {word}"
+
+
+def test_the_lock_holds_what_is_pinned_each_with_hashes() -> None:
+    def pins(name: str) -> dict[str, str]:
+        found = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+        return {package.lower().replace("_", "-"): version for package, version in found}
+
+    assert pins("requirements.lock") == pins("constraints.txt")
+    packages = re.split(r"\n(?=[\w.-]+==)", (ROOT / "requirements.lock").read_text("utf-8"))[1:]
+    assert all("--hash=sha256:" in package for package in packages)
