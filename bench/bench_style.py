@@ -50,10 +50,9 @@ from pocket.sources import RecipeError
 from veneer.lora.loading import load_lora, unload_lora
 from veneer.machine import set_threads
 from veneer.models.embedder import Embedder, load_embedder
-from veneer.models.modelfiles import hash_file
 from veneer.models.sampling import Sampler, load_sampler
 from veneer.recipe import fingerprint
-from veneer.records.files import write_json
+from veneer.records.files import hash_file, write_json
 
 SCORES, PICTURES = "scores.json", "pictures.npz"
 

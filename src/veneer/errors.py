@@ -6,6 +6,8 @@ Every message says what is wrong, where (file, line or key) and what to do. The 
 
 from __future__ import annotations
 
+import errno
+
 EXIT_DONE = 0
 EXIT_USER = 1
 EXIT_USAGE = 2
@@ -67,3 +69,11 @@ class NetworkError(VeneerError):
 
 class CaptionerError(VeneerError):
     """A captioner that does not exist, or describes no pictures."""
+
+
+DISK_FULL = "the disk is full; what was saved before is whole"
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether nothing could be written because there is no room, or no more is allowed."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}

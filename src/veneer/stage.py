@@ -16,6 +16,7 @@ from typing import Any
 
 from veneer.config import Recipe
 from veneer.records.dataset import Dataset
+from veneer.records.files import hash_file
 from veneer.records.run import RunDir
 
 Names = tuple[str, ...]
@@ -90,12 +91,9 @@ def pick(recipe: Recipe, names: Iterable[str], without: Names = FREE_KEYS) -> di
     return picked
 
 
-def hash_file(path: Path) -> str:
+def short_hash(path: Path) -> str:
     """Hash of a file: 16 hexadecimal digits; empty where there is no such file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return hash_file(path)[:16] if path.is_file() else ""
 
 
 def hash_pictures(dataset: Path) -> str:
@@ -111,7 +109,7 @@ def hash_pictures(dataset: Path) -> str:
 
 def hash_captions(dataset: Path) -> str:
     """Hash of which pictures a data set holds and of their captions."""
-    both = hash_pictures(dataset) + hash_file(Dataset(dataset).metadata_csv)
+    both = hash_pictures(dataset) + short_hash(Dataset(dataset).metadata_csv)
     return hashlib.sha256(both.encode()).hexdigest()[:16]
 
 
@@ -147,8 +145,8 @@ def _pictures(run: RunDir) -> Hashes:
 
 
 def _adapter(run: RunDir) -> Hashes:
-    word = hash_file(run.embedding_file)
-    return {"lora": hash_file(run.lora_file)} | ({"embedding": word} if word else {})
+    word = short_hash(run.embedding_file)
+    return {"lora": short_hash(run.lora_file)} | ({"embedding": word} if word else {})
 
 
 def _files_in(folder: Callable[[RunDir], Path]) -> Callable[[RunDir], list[Path]]:
@@ -209,7 +207,7 @@ STAGES = (
     Stage(
         "train",
         settings=_train_settings,
-        inputs=lambda run: {"cache": hash_file(run.cache_index)},
+        inputs=lambda run: {"cache": short_hash(run.cache_index)},
         output=lambda run: run.candidates_json,
         made=_trained,
         after=("encode",),
@@ -229,7 +227,7 @@ STAGES = (
     Stage(
         "export",
         settings=_always(),
-        inputs=lambda run: {"candidates": hash_file(run.candidates_json)},
+        inputs=lambda run: {"candidates": short_hash(run.candidates_json)},
         output=lambda run: run.lora_file if run.lora_file.exists() else run.embedding_file,
         made=lambda run: list(run.exported),
         after=("train",),
@@ -257,7 +255,7 @@ STAGES = (
     Stage(
         "report",
         settings=_always(),
-        inputs=lambda run: {"metrics": hash_file(run.metrics_json)},
+        inputs=lambda run: {"metrics": short_hash(run.metrics_json)},
         output=lambda run: run.index_html,
         made=_reported,
         after=("compare",),

@@ -18,7 +18,16 @@ import typer
 
 from veneer.cli.surroundings import Signals, hush_libraries, is_unread, lead_nowhere, mend_streams
 from veneer.cli.verbs import GroupedVerbs, add_verbs
-from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER, VeneerError
+from veneer.errors import (
+    DISK_FULL,
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    EXIT_USER,
+    VeneerError,
+    is_disk_full,
+)
 from veneer.text import shown
 
 INTERRUPTED = "veneer: interrupted; the same command goes on from here"
@@ -131,8 +140,8 @@ def _closed_pipe(end: SystemExit) -> int:
 def _system_error(error: OSError) -> int:
     where = f" ({error.filename})" if error.filename else ""
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            todo = "the disk is full. Free some space; the same command goes on from here"
+        case _ if is_disk_full(error):
+            todo = f"{DISK_FULL}. Free some space; the same command goes on from here"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             todo = "no permission. Choose a place that you may write to"
         case _:

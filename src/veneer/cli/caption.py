@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from veneer.cli.options import DatasetFolder, Json, Quiet, optional_embedder
-from veneer.cli.output import print_json
+from veneer.cli.output import show
 
 
 def caption(
@@ -65,10 +65,7 @@ def caption(
             prune=prune,
             embedder=optional_embedder("" if dry_run else embedder),
         )
-    if as_json:
-        print_json(result)
-    else:
-        print(result.summary)
+    show(result, as_json=as_json)
     return 0
 
 

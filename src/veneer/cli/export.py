@@ -10,7 +10,7 @@ import typer
 from veneer.choices import Precision
 from veneer.cli import completion
 from veneer.cli.options import Json, Quiet
-from veneer.cli.output import print_json
+from veneer.cli.output import show
 from veneer.cli.stage import do_stage
 
 
@@ -69,8 +69,5 @@ def export(
             base=base or None,
             on_event=on_event,
         )
-    if as_json:
-        print_json(result)
-    else:
-        print(result.summary)
+    show(result, as_json=as_json)
     return 0

@@ -9,7 +9,7 @@ import typer
 
 from veneer.choices import Scheduler
 from veneer.cli.options import Json, Quiet
-from veneer.cli.output import print_json
+from veneer.cli.output import show
 
 
 def generate(
@@ -85,8 +85,5 @@ def generate(
             vae=vae,
             on_event=on_event,
         )
-    if as_json:
-        print_json(result)
-    else:
-        print(result.summary)
+    show(result, as_json=as_json)
     return 0

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 if TYPE_CHECKING:
     from veneer.pipeline import RunResult
 
@@ -21,6 +23,14 @@ def print_json(result: Any) -> None:
     print(json.dumps(plain(result), indent=2, ensure_ascii=False))
 
 
+def show(result: Any, *, as_json: bool, words: str | None = None) -> None:
+    """Print a result as one JSON object or in words: its summary, or others."""
+    if as_json:
+        print_json(result)
+    else:
+        print(result.summary if words is None else words)
+
+
 def plain(value: Any) -> Any:
     """Turn a result into plain data.
 
@@ -32,6 +42,8 @@ def plain(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from veneer.cli.options import Json
-from veneer.cli.output import print_json
+from veneer.cli.output import show
 
 if TYPE_CHECKING:
     from veneer.choices import FileLayout
@@ -35,8 +35,5 @@ def resize(
         result = resize_file(
             lora, rank, out, layout=cast("FileLayout", layout), base=base or None, on_event=on_event
         )
-    if as_json:
-        print_json(result)
-    else:
-        print(result.summary)
+    show(result, as_json=as_json)
     return 0

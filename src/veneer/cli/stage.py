@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from veneer.cli.output import print_json
+from veneer.cli import output
 from veneer.events import Event, OnEvent, ignore
 
 
@@ -32,8 +32,5 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent
             listener(event)
 
         outcome = run_stage(name, RunDir(run), on_event=on_event)
-    if as_json:
-        print_json(outcome)
-    else:
-        print(outcome.summary)
+    output.show(outcome, as_json=as_json)
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from safetensors import safe_open
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from veneer.lora.adapter import inject, load_adapter_state, set_scale
 from veneer.lora.names import TEXT_PREFIX
 from veneer.lora.weights import LoraFile
 from veneer.models.base import Base, assemble
+from veneer.models.quiet import quiet_libraries
 from veneer.seeds import torch_generator
 
 TOLERANCE = 1e-3
@@ -217,17 +217,15 @@ def _check_layers(network: Any, part: LoraFile) -> None:
 
 @contextlib.contextmanager
 def _loaded_by_diffusers(base: Base, path: Path) -> Iterator[None]:
-    before = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()  # it warns of networks for which the file has no part
-    pipeline = _pipeline(base)
-    try:
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
-        yield
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise AdapterError(f"diffusers cannot load the written file: {error}", where=str(path)) from error
-    finally:
-        pipeline.unload_lora_weights()
-        diffusers_logging.set_verbosity(before)
+    with quiet_libraries():  # it warns of networks for which the file has no part
+        pipeline = _pipeline(base)
+        try:
+            pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
+            yield
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise AdapterError(f"diffusers cannot load the written file: {error}", where=str(path)) from error
+        finally:
+            pipeline.unload_lora_weights()
 
 
 def _pipeline(base: Base) -> Any:

@@ -10,12 +10,11 @@ from typing import Any
 
 import safetensors
 import torch
-from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from veneer.errors import AdapterError
 from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error, what_it_is
+from veneer.models.quiet import quiet_libraries
 
 PARAMS_KEY = "emb_params"
 """Key of the vectors in files of A1111's and kohya's tools; the file's name is the word there."""
@@ -103,19 +102,14 @@ def load_textual_inversion(pipeline: Any, embedding: Embedding, where: str = "")
         AdapterError: If it is made for another base.
     """
     unload_textual_inversion(pipeline, embedding.token)
-    levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()  # it tells how new rows start, and they are written over
     try:
-        with torch.random.fork_rng(devices=[]):
+        # transformers tells how new rows start, and they are written over
+        with quiet_libraries(), torch.random.fork_rng(devices=[]):
             pipeline.load_textual_inversion({embedding.token: embedding.vectors})
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         what = f"the embedding does not fit this base: {reason}"
         raise AdapterError(what, where=where, todo="Name the base that it was trained on") from error
-    finally:
-        diffusers_logging.set_verbosity(levels[0])
-        transformers_logging.set_verbosity(levels[1])
 
 
 def unload_textual_inversion(pipeline: Any, token: str) -> None:

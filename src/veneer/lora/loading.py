@@ -6,13 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from diffusers.utils import logging as diffusers_logging
-
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.file import diffusers_settings, diffusers_tensors
 from veneer.lora.reader import file_of, read_lora
 from veneer.lora.weights import LoraFile
+from veneer.models.quiet import quiet_libraries
 from veneer.models.sampling import STAGE, Sampler
 
 ADAPTER = "tuned"
@@ -38,14 +37,11 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
     adapter = read_lora(lora, on_event)
     adapter.refuse_by_inputs("cannot be drawn with")
     unload_lora(sampler)
-    verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(logging.CRITICAL)  # it warns of each part that a LoRA leaves alone
     try:
-        _load(sampler.pipeline, adapter)
+        with quiet_libraries(logging.CRITICAL):  # diffusers warns of each part that a LoRA leaves alone
+            _load(sampler.pipeline, adapter)
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise _misfit(sampler, lora, adapter, " ".join(str(error).split())[:200]) from error
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
     loaded = sum(_count_loaded(part) for part in (sampler.pipeline.unet, sampler.pipeline.text_encoder))
     if loaded != (wanted := 2 * len(adapter.modules)):
         raise _misfit(sampler, lora, adapter, f"{loaded} of {wanted} matrices found their layer")

@@ -21,6 +21,7 @@ from veneer.events import OnEvent, ignore
 from veneer.models.families import Family, family_of_checkpoint, family_of_folder, read_json
 from veneer.models.modelfiles import ModelFiles, find_model, identity_of_files
 from veneer.models.parts import SD1, load_module, load_tokenizer, vae_folder
+from veneer.models.quiet import quiet_libraries
 
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 
@@ -136,11 +137,9 @@ def assemble(base: Base, scheduler: str) -> Any:
     Raises:
         BaseModelError: If the sampler is unknown.
     """
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # about torchvision, which nothing here needs
-    from diffusers import StableDiffusionPipeline
+    with quiet_libraries():  # about torchvision, which nothing here needs
+        from diffusers import StableDiffusionPipeline
 
-    transformers_logging.set_verbosity(before)
     pipeline = StableDiffusionPipeline(
         vae=base.vae,
         text_encoder=base.text_encoder,

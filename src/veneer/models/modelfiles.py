@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, ignore
+from veneer.records.files import hash_file
 
 RENAMED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 PICKLE_SUFFIXES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
@@ -246,19 +247,6 @@ def pocket_folder() -> Path:
         if hash_file(path) != sha256:
             raise BaseModelError("a file of the pocket base is damaged", where=str(path), todo=restore)
     return folder
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in pieces.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def identity_of_files(files: ModelFiles, parts: Iterable[str]) -> str:

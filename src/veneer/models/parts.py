@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -19,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from veneer.errors import BaseModelError
 from veneer.models.families import open_safetensors
 from veneer.models.modelfiles import ModelFiles, weights_of
+from veneer.models.quiet import quiet_libraries
 from veneer.models.vocabulary import find_vocabulary
 
 MAX_TOKENS = 77
@@ -110,7 +109,7 @@ def _from_checkpoint(part: str, path: Path, dtype: torch.dtype) -> Any:
                 kind: Any = AutoencoderKL
             case _:
                 kind = UNet2DConditionModel
-        with _quiet():
+        with quiet_libraries():
             module = kind.from_single_file(
                 weights, config=str(SD1), subfolder=part, torch_dtype=dtype, local_files_only=True
             )
@@ -119,17 +118,6 @@ def _from_checkpoint(part: str, path: Path, dtype: torch.dtype) -> Any:
     if any(parameter.is_meta for parameter in module.parameters()):
         raise _damaged(part, path, "weights are missing")
     return module
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No warning about weights that must stay in float32: there are none in these networks."""
-    before = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(before)
 
 
 def _tensors(part: str, path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -6,7 +6,6 @@ Every picture gets a standard form and name, and an entry in provenance.jsonl; w
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from veneer.data.sources import KINDS, Found, refuse_unknown
 from veneer.data.standard import Standardised, standardise
 from veneer.data.websources import Web, refuse_wrong_queries
 from veneer.data.worker import Failure, Workers
-from veneer.errors import DatasetError, NetworkError
+from veneer.errors import DISK_FULL, DatasetError, NetworkError, is_disk_full
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.locks import locked
@@ -292,10 +291,10 @@ def _as_run_error(out: Path, tally: _Tally) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if not is_disk_full(error):
             raise
         raise DatasetError(
-            "the disk is full",
+            DISK_FULL,
             where=str(out),
             todo=f"Free some space; the same command goes on from here, with "
             f"{counted(tally.result().pictures, 'picture')} kept",

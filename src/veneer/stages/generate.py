@@ -26,13 +26,12 @@ from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
-from veneer.models.modelfiles import hash_file
 from veneer.models.sampling import Sample, Sampler, batched, load_sampler, sample_batches
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint
 from veneer.records.cache import known_index
-from veneer.records.files import write_bytes, write_json
+from veneer.records.files import hash_file, write_bytes, write_json
 from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
 from veneer.records.run import RunDir
 

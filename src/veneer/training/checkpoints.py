@@ -14,7 +14,6 @@ JSON; nothing is pickled, and Python's floats come back from JSON with every bit
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import shutil
@@ -26,12 +25,11 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from veneer.errors import RunError
+from veneer.errors import DISK_FULL, RunError, is_disk_full
 from veneer.events import Notice, OnEvent
 from veneer.records.files import replace_folder, sync_tree
 
 State = dict[str, Any]
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TENSOR = "__tensor__"
 
 
@@ -198,10 +196,10 @@ def as_run_error(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_disk_full(error):
             raise
         raise RunError(
-            "the disk is full; what was saved before is whole",
+            DISK_FULL,
             where=str(where),
             todo="Free some space (train.checkpoints_total_limit keeps fewer) and run the same command",
         ) from error

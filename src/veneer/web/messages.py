@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from veneer.errors import VeneerError
+from veneer.errors import DISK_FULL, VeneerError, is_disk_full
 from veneer.text import shown
 from veneer.web import markup
 
@@ -26,8 +26,8 @@ def describe(error: BaseException) -> str:
         case VeneerError():
             where = f" ({error.where})" if error.where else ""
             return markup.failure(f"{error.what}{where}", error.todo)
-        case OSError() if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return markup.failure("the disk is full", "Free some space, then press the button again")
+        case OSError() if is_disk_full(error):
+            return markup.failure(DISK_FULL, "Free some space, then press the button again")
         case OSError() if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             return markup.failure(
                 f"no permission ({error.filename})", "Choose a workspace that you may write to"

@@ -14,7 +14,8 @@ from huggingface_hub import errors as hub_errors
 
 from veneer.errors import BaseModelError
 from veneer.models import modelfiles
-from veneer.models.modelfiles import find_model, hash_file, looks_like_path
+from veneer.models.modelfiles import find_model, looks_like_path
+from veneer.records.files import hash_file
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model.pt"])
