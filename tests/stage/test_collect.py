@@ -280,6 +280,12 @@ def test_an_interrupted_command_and_its_sequel_say_what_one_would(
     assert sorted(notice.code for notice in told_again) == sorted(notice.code for notice in told)
 
 
+def test_an_odd_list_of_addresses_is_one_line_each(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("http://[\nhttp://x[y/z.png\nhttp://]:x/\n")
+    with pytest.raises(DatasetError, match="no pictures, at least 4 are needed; 3 left out"):
+        run([f"urls:{tmp_path / 'list.txt'}"], tmp_path / "set")
+
+
 def test_names_of_any_bytes_and_length_are_taken(source: Path, tmp_path: Path) -> None:
     for number, name in enumerate((b"caf\xe9.png", b"x" * 251 + b".png", "\u2028\x1b[31m.png".encode())):
         path = source / os.fsdecode(name)

@@ -188,8 +188,8 @@ class Downloader:
         for _ in range(MOST_REDIRECTS):
             if url.scheme not in {"http", "https"}:
                 raise _MissedError(Missed(f"only http and https are fetched: {address[:80]}", False))
-            if not url.host:
-                raise _MissedError(Missed("the address names no host", False))
+            if not url.host or "%" in url.host:  # httpx escapes what cannot be in a name, such as "["
+                raise _MissedError(Missed(f"the address names no host: {address[:80]}", False))
             with self._turn(url.host, sink), self._client.stream("GET", url) as answer:
                 if answer.has_redirect_location:
                     url = url.join(answer.headers["location"])
