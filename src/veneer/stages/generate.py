@@ -58,9 +58,9 @@ class GenerateResult:
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """One line for people, the same whether it was done in one go or in several."""
         broken = f", {self.num_broken} broken" if self.num_broken else ""
-        return f"{self.num_pictures} pictures, {self.num_drawn} drawn now{broken}"
+        return f"{self.num_pictures} pictures{broken}"
 
 
 @dataclass(frozen=True)
