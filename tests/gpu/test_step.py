@@ -20,8 +20,9 @@ from veneer.events import Event, Notice, StepEvent
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages.train import train
-from veneer.training import static_step, trainer
-from veneer.training.prefetch import Prefetcher
+from veneer.training import trainer
+from veneer.training.step import recorded
+from veneer.training.step.prefetch import Prefetcher
 
 pytestmark = pytest.mark.gpu
 STEPS = 12
@@ -63,14 +64,14 @@ def ready(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One word for each recording, and one for each play."""
     done: list[str] = []
-    original = static_step.CudaRecorder.__call__
+    original = recorded.CudaRecorder.__call__
 
     def record(self: Any, body: Callable[[], Any]) -> Callable[..., Any]:
         done.append("recorded")
         play = original(self, body)
         return lambda: (done.append("played"), play())
 
-    monkeypatch.setattr(static_step.CudaRecorder, "__call__", record)
+    monkeypatch.setattr(recorded.CudaRecorder, "__call__", record)
     return done
 
 

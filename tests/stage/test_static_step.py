@@ -21,8 +21,9 @@ from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages import train as stage
 from veneer.stages.train import train
-from veneer.training import checkpoints, static_step, trainer
-from veneer.training.prefetch import Prefetcher
+from veneer.training import checkpoints, trainer
+from veneer.training.step import recorded
+from veneer.training.step.prefetch import Prefetcher
 
 CAPTION = {"prefix": "a picture"}
 SETTINGS = {
@@ -58,7 +59,7 @@ def run(ready: RunDir, tmp_path: Path) -> RunDir:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     own = Recorder()
-    monkeypatch.setattr(static_step, "recorder_for", lambda device: own)
+    monkeypatch.setattr(recorded, "recorder_for", lambda device: own)
     return own
 
 
@@ -270,7 +271,7 @@ def test_a_recording_that_fails_is_told_once_and_training_goes_on(
 def test_more_shapes_than_are_recorded_run_plainly(
     ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(static_step, "MAX_SHAPES", 1)
+    monkeypatch.setattr(recorded, "MAX_SHAPES", 1)
     plain, played, events = both(ready, tmp_path, recorder, quick(base_folder))
     same_training(played, plain)
     assert notices(events) == ["no-cuda-graph"]

@@ -35,7 +35,7 @@ from veneer.stages.caption import caption
 from veneer.stages.collect import collect
 from veneer.stages.encode import encode
 from veneer.stages.generate import generate
-from veneer.training import static_step
+from veneer.training.step import recorded
 
 
 def in_process(rank: int, port: int, target: Callable[..., None], root: str, recipe: Recipe) -> None:
@@ -76,7 +76,7 @@ def caption_child(root: str, table: CaptionTable) -> None:
 
 def played_child(root: str, recipe: Recipe) -> None:
     """Train by recordings."""
-    static_step.recorder_for = lambda device: Recorder()
+    recorded.recorder_for = lambda device: Recorder()
     train_child(root, recipe)
 
 

@@ -23,17 +23,17 @@ from veneer.stage import FREE_KEYS, pick, stage_of
 from veneer.training import checkpoints
 from veneer.training.batches import batch_source
 from veneer.training.cache_checks import check_against_cache
-from veneer.training.compile import compile_unet
 from veneer.training.evaluator import Evaluator
 from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.losses import build_loss, build_objective
 from veneer.training.machine_limits import fit_to_machine, this_machine
 from veneer.training.network import KEPT_SHARE, build_network
 from veneer.training.optimizers import build_stepper
-from veneer.training.pace import Pace
 from veneer.training.plan import plan_for
-from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import preview_maker, style_scorer
+from veneer.training.step.compile import compile_unet
+from veneer.training.step.pace import Pace
+from veneer.training.step.prefetch import Prefetcher
 from veneer.training.trainer import Trainer, TrainerParts
 from veneer.training.validation import Validator
 from veneer.unused_settings import unused_settings

@@ -31,11 +31,11 @@ from veneer.training.interrupt import Interruption
 from veneer.training.losses import Loss
 from veneer.training.network import Files, Network
 from veneer.training.optimizers import Gradients, OptimizerAndSchedule
-from veneer.training.prefetch import Prefetcher
 from veneer.training.previews import Preview
 from veneer.training.state import TrainingState
-from veneer.training.static_step import choose_step
-from veneer.training.step import Step, Work
+from veneer.training.step.eager import Step, Work
+from veneer.training.step.prefetch import Prefetcher
+from veneer.training.step.recorded import choose_step
 
 STAGE = "train"
 BAD_STEPS = 3

@@ -17,7 +17,7 @@ from veneer.kernels.attention import BlockAttnProcessor
 from veneer.kernels.convolution import ProductConv2d
 from veneer.kernels.lora_linear import FusedLinear
 from veneer.training.network import KEPT_SHARE, build_network
-from veneer.training.prefetch import Prefetcher
+from veneer.training.step.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
 

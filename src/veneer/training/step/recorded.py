@@ -21,7 +21,7 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.events import Notice, OnEvent
 from veneer.training.batches import MicroBatch
-from veneer.training.step import Step, Work
+from veneer.training.step.eager import Step, Work
 
 STAGE = "train"
 NOTICE = "no-cuda-graph"

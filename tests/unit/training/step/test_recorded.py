@@ -16,8 +16,8 @@ from veneer.config import TrainTable
 from veneer.events import OnEvent, ignore
 from veneer.training.batches import MicroBatch
 from veneer.training.optimizers import Gradients, build_stepper
-from veneer.training.static_step import StaticStep
-from veneer.training.step import Step, Work
+from veneer.training.step.eager import Step, Work
+from veneer.training.step.recorded import StaticStep
 
 BAD = 3
 

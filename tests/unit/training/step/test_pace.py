@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from veneer.events import Event, Notice, StepEvent
-from veneer.training.pace import WARM_UP_STEPS, WINDOW, Pace
+from veneer.training.step.pace import WARM_UP_STEPS, WINDOW, Pace
 
 
 def told(seconds: list[float]) -> list[str]:

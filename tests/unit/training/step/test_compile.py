@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from veneer.events import OnEvent
-from veneer.training.compile import compile_unet
+from veneer.training.step.compile import compile_unet
 
 
 @pytest.fixture
