@@ -90,6 +90,15 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
 
 
+def test_files_that_the_pages_name_are_there() -> None:
+    pages = [page for page in PAGES if page.name not in {"log.md", "CHANGELOG.md"}]
+    for page in pages:
+        for name in re.findall(
+            r"`((?:src|tests|bench|docs|pocket)/[a-z0-9_/]+\.\w+)`", page.read_text("utf-8")
+        ):
+            assert (ROOT / name).exists(), f"{page.relative_to(ROOT)}: {name}"
+
+
 def test_recipes_open_with_purpose_hardware_minutes_and_command() -> None:
     for recipe in (ROOT / "src/veneer/recipes").glob("*.toml"):
         head = recipe.read_text("utf-8").partition("\n[")[0]
