@@ -1,5 +1,5 @@
 import json
-import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +139,7 @@ def test_of_several_captions_the_first_is_changed_and_none_lost(tmp_path: Path) 
         ("metadata.csv", "file_name\n".encode("utf-16")[:-1], "middle of a character"),
         ("metadata.csv", "file_name,caption\na.png,é\nb.png,é".encode()[:-1], "middle of a character"),
         ("metadata.csv", b"file_name,caption\na.png,\0\n", "not a text"),
-        ("metadata.jsonl", os.urandom(64) + b"\0", "not a text|neither UTF-8|middle"),
+        ("metadata.jsonl", random.Random(0).randbytes(64) + b"\0", "not a text|neither UTF-8|middle"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_line(
