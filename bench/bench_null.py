@@ -4,7 +4,7 @@
 
 The base draws each prompt with many seeds, once. Every comparison then takes two seeds of each prompt at
 random, calls one picture the base's and the other the tuned model's, and judges them with `veneer compare`'s
-own functions. The answer should be `no different`. Writes ``bench/results/null_HARDWARE_DATE.{json,md}`` and
+own functions. The answer should be `not shown`. Writes ``bench/results/null_HARDWARE_DATE.{json,md}`` and
 ends with status 1 where more than 5 in 100 are called different.
 """
 
@@ -111,7 +111,7 @@ def compare_with_itself(
         embedders: What they are seen through.
 
     Returns:
-        Shares of the words, of what decided where it was not `no different`, and of rises and falls.
+        Shares of the words, of what decided where it was not `not shown`, and of rises and falls.
     """
     held_out = tuple(sorted((pocket_folder() / "demo").glob("*.png")))[:NUM_HELD_OUT]
     random, counts = np.random.default_rng(len(files)), Counter[str]()
@@ -122,7 +122,7 @@ def compare_with_itself(
             pairs.append(Pair(prompt_of(subject), "recipe", number, row[base], row[tuned]))
         found = compare_pairs(pairs, References(held_out), embedders)
         counts[found.verdict.word] += 1
-        if found.verdict.word != "no different":
+        if found.verdict.word != "not shown":
             counts.update(reason.code for reason in found.verdict.reasons if reason.decides)
         for name, measure in found.measures.items():
             counts.update(_directions(name, measure))
@@ -139,7 +139,7 @@ def _directions(name: str, measure: Measure | None) -> list[str]:
 def _document(record: dict[str, Any]) -> str:
     found = record["found"]
     names = sorted({name for shares in found.values() for name in shares})
-    words = [name for name in ("no different", "better", "worse") if name in names]
+    words = [name for name in ("not shown", "better", "worse", "trade") if name in names]
     rows = [
         f"| {name} | " + " | ".join(f"{100 * shares.get(name, 0):.1f} %" for shares in found.values()) + " |"
         for name in [*words, *(name for name in names if name not in words)]
@@ -150,7 +150,7 @@ def _document(record: dict[str, Any]) -> str:
             f"{record['comparisons']} comparisons for each number of prompts: a picture of {NUM_STEPS} steps "
             f"for each prompt and side, two of {NUM_SEEDS} seeds at random; {NUM_HELD_OUT} pictures are the "
             "style. "
-            "First the verdict, then what decided where it was not `no different`, then how often the 99 % "
+            "First the verdict, then what decided where it was not `not shown`, then how often the 99 % "
             "interval of a measure lay on one side of zero.",
             "",
             "| | " + " | ".join(f"{number} prompts" for number in found) + " |",
@@ -187,7 +187,7 @@ def main() -> int:
     text = _document(record)
     print(text)
     write_results("null", record, text)
-    return int(any(1 - shares.get("no different", 0) > AIM for shares in found.values()))
+    return int(any(1 - shares.get("not shown", 0) > AIM for shares in found.values()))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pocket.sources import TRAINED
 from pocket.subjects import Subject, find_icon
 from veneer.models.embedder import Embedder, load_embedder
 from veneer.proof.measures import style_measure
-from veneer.proof.pairs import Pair
+from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import texture_measure, texture_view
 from veneer.stats import Measure
 
@@ -50,7 +50,8 @@ def measure(style: Style, num_subjects: int, clip: Embedder, folder: Path) -> tu
     paths = {name: _write(pictures, folder / style.name / name) for name, pictures in sets.items()}
     seen = {name: clip.image_features(found) for name, found in paths.items()}
     names = [subject.name for subject in asked]
-    clip_i = style_measure(seen["base"], seen["tuned"], seen["held-out"], names)
+    real = seen["held-out"]
+    clip_i = style_measure(View(seen["base"], seen["tuned"], None, real, real[:0]), names)
     drawn = zip(names, paths["base"], paths["tuned"], strict=True)
     pairs = [Pair(name, "recipe", None, before, after) for name, before, after in drawn]
     return clip_i, texture_measure(texture_view(pairs, paths["held-out"]), names)

@@ -69,7 +69,7 @@ class RunResult:
     Attributes:
         root: The run folder.
         stages: Its stages in order.
-        verdict: "better", "no different", "worse", or empty before `compare`.
+        verdict: "better", "worse", "trade", "not shown", or empty before `compare`.
         reasons: Why, in plain words.
     """
 
@@ -179,7 +179,9 @@ def read_verdict(folder: RunDir) -> tuple[str, tuple[str, ...]]:
     """Read verdict and reasons of a run; an empty verdict before `compare`."""
     if not folder.metrics_json.is_file():
         return "", ()
-    metrics = json.loads(folder.metrics_json.read_text("utf-8"))
+    from veneer.proof.verdict import as_now
+
+    metrics = as_now(json.loads(folder.metrics_json.read_text("utf-8")))
     return metrics["verdict"], tuple(str(reason) for reason in metrics["reasons"])
 
 

@@ -82,7 +82,7 @@ def test_strength_below_zero_is_refused(run: RunDir, recipe: Recipe) -> None:
 def test_command_prints_one_line_each(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     status = exit_status(["compare", str(run.root), "--scale", "0", "--scale", "0.5", "--quiet"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("pytorch_lora_weights at 0: no different: the adapter changes nothing")
+    assert lines[0].startswith("pytorch_lora_weights at 0: not shown: The adapter changes nothing")
     assert lines[1].startswith("pytorch_lora_weights at 0.5: ")
     assert lines[2].startswith("sheet: ")
     assert status == 0

@@ -10,21 +10,21 @@ from typing import Any
 from veneer.events import OnEvent, ignore
 from veneer.models.embedder import Embedders
 from veneer.proof.distances import matching_p_value
-from veneer.proof.evidence import References, look
+from veneer.proof.evidence import Evidence, References, look
 from veneer.proof.measures import (
     MEASURES,
     Memorisation,
     find_copies,
     mean_smoothness,
+    style_cost,
     style_word_share,
-    true_fidelity,
 )
 from veneer.proof.pairs import Pair, View, count_broken, count_identical
-from veneer.proof.verdict import Facts, Verdict, judge
+from veneer.proof.verdict import MIN_COST_CAPTIONS, Facts, Verdict, judge
 from veneer.stats import Measure
 
 MIN_CAPTIONS = 8
-"""Fewest training pictures whose captions are tested for a fit."""
+"""Fewest different captions that are tested for a fit: of fewer, most deals are the same deal."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Comparison:
     def summary(self) -> str:
         """One line for people."""
         reasons = [reason.text for reason in self.verdict.reasons]
-        return ": ".join([self.verdict.word, *reasons[:1]])
+        return ": ".join([self.verdict.word, self.verdict.headline, *reasons[:1]])
 
     def plain(self) -> dict[str, Any]:
         """Write as plain data.
@@ -65,6 +65,8 @@ class Comparison:
         """
         return {
             "verdict": self.verdict.word,
+            "headline": self.verdict.headline,
+            "todo": self.verdict.todo,
             "reasons": [reason.text for reason in self.verdict.reasons],
             "chosen_step": self.facts.losses.chosen_step if self.facts.losses else None,
             "measures": {name: None if one is None else one.plain() for name, one in self.measures.items()},
@@ -109,8 +111,11 @@ def compare_pairs(
         elif not spec.is_optional:
             measures[spec.name], unavailable[spec.name] = None, found
     copies = find_copies(styled)
-    chance, true_prompt = _caption_fit(seen.pictures, embedders, references)
-    facts = replace(_facts(pairs, references, copies), caption_p_value=chance, true_prompt=true_prompt)
+    facts = replace(
+        _facts(pairs, references, copies),
+        caption_p_value=_caption_chance(seen.pictures, embedders, references),
+        style_cost=_style_cost(seen, references),
+    )
     return Comparison(
         judge(measures, facts, prompt_margin=prompt_margin),
         measures,
@@ -146,17 +151,30 @@ def _facts(
     )
 
 
-def _caption_fit(
-    view: View, embedders: Embedders, references: References
-) -> tuple[float | None, float | None]:
-    """How the training pictures fit their captions: the p-value of chance, and the known ones' prompt."""
+def _caption_chance(view: View, embedders: Embedders, references: References) -> float | None:
+    """How probable the fit of the training captions is by chance; few captions cannot be dealt anew."""
     captions, clip = references.captions, embedders.clip
     if clip is None or len(captions) < MIN_CAPTIONS or len(captions) != len(view.training):
-        return None, None
+        return None
+    if len(set(captions)) < MIN_CAPTIONS:
+        return None
     texts = clip.text_features(captions)
-    if texts is None:
-        return None, None
-    return matching_p_value(view.training, texts), true_fidelity(view.training, texts)
+    return None if texts is None else matching_p_value(view.training, texts)
+
+
+def _style_cost(seen: Evidence, references: References) -> float | None:
+    """By how much true held-out pictures surely lie below the base's of the same captions."""
+    view, captions = seen.pictures, references.held_out_captions
+    if view.texts is None or len(captions) != len(view.held_out):
+        return None
+    rows = [(row, captions.index(text)) for row, text in enumerate(seen.prompts) if text in captions]
+    if len({seen.prompts[row] for row, _ in rows}) < MIN_COST_CAPTIONS:
+        return None
+    shown, true = (list(one) for one in zip(*rows, strict=True))
+    cost = style_cost(
+        view.base[shown], view.held_out[true], view.texts[shown], [seen.prompts[row] for row in shown]
+    )
+    return None if cost.ci95 is None else -cost.ci95[1]
 
 
 def _recipe_seeds(pairs: Sequence[Pair]) -> list[int]:

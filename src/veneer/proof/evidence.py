@@ -17,6 +17,8 @@ from veneer.records.prompts import Kind
 from veneer.stats import Array
 
 STAGE = "compare"
+TEXTURES_KNOWN = 64
+"""Most training pictures whose texture is looked at, to know how much pictures of the style differ."""
 PictureLosses = tuple[tuple[float, ...], tuple[float, ...]]
 """Held-out loss of base and of chosen checkpoint on each held-out picture."""
 
@@ -29,6 +31,7 @@ class References:
         held_out: Pictures of the style that training never saw.
         training: Pictures that training saw.
         captions: Caption of each training picture.
+        held_out_captions: Caption of each held-out picture.
         losses: Held-out loss over the run.
         picture_losses: Held-out loss of base and of chosen checkpoint on each held-out picture.
         native_px: Side that the base was trained on.
@@ -39,6 +42,7 @@ class References:
     held_out: tuple[Path, ...] = ()
     training: tuple[Path, ...] = ()
     captions: tuple[str, ...] = ()
+    held_out_captions: tuple[str, ...] = ()
     losses: Losses | None = None
     picture_losses: PictureLosses | None = None
     native_px: int | None = None
@@ -118,9 +122,17 @@ def look(
         pictures,
         second=copies if embedders.clip and embedders.dino else None,
         copies=copies,
-        texture=texture_view(pairs, references.held_out) if references.held_out else None,
+        texture=texture_view(pairs, references.held_out, references.training[:TEXTURES_KNOWN])
+        if references.held_out
+        else None,
         losses=by_picture,
     )
+
+
+def _texture(pairs: Sequence[Pair], references: References) -> View | None:
+    if not references.held_out:
+        return None
+    return texture_view(pairs, references.held_out, references.training[:TEXTURES_KNOWN])
 
 
 def evidence_of(

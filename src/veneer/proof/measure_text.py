@@ -14,7 +14,7 @@ Trend = Literal["gain", "loss", "same", "moved", "unknown"]
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval as a bar: 0 is far worse, 50 no different, 100 far better.
+    """An interval as a bar: 0 is far worse, 50 the same, 100 far better.
 
     Attributes:
         low: Where the interval begins.

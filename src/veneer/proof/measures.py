@@ -18,14 +18,16 @@ import numpy as np
 
 from veneer.proof.distances import kernel_distances, mean_pairwise_distance, nearest
 from veneer.proof.pairs import View, grey_values
-from veneer.proof.texture import texture_measure
+from veneer.proof.texture import nearness_measure, texture_measure
 from veneer.stats import Array, Better, Measure, paired
 
 if TYPE_CHECKING:
     from veneer.proof.evidence import Evidence
 
-COPY_QUANTILE = 0.95
+COPY_QUANTILE = 0.98
 """Share of training pictures whose own nearest neighbour is less alike than the threshold."""
+SAME_PICTURE = 0.1
+"""Part of the median distance of training pictures below which two of them are the same picture twice."""
 MIN_TRAINING_PICTURES = 4
 SMALL_WORDS = frozenset({"a", "an", "the", "of", "in", "on", "with", "and", "at", "to", "is"})
 
@@ -67,24 +69,34 @@ class Memorisation:
         return sum(copy.is_copy for copy in self.nearest)
 
 
-def style_measure(base: Array, tuned: Array, held_out: Array, prompts: Sequence[Hashable]) -> Measure:
+def style_measure(
+    view: View, prompts: Sequence[Hashable], seeds: Sequence[Hashable] | None = None
+) -> Measure:
     """Nearness to the style: mean cosine similarity to held-out pictures of it.
 
     Args:
-        base: Features of the base's pictures, shape (N, D).
-        tuned: Features of the tuned model's, shape (N, D).
-        held_out: Features of pictures that training never saw, shape (H, D), H >= 1.
-        prompts: Prompt of each picture.
+        view: Features, with at least one held-out picture.
+        prompts: Prompt of each pair.
+        seeds: Seed of each pair.
 
     Returns:
         The measure; higher is better.
 
     Source: Ruiz et al. 2022, "DreamBooth", section 4.1 (CLIP-I and DINO).
     """
-    return paired((base @ held_out.T).mean(axis=1), (tuned @ held_out.T).mean(axis=1), prompts)
+    real = np.vstack([view.held_out, view.training])
+    befores, afters = view.base @ real.T, view.tuned @ real.T
+    ideal = 1 - mean_pairwise_distance(view.held_out) if len(view.held_out) > 1 else None
+    return nearness_measure(befores, afters, len(view.held_out), prompts, seeds=seeds, ideal=ideal)
 
 
-def prompt_measure(base: Array, tuned: Array, texts: Array, prompts: Sequence[Hashable]) -> Measure:
+def prompt_measure(
+    base: Array,
+    tuned: Array,
+    texts: Array,
+    prompts: Sequence[Hashable],
+    seeds: Sequence[Hashable] | None = None,
+) -> Measure:
     """Faithfulness to the prompt: cosine similarity of picture and prompt.
 
     Args:
@@ -92,32 +104,31 @@ def prompt_measure(base: Array, tuned: Array, texts: Array, prompts: Sequence[Ha
         tuned: Features of the tuned model's, shape (N, D).
         texts: Features of each picture's prompt, shape (N, D).
         prompts: Prompt of each picture.
+        seeds: Seed of each picture.
 
     Returns:
         The measure; higher is better.
 
     Source: Hessel et al. 2021, "CLIPScore", section 3, without its factor 2.5.
     """
-    return paired((base * texts).sum(axis=1), (tuned * texts).sum(axis=1), prompts)
+    return paired((base * texts).sum(axis=1), (tuned * texts).sum(axis=1), prompts, seeds=seeds)
 
 
-def true_fidelity(pictures: Array, captions: Array) -> float | None:
-    """What the prompt measure gives true pictures of the style, where the embedder knows what they show.
+def style_cost(base: Array, real: Array, texts: Array, captions: Sequence[Hashable]) -> Measure:
+    """What the style itself costs the prompt: the true picture of a caption against the base's own.
 
-    Pictures whose own caption is not the nearest of all are left out: a caption that is wrong says nothing of
-    what the style costs.
+    Both have the same text, so a style whose texts are harder to show does not look costly.
 
     Args:
-        pictures: Features of the pictures, shape (T, D).
-        captions: Features of their captions, shape (T, D).
+        base: Features of the base's pictures of held-out captions, shape (N, D), N >= 1.
+        real: Features of the true picture of each's caption, shape (N, D).
+        texts: Features of each's caption, shape (N, D).
+        captions: The caption of each.
 
     Returns:
-        Mean cosine similarity of picture and own caption, in [-1, 1]; None where no picture is known.
+        The measure, true pictures in the place of the tuned ones: a fall is the cost.
     """
-    likeness = pictures @ captions.T
-    own = likeness.diagonal()
-    found = own >= likeness.max(axis=1) - 1e-6  # equal captions are as near as each other
-    return float(own[found].mean()) if found.any() else None
+    return paired((base * texts).sum(axis=1), (real * texts).sum(axis=1), captions, unit="captions")
 
 
 def retrieval_measure(
@@ -178,17 +189,26 @@ def drift_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) -> Mea
 
 
 def copy_threshold(training: Array) -> float:
-    """Similarity above which a picture is nearer to a training picture than these are to each other.
+    """Similarity above which a picture is nearer to a training picture than two of these are to each other.
+
+    The same picture twice in the training set must not hide copies of it: neighbours nearer than
+    `SAME_PICTURE` of the usual distance are left out.
 
     Args:
         training: Features of the training pictures, shape (T, D), T >= `MIN_TRAINING_PICTURES`.
 
     Returns:
-        The 95 % quantile of their similarity to their own nearest neighbour.
+        The `COPY_QUANTILE` of the similarities to the nearest neighbour that is another picture.
 
     Source: Somepalli et al. 2023, "Diffusion Art or Digital Forgery?", section 5.
     """
-    return float(np.quantile(nearest(training, training, leave_self_out=True)[1], COPY_QUANTILE))
+    distances = 1 - training @ training.T
+    usual = float(np.median(distances[np.triu_indices(len(training), 1)]))
+    distances[distances < SAME_PICTURE * usual] = np.inf  # itself among them
+    nearest_others = distances.min(axis=1)
+    known = nearest_others[np.isfinite(nearest_others)]
+    closest = float(np.quantile(known, 1 - COPY_QUANTILE)) if len(known) else 0.0
+    return 1 - max(closest, SAME_PICTURE * usual)
 
 
 def memorisation(
@@ -340,13 +360,13 @@ def _style_through(view: View, seen: Evidence) -> Measure | str:
         return NO_PROMPT
     if not len(view.held_out):
         return NO_PICTURES
-    return style_measure(view.base, view.tuned, view.held_out, seen.prompts)
+    return style_measure(view, seen.prompts, seen.seeds)
 
 
 def _texture(seen: Evidence) -> Measure | str:
     if seen.texture is None or not seen.prompts:
         return NO_PICTURES
-    return texture_measure(seen.texture, seen.prompts)
+    return texture_measure(seen.texture, seen.prompts, seen.seeds)
 
 
 def _kernel(seen: Evidence) -> Measure | str:
@@ -362,7 +382,7 @@ def _prompt(seen: Evidence) -> Measure | str:
         return NO_TEXT
     if not seen.prompts:
         return NO_PROMPT
-    return prompt_measure(view.base, view.tuned, view.texts, seen.prompts)
+    return prompt_measure(view.base, view.tuned, view.texts, seen.prompts, seen.seeds)
 
 
 def _retrieval(seen: Evidence) -> Measure | str:

@@ -18,6 +18,7 @@ from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.measure_text import describe_measures
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
+from veneer.proof.verdict import as_now
 from veneer.records.cache import known_index
 from veneer.records.candidates import CandidatesFile, known_candidates
 from veneer.records.dataset import Dataset
@@ -107,7 +108,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError("nothing was compared yet", where=str(path), todo="Run `veneer compare RUN` first")
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return as_now(dict(json.loads(path.read_text("utf-8"))))
     except ValueError as error:
         raise RunError(f"damaged: {error}", where=str(path), todo="Run `veneer compare RUN` again") from error
 

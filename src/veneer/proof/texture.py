@@ -14,13 +14,15 @@ import numpy as np
 from PIL import Image
 
 from veneer.proof.pairs import Pair, View
-from veneer.stats import Array, Measure, paired
+from veneer.stats import Array, Chance, Measure, paired
 
 DISTANCES = (1, 2, 4, 8)
 """Distances between the two pixels of a difference, in pixels."""
 FLAT, STEEP = 4 / 255, 0.25
 """Differences below the first count as none, above the second as an edge; full range is 1."""
 FLOOR = 1e-3
+STYLE_VIEWS = 3
+"""Measures that answer whether the style came nearer: CLIP, DINO and texture."""
 
 
 def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequence[Path] = ()) -> View:
@@ -41,7 +43,9 @@ def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequ
     return View(before, after, None, real, seen)
 
 
-def texture_measure(view: View, prompts: Sequence[Hashable]) -> Measure:
+def texture_measure(
+    view: View, prompts: Sequence[Hashable], seeds: Sequence[Hashable] | None = None
+) -> Measure:
     """Nearness of texture to held-out pictures of the style.
 
     Each statistic is put on the scale of base and held-out pictures, zero half-way between the two: the tuned
@@ -51,6 +55,7 @@ def texture_measure(view: View, prompts: Sequence[Hashable]) -> Measure:
     Args:
         view: Texture statistics, with at least one held-out picture.
         prompts: Prompt of each pair.
+        seeds: Seed of each pair.
 
     Returns:
         Mean cosine similarity of texture statistics to the held-out pictures; higher is better.
@@ -58,13 +63,53 @@ def texture_measure(view: View, prompts: Sequence[Hashable]) -> Measure:
     Source: Portilla & Simoncelli 2000, "A Parametric Texture Model", for the idea that joint statistics of
     filter outputs stand for a texture; the filters here are plain differences.
     """
-    nearness = [
-        _nearness(
-            np.stack([view.base[row], view.tuned[row]]), view.base[_others(row, prompts)], view.held_out
-        )
-        for row in range(len(view.base))
-    ]
-    return paired([pair[0] for pair in nearness], [pair[1] for pair in nearness], prompts)
+    shown = np.stack([view.base, view.tuned], axis=1)
+    known = view.training if len(view.training) else view.held_out[:0]
+    nearness = np.stack(
+        [
+            _nearness(shown[row], view.base[_others(row, prompts)], view.held_out, known)
+            for row in range(len(shown))
+        ]
+    )
+    ideal = _ideal(view.base, view.held_out)
+    sides = nearness[:, 0], nearness[:, 1]
+    return nearness_measure(*sides, len(view.held_out), prompts, seeds=seeds, ideal=ideal)
+
+
+def nearness_measure(
+    befores: Array,
+    afters: Array,
+    num_held_out: int,
+    prompts: Sequence[Hashable],
+    *,
+    seeds: Sequence[Hashable] | None = None,
+    ideal: float | None = None,
+) -> Measure:
+    """Nearness to held-out pictures, whose choice is a chance like that of the prompts.
+
+    How much real pictures of the style differ in this is read from held-out and training pictures alike: four
+    held-out ones alone could hardly tell. The level of the two may differ, their spread is one style's.
+
+    Args:
+        befores: Nearness of the base's pictures to each real one, shape (N, H + T), held-out ones first.
+        afters: The same of the tuned model's.
+        num_held_out: H, >= 1.
+        prompts: Prompt of each pair.
+        seeds: Seed of each pair.
+        ideal: What held-out pictures give among each other.
+
+    Returns:
+        The measure, one of `STYLE_VIEWS` that answer the same question.
+    """
+    gains = (afters - befores).mean(axis=0)
+    parts = [part for part in (gains[:num_held_out], gains[num_held_out:]) if len(part) > 1]
+    freedom = sum(len(part) - 1 for part in parts)
+    also = []
+    if freedom:
+        spread = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / freedom
+        also = [Chance(spread / num_held_out, freedom)]
+    sides = befores[:, :num_held_out].mean(axis=1), afters[:, :num_held_out].mean(axis=1)
+    return paired(*sides, prompts, seeds=seeds, also=also, questions=STYLE_VIEWS, ideal=ideal)
 
 
 def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
@@ -86,12 +131,20 @@ def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
     return np.asarray(found)
 
 
-def _nearness(shown: Array, others: Array, real: Array) -> Array:
-    """Mean cosine similarity of each row to the real ones, on the scale of others and real ones."""
-    middle = (others.mean(axis=0) + real.mean(axis=0)) / 2
-    spread = np.vstack([others, real]).std(axis=0) + 1e-6
-    similarities = _unit((shown - middle) / spread) @ _unit((real - middle) / spread).T
-    return np.asarray(similarities.mean(axis=1))
+def _nearness(shown: Array, others: Array, held_out: Array, training: Array) -> Array:
+    """Cosine similarity of each row to every real one, on the scale of others and held-out ones."""
+    middle = (others.mean(axis=0) + held_out.mean(axis=0)) / 2
+    spread = np.vstack([others, held_out]).std(axis=0) + 1e-6
+    real = np.vstack([held_out, training])
+    return np.asarray(_unit((shown - middle) / spread) @ _unit((real - middle) / spread).T)
+
+
+def _ideal(base: Array, held_out: Array) -> float | None:
+    """Nearness of held-out pictures to each other."""
+    if len(held_out) < 2:
+        return None
+    likeness = _nearness(held_out, base, held_out, held_out[:0])
+    return float((likeness.sum() - np.trace(likeness)) / (len(held_out) * (len(held_out) - 1)))
 
 
 def _others(row: int, prompts: Sequence[Hashable]) -> list[int]:

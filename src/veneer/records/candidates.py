@@ -6,8 +6,9 @@ each candidate also has the loss of every picture, so that candidates and base c
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from pydantic import Field
 
@@ -108,8 +109,8 @@ class Candidates(Record, frozen=False):
     @property
     def best(self) -> Candidate | None:
         """The candidate nearest in style where that was measured, otherwise of the lowest loss."""
-        styled = [(-c.style, n) for n, c in enumerate(self.candidates) if c.style is not None]
-        judged = [(c.loss, n) for n, c in enumerate(self.candidates) if c.loss is not None]
+        styled = [(-c.style, n) for n, c in enumerate(self.candidates) if is_number(c.style)]
+        judged = [(c.loss, n) for n, c in enumerate(self.candidates) if is_number(c.loss)]
         ranked = styled or judged
         return self.candidates[min(ranked)[1]] if ranked else None
 
@@ -149,6 +150,8 @@ class Candidates(Record, frozen=False):
         if choose == "last":
             return last, "the last step, as the recipe says"
         if best is None:
+            if self.candidates and any(c.loss is not None for c in self.candidates):
+                return last, "the last step, because no held-out loss is a number"
             return last, "the last step, because no picture is held out to choose by"
         return best, self._reason(best)
 
@@ -195,3 +198,8 @@ class Candidates(Record, frozen=False):
             stopped=self.stopped,
             events=tuple(self.events),
         )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a loss can be compared: NaN is below nothing and above nothing, so it would stay first."""
+    return isinstance(value, int | float) and math.isfinite(value)

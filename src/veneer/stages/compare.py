@@ -79,7 +79,7 @@ def _at_native(
         references, losses=None, picture_losses=None, side_px=references.native_px, has_two_passes=False
     )
     plain = compare_pairs(pairs, own, embedders, prompt_margin=recipe.compare.prompt_margin).plain()
-    kept = {key: plain[key] for key in ("verdict", "reasons", "measures", "unavailable")}
+    kept = {key: plain[key] for key in ("verdict", "headline", "reasons", "measures", "unavailable")}
     for table in ("measures", "unavailable"):
         kept[table].pop("validation_loss", None)  # not a matter of how pictures are drawn
     return {"side_px": references.native_px, **kept}
@@ -247,6 +247,7 @@ def read_references(run: RunDir, recipe: Recipe) -> References:
         held_out=tuple(run.dataset / item.file_name for item in held_out),
         training=tuple(run.dataset / item.file_name for item in training),
         captions=tuple(item.caption for item in training),
+        held_out_captions=tuple(item.caption for item in held_out),
         losses=losses_of(known),
         picture_losses=picture_losses(known),
         native_px=native_px,

@@ -28,7 +28,7 @@ class ReportResult:
     Attributes:
         index: Path of the page.
         grid: Path of the sheet of pictures.
-        verdict: `better`, `no different` or `worse`.
+        verdict: `better`, `worse`, `trade` or `not shown`.
     """
 
     index: str
@@ -58,7 +58,7 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     on_event(StageStarted(STAGE, 3, "files"))
     context = gather(run) | {"recipe": recipe}
     verdict = context["metrics"]["verdict"]
-    headline = f"{run.name}: {verdict}. Base above, tuned below, same seeds."
+    headline = f"{run.name}: {context['metrics']['headline']}. Base above, tuned below, same seeds."
     write_bytes(run.grid_png, draw_sheet(sheet_groups(run), headline))
     on_event(Progress(STAGE, 1, "grid.png"))
     write_text(run.report_md, render("report.md.jinja", context))

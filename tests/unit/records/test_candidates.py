@@ -29,6 +29,16 @@ def test_the_lowest_loss_is_chosen_or_the_last_step() -> None:
     assert (chosen.step, chosen.kind) == (2, "step")
 
 
+def test_a_loss_that_is_no_number_is_never_the_best() -> None:
+    known = Candidates()
+    for step, loss in ((1, float("nan")), (2, 0.2), (3, 0.3)):
+        known.add(candidate(step, loss))
+    assert known.best is not None and known.best.step == 2
+    alone = Candidates(candidates=[candidate(1, float("nan"))])
+    assert alone.best is None
+    assert "no held-out loss is a number" in alone.chosen("validation")[1]
+
+
 def test_a_best_that_is_worse_than_the_base_is_said() -> None:
     own = Candidates(base=candidate(0, 0.1))
     own.add(candidate(1, 0.4))

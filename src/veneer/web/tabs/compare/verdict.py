@@ -24,6 +24,8 @@ def verdict_html(metrics: dict[str, Any]) -> str:
     from veneer.proof.measure_text import describe_measures
 
     verdict = str(metrics["verdict"])
+    headline = markup.escaped(metrics.get("headline") or "")
+    todo = f"<p>Next: {markup.escaped(metrics['todo'])}.</p>" if metrics.get("todo") else ""
     reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics["reasons"])
     rows = [
         [
@@ -37,7 +39,8 @@ def verdict_html(metrics: dict[str, Any]) -> str:
     ]
     table = markup.table("Measures", ("Measure", "Base", "Tuned", "Difference", "95 % interval"), rows)
     badge = markup.badge(verdict, VERDICTS.get(verdict, "plain"))
-    return f'<div class="v-verdict"><h4>Verdict {badge}</h4><ul>{reasons}</ul>{table}</div>'
+    head = f"<h4>{headline or 'Verdict'} {badge}</h4>{todo}"
+    return f'<div class="v-verdict">{head}<ul>{reasons}</ul>{table}</div>'
 
 
 def report_frame(studio: Studio, run: str | None) -> str:

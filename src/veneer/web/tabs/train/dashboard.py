@@ -23,7 +23,7 @@ WORDS: dict[State, tuple[str, markup.Tone]] = {
     "failed": ("failed", "bad"),
     "killed": ("killed", "bad"),
 }
-VERDICTS: dict[str, markup.Tone] = {"better": "good", "no different": "warn", "worse": "bad"}
+VERDICTS: dict[str, markup.Tone] = {"better": "good", "trade": "warn", "not shown": "warn", "worse": "bad"}
 SPEED_STEPS = 20
 PREVIEWS_SHOWN = 12
 
@@ -137,8 +137,10 @@ def metrics(path: Path) -> dict[str, Any]:
     Returns:
         Their content; empty before `compare`, or where they cannot be read.
     """
+    from veneer.proof.verdict import as_now
+
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return as_now(dict(json.loads(path.read_text("utf-8"))))
     except (OSError, ValueError):
         return {}
 
