@@ -126,11 +126,15 @@ def test_one_prompt_in_two_folders(
 
 
 def test_style_is_found_where_it_is(run: RunDir, drawn: tuple[RunDir, Recipe]) -> None:
-    """Held-out pictures in the place of the tuned ones: as near to the style as can be."""
+    """Held-out pictures in the place of the tuned ones: as near as can be, though few prompts show it."""
     held_out = sorted((run.dataset / "images").iterdir())[:4]
     for index, path in enumerate(sorted((run.samples / "tuned").iterdir())):
         with Image.open(held_out[index % 4]) as picture:
             noise = np.random.default_rng(index).integers(-3, 4, (32, 32, 3))
             pixels = np.asarray(picture.resize((32, 32)), int) + noise
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-    assert compare(run, drawn[1]).measures["style"].rises
+    style = compare(run, drawn[1]).measures["style"]
+    assert style is not None
+    assert style.ideal is not None
+    assert style.tuned > style.ideal > style.base
+    assert not style.falls

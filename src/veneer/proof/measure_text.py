@@ -117,7 +117,7 @@ def _bar(measure: Measure) -> Bar | None:
         return None
     sign = 1 if measure.better == "higher" else -1
     low, high = sorted(sign * end for end in measure.ci95)
-    reach = max(abs(low), abs(high)) * 1.1
+    reach = max(abs(low), abs(high)) * 1.1 or 1.0  # nothing differs anywhere: the middle
     return Bar(*(round(50 + 50 * value / reach, 1) for value in (low, high, measure.gain)))
 
 

@@ -42,6 +42,11 @@ def test_bar_has_better_on_the_right() -> None:
     assert described("style", [0.5], [0.7]).bar is None
 
 
+def test_a_bar_of_no_difference_anywhere_is_its_middle() -> None:
+    bar = described("style", [0.5] * 12, [0.5] * 12).bar
+    assert (bar.low, bar.middle, bar.high) == (50, 50, 50)
+
+
 def test_chance_is_called_chance() -> None:
     noise = np.random.default_rng(1).normal(0, 0.1, 12)
     row = described("prompt", [0.3] * 12, 0.3 + noise - noise.mean())
