@@ -37,7 +37,6 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pydoclint src
 	$(BIN)/lint-imports
 
 docs: setup

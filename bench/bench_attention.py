@@ -38,7 +38,6 @@ def torchs(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> Te
     """Attention by one of torch's kernels.
 
     Args:
-        backend: The kernel.
         query: Shape (N, L, D).
         key: Shape (N, S, D).
         value: Shape (N, S, D).
@@ -78,8 +77,6 @@ def measure(shape: tuple[int, int, int, int], dtype: torch.dtype, repeats: int) 
     """Time the kernels in turns, and hold them against float64.
 
     Args:
-        shape: One of `SHAPES`.
-        dtype: Precision.
         repeats: How often.
 
     Returns:
@@ -105,9 +102,6 @@ def _exactly(drawn: list[Tensor], grad: Tensor) -> list[Tensor]:
 
 def document(record: dict[str, Any]) -> str:
     """Say it in a table.
-
-    Args:
-        record: Content of the JSON file.
 
     Returns:
         Markdown.

@@ -39,8 +39,6 @@ def measure(shape: tuple[int, int, int, int, int], dtype: torch.dtype, repeats: 
     """Time the kernels in turns, and hold them against float64.
 
     Args:
-        shape: One of `SHAPES`.
-        dtype: Precision.
         repeats: How often.
 
     Returns:
@@ -65,9 +63,6 @@ def measure(shape: tuple[int, int, int, int, int], dtype: torch.dtype, repeats: 
 def document(record: dict[str, Any]) -> str:
     """Say it in a table.
 
-    Args:
-        record: Content of the JSON file.
-
     Returns:
         Markdown.
     """
@@ -91,10 +86,6 @@ def document(record: dict[str, Any]) -> str:
 
 def is_taken(shape: tuple[int, int, int, int, int], dtype: torch.dtype) -> bool:
     """Whether training computes this convolution by Veneer's product.
-
-    Args:
-        shape: One of `SHAPES`.
-        dtype: Precision.
 
     Returns:
         The rule's answer.

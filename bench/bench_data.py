@@ -86,7 +86,6 @@ def make_pictures(folder: Path, count: int) -> None:
     """Write small pictures of coloured fields, no two alike.
 
     Args:
-        folder: Where they go.
         count: How many.
     """
     folder.mkdir(parents=True)

@@ -40,7 +40,6 @@ class Bench:
         command: The command line.
         work: Folder of runs, base and outputs.
         results: Folder of the document.
-        seconds: Seconds for all tasks.
         started: Moment of `time.monotonic` that the seconds count from.
         earlier: Results of an earlier process to go on with.
     """
@@ -203,11 +202,7 @@ class Bench:
 
 
 def is_broken() -> bool:
-    """Whether the device refuses to work in this process, as it does after some errors.
-
-    Returns:
-        True where it does.
-    """
+    """Whether the device refuses to work in this process, as it does after some errors."""
     import torch
 
     if not torch.cuda.is_available():

@@ -30,14 +30,7 @@ from veneer.stages.train import train
 
 
 def bench_recipe(steps: int) -> Recipe:
-    """Everything on that has a state of its own.
-
-    Args:
-        steps: Optimizer steps.
-
-    Returns:
-        The recipe.
-    """
+    """Everything on that has a state of its own."""
     return resolve(
         {
             "base": {"model": "pocket"},

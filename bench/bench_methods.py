@@ -57,10 +57,6 @@ def measure_all(bench: Bench, names: Sequence[str]) -> list[Row]:
 
     Args:
         bench: What they share.
-        names: The methods.
-
-    Returns:
-        A row for each.
     """
     rows = []
     for number, name in enumerate(names, 1):

@@ -65,9 +65,6 @@ class Remembering(Embedder):
 def draw(folder: Path) -> list[list[Path]]:
     """Draw every prompt with every seed, where that was not done before.
 
-    Args:
-        folder: Where the pictures go.
-
     Returns:
         Files by prompt and seed.
     """
@@ -93,9 +90,6 @@ def prompt_of(subject: str) -> str:
 
     Args:
         subject: A subject that it knows.
-
-    Returns:
-        The prompt.
     """
     return f"a flat illustration of a {subject}"
 
@@ -107,7 +101,6 @@ def compare_with_itself(
 
     Args:
         files: Pictures by prompt and seed.
-        num_comparisons: Comparisons.
         embedders: What they are seen through.
 
     Returns:

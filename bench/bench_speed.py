@@ -59,9 +59,6 @@ def cases(work: Path, turns: int) -> list[Case]:
 def prepare(case: Case) -> dict[str, Any]:
     """Draw the pictures of a case and encode them, twice: the second time there must be nothing to do.
 
-    Args:
-        case: The case.
-
     Returns:
         Pictures, seconds and pictures a second of both encodings.
     """
@@ -90,7 +87,6 @@ def measure(case: Case, work: Path) -> dict[str, Any]:
     """Let the systems of a case take turns.
 
     Args:
-        case: The case.
         work: Folder for what the systems write.
 
     Returns:

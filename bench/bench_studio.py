@@ -43,11 +43,7 @@ TARGETS = {
 
 
 def write_thousand(folder: Path) -> None:
-    """A data set of pictures that are no two alike.
-
-    Args:
-        folder: The data set.
-    """
+    """A data set of pictures that are no two alike."""
     (folder / "images").mkdir(parents=True)
     random, items = np.random.default_rng(0), []
     for number in range(NUM_PICTURES):
@@ -62,9 +58,6 @@ def seconds_of(work: Callable[[], object]) -> float:
 
     Args:
         work: What to do.
-
-    Returns:
-        Seconds.
     """
     began = time.perf_counter()
     work()

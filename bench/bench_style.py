@@ -62,9 +62,6 @@ class StyleBench:
     """What all systems are measured with, loaded once.
 
     Attributes:
-        plan: What the bench is asked for.
-        sampler: The base.
-        clip: The bundled CLIP.
         general: The base's own features on general prompts, (G, D).
         judge_hash: Name of exactly these weights of the judge.
     """
@@ -92,12 +89,6 @@ class StyleBench:
 def load_bench(plan: Plan) -> StyleBench:
     """Load base, CLIP and judge.
 
-    Args:
-        plan: What the bench is asked for.
-
-    Returns:
-        The style bench.
-
     Raises:
         RecipeError: If the judge was never trained.
     """
@@ -112,7 +103,6 @@ def measure_style(bench: StyleBench, style: Style) -> dict[str, dict[str, Measur
 
     Args:
         bench: What is measured with.
-        style: The style.
 
     Returns:
         What was found, by seed and system; truth and base are the same for every seed.
@@ -192,7 +182,6 @@ def sheet_rows(plan: Plan, side_px: int) -> list[np.ndarray]:
 
     Args:
         plan: What the bench was asked for; every system is measured.
-        side_px: Side of the pictures.
 
     Returns:
         Pictures of the first asked subjects, (N, side, side, 3) uint8 each.
@@ -245,9 +234,6 @@ def read_plan(arguments: list[str] | None = None) -> Plan:
 
 def is_whole(plan: Plan) -> bool:
     """Whether a plan is the style bench itself: every style and subject, the shipped recipe, three seeds.
-
-    Args:
-        plan: What the bench is asked for.
 
     Returns:
         False for a part or a trial, whose figures are not written to ``bench/results``; with ``--write`` one

@@ -50,7 +50,6 @@ class Folder:
     """A folder to work in, and files to damage.
 
     Attributes:
-        path: The folder.
         whole: Contents of whole files by suffix.
     """
 
@@ -63,7 +62,6 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
     Args:
         content: A whole file.
-        chance: Where.
 
     Returns:
         What is left of it.
@@ -85,14 +83,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def whole_loras(folder: Path) -> Folder:
-    """LoRA files to damage: plain, DoRA, half precision, with metadata.
-
-    Args:
-        folder: Where to work.
-
-    Returns:
-        The folder and the files.
-    """
+    """LoRA files to damage: plain, DoRA, half precision, with metadata."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for layer in LAYERS:
@@ -127,13 +118,6 @@ def whole_loras(folder: Path) -> Folder:
 
 def try_lora(folder: Folder, number: int) -> str:
     """Read one damaged LoRA file everywhere that a LoRA is read.
-
-    Args:
-        folder: The files.
-        number: Number of the case.
-
-    Returns:
-        "read".
 
     Raises:
         WrongError: If what was read is not fit to be used.
@@ -206,9 +190,6 @@ def _settings(chance: random.Random) -> str:
 def whole_pictures(folder: Path) -> Folder:
     """Pictures of every format to damage.
 
-    Args:
-        folder: Where to work.
-
     Returns:
         The folder and the files.
     """
@@ -223,10 +204,6 @@ def whole_pictures(folder: Path) -> Folder:
 
 def try_picture(folder: Folder, number: int) -> str:
     """Decode one damaged picture.
-
-    Args:
-        folder: The files.
-        number: Number of the case.
 
     Returns:
         "decoded".
@@ -246,14 +223,7 @@ def try_picture(folder: Folder, number: int) -> str:
 
 
 def whole_captions(folder: Path) -> Folder:
-    """Files of captions to damage, beside three pictures.
-
-    Args:
-        folder: Where to work.
-
-    Returns:
-        The folder and the files.
-    """
+    """Files of captions to damage, beside three pictures."""
     for number in range(3):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"p{number}.png")
     rows = [(f"p{number}.png", f"a thing, {number}\nand “more”") for number in range(3)]
@@ -275,10 +245,6 @@ def whole_captions(folder: Path) -> Folder:
 
 def try_captions(folder: Folder, number: int) -> str:
     """Read one damaged file of captions.
-
-    Args:
-        folder: The files.
-        number: Number of the case.
 
     Returns:
         "read", or "read, none" where no caption is left.

@@ -63,10 +63,6 @@ def bench_recipe(base: Path, clip: Path, pictures: Path) -> Recipe:
     Args:
         base: The tiny base.
         clip: The tiny CLIP.
-        pictures: The pictures.
-
-    Returns:
-        The recipe.
     """
     return resolve(
         {
@@ -99,9 +95,6 @@ def bench_recipe(base: Path, clip: Path, pictures: Path) -> Recipe:
 def whole_runs(folder: Path) -> Runs:
     """Take a run through all stages, and keep it as it is before each.
 
-    Args:
-        folder: Where to work.
-
     Returns:
         What all cases begin at.
     """
@@ -126,9 +119,6 @@ def whole_runs(folder: Path) -> Runs:
 def hashes(root: Path) -> dict[str, str]:
     """Every file of a run by its bytes, times left out.
 
-    Args:
-        root: The run folder.
-
     Returns:
         Hashes by name.
     """
@@ -142,12 +132,7 @@ def hashes(root: Path) -> dict[str, str]:
 
 
 def stage_child(stage: str, root: str) -> None:
-    """Do a stage in a process of its own, to be killed.
-
-    Args:
-        stage: The stage.
-        root: The run folder.
-    """
+    """Do a stage in a process of its own, to be killed."""
     run_stage(stage, RunDir(Path(root)), redo=False)
 
 

@@ -61,8 +61,6 @@ class Outcome:
     """What came of a case.
 
     Attributes:
-        slice: Its slice.
-        number: Its number.
         came: A word: "refused", "read", "the same bytes"; of a failure what it was.
         is_bad: Whether that must never come.
         seconds: Time that it took.
@@ -81,9 +79,7 @@ def judge(one: Slice, prepared: Any, number: int) -> Outcome:
     """Do a case.
 
     Args:
-        one: Its slice.
         prepared: What the slice's `prepare` gave.
-        number: Its number.
 
     Returns:
         What came of it.
@@ -111,9 +107,7 @@ def go_on(
     """Do what is not done yet, each slice in its turn, until the time is over.
 
     Args:
-        slices: The slices.
         work: Folder of what they need and of the outcomes so far.
-        seconds: Time for it.
         tell: Told of every outcome.
 
     Returns:
@@ -138,14 +132,7 @@ def go_on(
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """Read what earlier commands found; a line that was cut is left out and its case done again.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Outcomes.
-    """
+    """Read what earlier commands found; a line that was cut is left out and its case done again."""
     if not path.is_file():
         return []
     outcomes = []
@@ -159,7 +146,6 @@ def table(slices: Iterable[Slice], outcomes: Sequence[Outcome]) -> list[str]:
     """The counts as Markdown.
 
     Args:
-        slices: The slices.
         outcomes: What came of their cases.
 
     Returns:

@@ -19,7 +19,6 @@ def build_on_device(folder: Path, device: torch.device) -> Path:
     """Build the base; what is there already stays.
 
     Args:
-        folder: Where it goes.
         device: Where its numbers are drawn.
 
     Returns:
@@ -46,7 +45,6 @@ def random_weight(name: str, shape: torch.Size, generator: torch.Generator) -> T
     """One weight: norms at one, biases at zero, the rest normal with a variance of one over its inputs.
 
     Args:
-        name: Its name.
         shape: Its shape.
         generator: Source of the numbers; its device is the weight's.
 

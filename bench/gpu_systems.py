@@ -52,9 +52,6 @@ class Turns:
     def send(self, turn: Turn) -> None:
         """Keep a turn.
 
-        Args:
-            turn: The turn.
-
         Raises:
             OutOfTimeError: If it is too late for another.
         """
@@ -70,7 +67,6 @@ def train_task(task: Task, work: Path, deadline: float) -> dict[str, Any]:
     """Train one system.
 
     Args:
-        task: The task.
         work: Folder for what it writes.
         deadline: Moment of `time.monotonic` to stop at.
 
@@ -179,11 +175,7 @@ def generate_task(case: Case) -> dict[str, Any]:
 
 
 def prepare(case: Case) -> None:
-    """Draw the pictures of a case and encode them, once for all cases of a run folder.
-
-    Args:
-        case: The case.
-    """
+    """Draw the pictures of a case and encode them, once for all cases of a run folder."""
     run = RunDir(Path(case.run))
     if not run.cache_index.is_file():
         recipe = recipe_of(case)

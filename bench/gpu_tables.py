@@ -30,10 +30,6 @@ def write_document(record: Mapping[str, Any], folder: Path) -> Path:
 
     Args:
         record: What was measured so far.
-        folder: Where they go.
-
-    Returns:
-        Path of the document.
     """
     path = folder / f"speed_{machine_name(has_gpu=record['has_gpu'])}_{record['date']}.md"
     write_json(path.with_suffix(".json"), dict(record))
@@ -43,9 +39,6 @@ def write_document(record: Mapping[str, Any], folder: Path) -> Path:
 
 def document(record: Mapping[str, Any]) -> str:
     """Say it in words and tables.
-
-    Args:
-        record: Content of the JSON file.
 
     Returns:
         Markdown.
@@ -61,9 +54,6 @@ def document(record: Mapping[str, Any]) -> str:
 def table(cases: Sequence[Mapping[str, Any]]) -> str:
     """A line for each size, a column for each system.
 
-    Args:
-        cases: Measured cases.
-
     Returns:
         Markdown.
     """
@@ -75,9 +65,6 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
 
 def aims(record: Mapping[str, Any]) -> str:
     """What was aimed at on this device, and whether it was reached.
-
-    Args:
-        record: Content of the JSON file.
 
     Returns:
         Markdown.
@@ -99,9 +86,6 @@ def aims(record: Mapping[str, Any]) -> str:
 
 def stages(record: Mapping[str, Any]) -> str:
     """Encoding, drawing and starting.
-
-    Args:
-        record: Content of the JSON file.
 
     Returns:
         Markdown.

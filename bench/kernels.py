@@ -84,8 +84,6 @@ def ratio(found: Mapping[str, Mapping[str, float]], name: str, other: str) -> st
 
     Args:
         found: What `measure_in_turns` gave.
-        name: The kernel.
-        other: The other.
 
     Returns:
         Two decimals.
@@ -98,7 +96,6 @@ def opening(title: str, record: Mapping[str, Any], errors: str) -> list[str]:
     """The first lines of a document.
 
     Args:
-        title: Its title.
         record: What was measured.
         errors: What is in brackets.
 

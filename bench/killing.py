@@ -33,12 +33,7 @@ class Kill:
 
 
 def train_child(root: str, recipe: Recipe) -> None:
-    """Train in a process of its own, to be killed.
-
-    Args:
-        root: The run folder.
-        recipe: Its recipe.
-    """
+    """Train in a process of its own, to be killed."""
     train(RunDir(Path(root)), recipe)
 
 
@@ -46,10 +41,7 @@ def kill_often(run: RunDir, recipe: Recipe, kills: int, seed: int = 0) -> list[K
     """Start the training again and again, and kill it at random moments spread over the run.
 
     Args:
-        run: The run folder, encoded.
-        recipe: Its recipe.
         kills: How often.
-        seed: Seed of the moments.
 
     Returns:
         What each kill fell into.
@@ -73,9 +65,6 @@ def kill_often(run: RunDir, recipe: Recipe, kills: int, seed: int = 0) -> list[K
 
 def bytes_of(run: RunDir) -> dict[str, str]:
     """What a training leaves that must not differ: weights, candidates and losses.
-
-    Args:
-        run: The run folder.
 
     Returns:
         Hashes by file, and the losses under the log's name.

@@ -46,7 +46,6 @@ def heading(title: str, record: Mapping[str, Any], package: str = "torch") -> li
     """The first lines of a document.
 
     Args:
-        title: Its title.
         record: What was measured, with its `setting`.
         package: The package whose version matters most; of `versions`, or a key of the record.
 
@@ -86,7 +85,6 @@ def write_results(kind: str, record: Mapping[str, Any], text: str, folder: Path 
         kind: What was measured, one word.
         record: Plain data, with its `setting`.
         text: The document.
-        folder: Where they go.
 
     Returns:
         Path of the document; the data lie beside it as `.json`.

@@ -99,7 +99,6 @@ class Budget:
     """How much a method is trained and measured.
 
     Attributes:
-        steps: Optimizer steps.
         batch: Pictures of a step.
         sampling: Denoising steps of a picture.
         general: General prompts that are drawn.
@@ -117,7 +116,6 @@ class Row:
 
     Attributes:
         identity: What it depends on.
-        name: Its name.
         settings: What it changes in the recipe.
         measures: Base, tuned and interval of each measure; None where it cannot be had.
         losses: Held-out loss of the chosen checkpoint on each held-out picture.
@@ -149,7 +147,6 @@ class Bench:
         work: Folder of the methods.
         budget: How much is trained and measured.
         jobs: What is drawn.
-        sampler: The base.
         embedders: What pictures are seen through.
         weights: Hash of all bundled weights.
     """
@@ -164,9 +161,6 @@ class Bench:
 
     def identity(self, name: str) -> str:
         """What a method's figures depend on.
-
-        Args:
-            name: The method.
 
         Returns:
             A hash.
@@ -209,9 +203,6 @@ def set_up_bench(work: Path, budget: Budget, weights: str) -> Bench:
         work: Work folder of these weights.
         budget: How much is trained and measured.
         weights: Hash of all bundled weights.
-
-    Returns:
-        The bench.
     """
     shared = RunDir(work / "shared")
     shared.root.mkdir(parents=True, exist_ok=True)
@@ -237,7 +228,6 @@ def measure(bench: Bench, name: str) -> Row:
 
     Args:
         bench: What the methods share.
-        name: The method.
 
     Returns:
         Its figures.
@@ -337,7 +327,6 @@ def read_row(path: Path, identity: str) -> Row | None:
     """Read a method's figures.
 
     Args:
-        path: Its file.
         identity: What they must depend on.
 
     Returns:
@@ -350,10 +339,5 @@ def read_row(path: Path, identity: str) -> Row | None:
 
 
 def write_row(path: Path, row: Row) -> None:
-    """Keep a method's figures.
-
-    Args:
-        path: Its file.
-        row: The figures.
-    """
+    """Keep a method's figures."""
     write_json(path, asdict(row))

@@ -52,10 +52,8 @@ class Settings:
     """What one training is asked for.
 
     Attributes:
-        base: Folder of the base model.
         data: Image folder with metadata.csv.
         out: The LoRA file.
-        steps: Optimizer steps.
         learning_rate: Peak learning rate; the report's is 1e-4.
         batch_size: Pictures a step; the report's is 2.
         resolution: Side of the pictures, in pixels.
@@ -82,7 +80,6 @@ def train_plainly(settings: Settings, on_step: Callable[[int], None] = lambda st
     """Train and write the LoRA file.
 
     Args:
-        settings: What is asked for.
         on_step: Called after every step with its number, from 1.
     """
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
@@ -119,7 +116,6 @@ def load_encoder(base: Path, device: torch.device, dtype: torch.dtype) -> Encode
     """Load what turns pictures and captions into the UNet's inputs.
 
     Args:
-        base: Folder of the base model.
         device: Where it runs.
         dtype: Its precision.
 
@@ -143,7 +139,6 @@ def encoded_batches(settings: Settings, encode: Encode) -> Iterator[tuple[torch.
     """The UNet's inputs without end: encoded at every step, or once for each picture.
 
     Args:
-        settings: What is asked for.
         encode: Turns pictures and captions into latents and states.
 
     Yields:
@@ -164,7 +159,6 @@ def tokenize(tokenizer: Any, captions: list[str]) -> torch.Tensor:
     """Turn captions into token numbers of one length.
 
     Args:
-        tokenizer: The base's tokenizer.
         captions: B captions.
 
     Returns:
@@ -201,9 +195,6 @@ def step_loss(unet: Any, scheduler: Any, latents: torch.Tensor, states: torch.Te
 def endless_batches(settings: Settings) -> Iterator[tuple[torch.Tensor, list[str]]]:
     """Shuffled epochs without end.
 
-    Args:
-        settings: What is asked for.
-
     Yields:
         Pixel values (B, 3, H, W) in [-1, 1], and captions.
     """
@@ -216,9 +207,6 @@ def endless_batches(settings: Settings) -> Iterator[tuple[torch.Tensor, list[str
 
 def read_pictures(settings: Settings) -> list[tuple[Image.Image, str]]:
     """Read the data set.
-
-    Args:
-        settings: What is asked for.
 
     Returns:
         RGB pictures with their captions.
@@ -265,7 +253,6 @@ def save(unet: Any, out: Path) -> None:
     """Write the adapter as the report's tools do (fault 3: without alpha).
 
     Args:
-        unet: The UNet with its adapter.
         out: The file.
     """
     out.parent.mkdir(parents=True, exist_ok=True)

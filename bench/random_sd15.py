@@ -54,7 +54,6 @@ def build_random_sd15(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     Args:
         folder: Where it goes; what is there already is replaced.
         dtype: Precision of the files: "float32" (4.3 GB), "float16" or "bfloat16" (2.1 GB).
-        seed: Seed of the weights.
 
     Returns:
         The folder.
@@ -75,7 +74,6 @@ def build_random_blip(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     Args:
         folder: Where it goes; what is there already is replaced.
         dtype: Precision of the file.
-        seed: Seed of the weights.
 
     Returns:
         The folder.
@@ -112,10 +110,8 @@ def write_random(path: Path, module: nn.Module, dtype: str, seed: int, prefix: s
     """Write random weights for a module.
 
     Args:
-        path: The safetensors file.
         module: A module on the meta device.
         dtype: Precision of the file.
-        seed: Seed of the weights.
         prefix: Text before every name.
     """
     kind, code = DTYPES[dtype]

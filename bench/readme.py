@@ -34,9 +34,6 @@ IN_WORDS = {
 def newest_results(folder: Path = RESULTS) -> Path:
     """Find the newest results of the style bench.
 
-    Args:
-        folder: Folder of results.
-
     Returns:
         The JSON file whose name has the latest date.
 
@@ -94,7 +91,6 @@ def between_marks(page: str, text: str, mark: str = BEGIN, end_mark: str = END) 
     """Put text between the marks of a page.
 
     Args:
-        page: The page.
         text: What goes between them.
         mark: The mark that stands before it.
         end_mark: The mark that stands after it.

@@ -50,9 +50,7 @@ def smoke_recipe(base: Path, pictures: Path, steps: int) -> Recipe:
     """The recipe of the smoke run.
 
     Args:
-        base: Folder of the base model.
         pictures: Folder of the pictures.
-        steps: Optimizer steps.
 
     Returns:
         A resolved recipe at 512 px in bfloat16.

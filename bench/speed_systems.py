@@ -82,7 +82,6 @@ class Clock:
 
     Args:
         connection: To the parent.
-        turn: Steps of a turn.
     """
 
     def __init__(self, connection: Any, turn: int) -> None:
@@ -114,7 +113,6 @@ class System:
     """A system's process, seen from the parent.
 
     Args:
-        name: One of `SYSTEMS`.
         case: What it trains.
         out: Folder for what it writes.
     """
@@ -192,7 +190,6 @@ def train_system(name: str, case: Case, out: Path, connection: Any) -> None:
 
     Args:
         name: `PLAIN`, `CACHED`, or any other for Veneer by the case's options.
-        case: What it trains.
         out: Folder for what it writes.
         connection: Told of every turn, and asked after each whether to go on.
     """
@@ -266,9 +263,6 @@ def _wait_for_device() -> None:
 
 def plain(turn: Turn) -> dict[str, float]:
     """A turn as plain data.
-
-    Args:
-        turn: The turn.
 
     Returns:
         Its numbers by name.

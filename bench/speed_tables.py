@@ -43,10 +43,6 @@ def write_document(facts: Mapping[str, Any], folder: Path) -> Path:
 
     Args:
         facts: What was measured, as `bench.bench_speed` gathers it.
-        folder: Where they go.
-
-    Returns:
-        Path of the document.
     """
     machine, date = hardware(), datetime.datetime.now(datetime.UTC).date().isoformat()
     name = machine_name(has_gpu=facts["has_gpu"])
@@ -59,9 +55,6 @@ def write_document(facts: Mapping[str, Any], folder: Path) -> Path:
 
 def document(record: Mapping[str, Any]) -> str:
     """Say it in words and tables.
-
-    Args:
-        record: Content of the JSON file.
 
     Returns:
         Markdown.
@@ -81,9 +74,6 @@ def document(record: Mapping[str, Any]) -> str:
 
 def table(cases: Sequence[Mapping[str, Any]]) -> str:
     """The table of all sizes and systems.
-
-    Args:
-        cases: Measured cases.
 
     Returns:
         Markdown.
@@ -110,9 +100,6 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
 def targets(cases: Sequence[Mapping[str, Any]]) -> str:
     """What was aimed at, and whether it was reached.
 
-    Args:
-        cases: Measured cases.
-
     Returns:
         Markdown.
     """
@@ -129,9 +116,6 @@ def targets(cases: Sequence[Mapping[str, Any]]) -> str:
 
 def losses(cases: Sequence[Mapping[str, Any]]) -> str:
     """Veneer's seeded losses in bf16 beside those in float32, step by step.
-
-    Args:
-        cases: Measured cases.
 
     Returns:
         Markdown.
@@ -157,9 +141,6 @@ def losses(cases: Sequence[Mapping[str, Any]]) -> str:
 def encoding(record: Mapping[str, Any]) -> str:
     """Pictures a second of `encode`, and the seconds of commands.
 
-    Args:
-        record: Content of the JSON file.
-
     Returns:
         Markdown.
     """
@@ -177,11 +158,7 @@ def seconds_of(case: Mapping[str, Any], system: str, key: str = "seconds") -> li
 
     Args:
         case: A measured case.
-        system: Its system.
         key: "seconds" on the clock, or "processor_seconds".
-
-    Returns:
-        Seconds.
     """
     turns = case["arms"][system]["turns"]
     return [turn[key] for turn in turns[min(2, len(turns) - 1) :]]
@@ -245,9 +222,6 @@ def _size(case: Mapping[str, Any]) -> str:
 
 def newest_results(folder: Path = RESULTS) -> list[Path]:
     """Find the newest results of each machine.
-
-    Args:
-        folder: Folder of results.
 
     Returns:
         JSON files, one for each machine.

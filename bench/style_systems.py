@@ -46,7 +46,6 @@ class Plan:
     Attributes:
         steps: Optimizer steps of a system.
         seeds: Seeds of training and of the choice of pictures.
-        styles: The styles.
         systems: The trained systems.
         work: Folder of data sets, adapters and pictures.
         num_subjects: Pictures learnt from, and subjects asked for.
@@ -93,8 +92,6 @@ def recommended(steps: int, seed: int, changes: Sequence[str] = ()) -> Recipe:
     """Veneer's recipe for the pocket base.
 
     Args:
-        steps: Optimizer steps.
-        seed: Seed of the run.
         changes: Settings to try instead of the recipe's own.
 
     Returns:
@@ -115,10 +112,6 @@ def recommended(steps: int, seed: int, changes: Sequence[str] = ()) -> Recipe:
 def steps_of(system: str, plan: Plan) -> int:
     """Optimizer steps of a system.
 
-    Args:
-        system: Its name.
-        plan: What the bench is asked for.
-
     Returns:
         The plan's steps, or a third of them.
     """
@@ -127,11 +120,6 @@ def steps_of(system: str, plan: Plan) -> int:
 
 def settings_of(system: str, plan: Plan, seed: int) -> dict[str, Any]:
     """Everything that the training of a system depends on, beside base and pictures.
-
-    Args:
-        system: Its name.
-        plan: What the bench is asked for.
-        seed: Seed of the training.
 
     Returns:
         Plain data; a system that was trained with other settings is trained again.
@@ -147,11 +135,8 @@ def train_system(system: str, plan: Plan, seed: int, folder: Path, *, side_px: i
     """Train one system.
 
     Args:
-        system: Its name.
-        plan: What the bench is asked for.
         seed: Seed of the training.
         folder: Folder of this style and seed; the data set is in ``data``.
-        side_px: Side of the pictures.
 
     Returns:
         The LoRA file, and the seconds that encoding and training took.
@@ -202,10 +187,6 @@ def draw_all(sampler: Sampler, prompts: Sequence[str]) -> np.ndarray:
 def best_word(sampler: Sampler, task: Task) -> str:
     """The style word with which the base comes nearest to the style, chosen on learnt subjects.
 
-    Args:
-        sampler: The base.
-        task: The task.
-
     Returns:
         One of the base's own style words, the style's word, or none.
     """
@@ -224,8 +205,6 @@ def score(
 
     Args:
         sampler: The base, with or without an adapter.
-        clip: The bundled CLIP.
-        task: The task.
         word: Style word of the prompts.
         general: The base's own features on general prompts, (G, D).
         is_base: Whether no adapter is on: drift is 0 then.
@@ -243,12 +222,7 @@ def scores_of(drawn: np.ndarray, clip: Embedder, task: Task, drift: np.ndarray) 
 
     Args:
         drawn: Pictures, (N, side, side, 3) uint8.
-        clip: The bundled CLIP.
-        task: The task.
         drift: Cosine distances on general prompts.
-
-    Returns:
-        The scores.
     """
     true = task.true_pictures(task.asked)
     judged, texture = judge_pictures(drawn, true, task.style), texture_distance(drawn, true)
@@ -267,7 +241,6 @@ def general_features(sampler: Sampler, clip: Embedder) -> np.ndarray:
 
     Args:
         sampler: The base, with or without an adapter.
-        clip: The bundled CLIP.
 
     Returns:
         Rows of unit length, (G, D).

@@ -81,8 +81,6 @@ def summarise(found: Found, systems: Sequence[str], against: str) -> Summary:
     """Every system against one, paired subject by subject.
 
     Args:
-        found: What was measured.
-        systems: The systems.
         against: The system that stands in the place of the base.
 
     Returns:
@@ -116,10 +114,6 @@ def _measure(found: Found, styles: Sequence[str], system: str, against: str, nam
 def table(plan: Plan, found: Found) -> str:
     """The style bench's table in Markdown.
 
-    Args:
-        plan: What the bench was asked for.
-        found: What was measured.
-
     Returns:
         One row for each style and system; means, and how often a system is nearer to the style than the base.
     """
@@ -151,8 +145,6 @@ def differences(plan: Plan, found: Found, against: str) -> str:
     """Differences of the other systems from one, with intervals.
 
     Args:
-        plan: What the bench was asked for.
-        found: What was measured.
         against: The system that they are held against.
 
     Returns:
@@ -171,10 +163,6 @@ def differences(plan: Plan, found: Found, against: str) -> str:
 def number(value: float, name: str) -> str:
     """Write a mean of a measure.
 
-    Args:
-        value: The mean.
-        name: Name of the measure.
-
     Returns:
         A share in per cent, anything else with three decimals.
     """
@@ -192,10 +180,6 @@ def _difference(measure: Measure, name: str) -> str:
 
 def document(plan: Plan, found: Found) -> str:
     """The results as a document.
-
-    Args:
-        plan: What the bench was asked for.
-        found: What was measured.
 
     Returns:
         Markdown.
@@ -227,9 +211,6 @@ def _seconds(plan: Plan, found: Found) -> str:
 def command(plan: Plan) -> str:
     """The command that made the results.
 
-    Args:
-        plan: What the bench was asked for.
-
     Returns:
         A sentence in Markdown.
     """
@@ -241,12 +222,7 @@ def write_results(plan: Plan, found: Found, sheet: Sequence[np.ndarray]) -> Path
     """Write the results as a document with its numbers and its sheet of pictures.
 
     Args:
-        plan: What the bench was asked for.
-        found: What was measured.
         sheet: Rows of pictures.
-
-    Returns:
-        Path of the document.
     """
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     stem = RESULTS / f"style_{machine_name()}_{date}"

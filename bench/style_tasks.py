@@ -66,10 +66,8 @@ class Task:
     """What is learnt and what is asked, for one style.
 
     Attributes:
-        style: The style.
         learnt: Subjects whose pictures are trained on.
         asked: Other subjects, drawn after training and compared with the true pictures.
-        side_px: Side of the pictures.
     """
 
     style: Style
@@ -83,18 +81,12 @@ class Task:
         Args:
             word: The style's word; empty for none.
             subjects: What to show.
-
-        Returns:
-            One prompt for each.
         """
         start = f"a {word} illustration of" if word else "an illustration of"
         return [f"{start} {with_article(subject.phrase)}" for subject in subjects]
 
     def true_pictures(self, subjects: Sequence[Subject]) -> np.ndarray:
         """Draw subjects as the style really shows them.
-
-        Args:
-            subjects: What to show.
 
         Returns:
             Pictures, (N, side, side, 3) uint8.
@@ -112,9 +104,7 @@ def build_task(style: Style, seed: int, side_px: int, num_subjects: int = NUM_SU
     """Choose subjects: the asked ones are always the same, the learnt ones depend on the seed.
 
     Args:
-        style: The style.
         seed: Seed of the choice.
-        side_px: Side of the pictures.
         num_subjects: Pictures to learn from, and subjects to ask for.
 
     Returns:
@@ -129,15 +119,7 @@ def build_task(style: Style, seed: int, side_px: int, num_subjects: int = NUM_SU
 
 
 def write_dataset(task: Task, folder: Path) -> Path:
-    """Write the learnt pictures as a Hugging Face image folder.
-
-    Args:
-        task: The task.
-        folder: Where it goes.
-
-    Returns:
-        The folder.
-    """
+    """Write the learnt pictures as a Hugging Face image folder."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     captions = task.prompts(task.style.word, task.learnt)
     items = []
@@ -187,9 +169,6 @@ def texture_distance(drawn: np.ndarray, true: np.ndarray) -> np.ndarray:
 def the_judge() -> Judge:
     """The trained judge, loaded once.
 
-    Returns:
-        The judge.
-
     Raises:
         RecipeError: If it was never trained.
     """
@@ -205,7 +184,6 @@ def judge_pictures(drawn: np.ndarray, true: np.ndarray, style: Style) -> Judged:
     Args:
         drawn: Pictures, (N, side, side, 3) uint8.
         true: The true pictures of the same subjects, in the same order.
-        style: The style asked for.
 
     Returns:
         What the judge says.

@@ -29,7 +29,6 @@ def shift_colours(pictures: Tensor, strength: float, generator: torch.Generator)
     Args:
         pictures: (B, 3, H, W) in [-1, 1].
         strength: 0 changes nothing; 1 is strong.
-        generator: Source of randomness.
     """
     num = len(pictures)
     noise = torch.randn(num, 3, 3, generator=generator, device=generator.device)
@@ -49,7 +48,6 @@ def move(pictures: Tensor, zoom: float, shift: float, degrees: float, generator:
         zoom: Factor of zoom at most, either way, as a share.
         shift: Shift at most, as a share of half the side.
         degrees: Turn at most.
-        generator: Source of randomness.
     """
     num = len(pictures)
     angle = uniform((num,), -degrees, degrees, generator) * torch.pi / 180
@@ -99,7 +97,6 @@ def soften(pictures: Tensor, share: float, sides: tuple[int, int], generator: to
         pictures: (B, 3, H, W).
         share: Part of the pictures that is changed.
         sides: Lowest and highest side to shrink to, in pixels; one is drawn for all of them.
-        generator: Source of randomness.
     """
     side = int(torch.randint(sides[0], sides[1] + 1, (), generator=generator, device=generator.device))
     chosen = random_share(pictures, share, generator)

@@ -33,7 +33,6 @@ def choose_captions(rows: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         rows: Rows of two styled captions, one unstyled and one with strange words, (B, 4).
-        generator: Source of randomness.
     """
     chance = torch.rand(len(rows), generator=generator, device=rows.device)
     styled = (chance * 1e4).long() % 2

@@ -234,7 +234,6 @@ def measure_pictures(
 
     Args:
         shipped: The base.
-        subjects: What to draw.
         guidance_scale: Strength of guidance.
         num_seeds: Pictures per subject.
         draws_sheets: Whether to write sample sheets.

@@ -15,7 +15,6 @@ def start_process(
     """Begin a process.
 
     Args:
-        name: Its name.
         work: What it does.
         arguments: Of ``work``.
         preload: Modules that are imported once, before the first process parts from the server.

@@ -39,7 +39,6 @@ class LayoutTower(nn.Module):
     """A text tower, and what reads the latents from its states.
 
     Args:
-        text_model: The tower.
         size: The preset.
     """
 

@@ -85,7 +85,6 @@ def train(
             number, of the same shapes at every step.
         batch_loss: Loss of these tensors, scalar; draws no random numbers.
         learning_rate: The rate of a step, by its number and by the seconds spent.
-        budget: When to stop.
 
     Raises:
         StoppedError: If a signal asked this process to.

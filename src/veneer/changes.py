@@ -16,12 +16,10 @@ from veneer.records.run import RunDir, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Settings, Stage, stage_of
 
 
-def stages_to_redo(folder: RunDir, recipe: Recipe, redo: Collection[str], asked: str = "") -> frozenset[str]:
+def stages_to_redo(run: RunDir, recipe: Recipe, redo: Collection[str], asked: str = "") -> frozenset[str]:
     """Which finished stages are done again, refusing what would undo a kept one unasked; nothing is written.
 
     Args:
-        folder: The run folder.
-        recipe: The recipe as it is now.
         redo: Stages that the user asked to do again.
         asked: The stage that is about to be done by itself; it may go on with other settings of its own.
 
@@ -36,7 +34,7 @@ def stages_to_redo(folder: RunDir, recipe: Recipe, redo: Collection[str], asked:
         follows = not stage.ancestors.isdisjoint(redo)
         if stage.name in again or not (follows or stage.is_kept):
             continue
-        refusal = _refusal(stage, folder, recipe, asked) if stage.is_kept else None
+        refusal = _refusal(stage, run, recipe, asked) if stage.is_kept else None
         if refusal is not None and not follows:
             raise refusal
         if refusal is not None or not stage.is_kept:
@@ -44,44 +42,37 @@ def stages_to_redo(folder: RunDir, recipe: Recipe, redo: Collection[str], asked:
     return frozenset(again)
 
 
-def is_done(folder: RunDir, recipe: Recipe, name: str) -> bool:
+def is_done(run: RunDir, recipe: Recipe, name: str) -> bool:
     """Whether a stage is finished and still fits the recipe and its input."""
-    stage, record = stage_of(name), folder.read_record().stages
-    if name not in record or not stage.output(folder).exists():
+    stage, record = stage_of(name), run.read_record().stages
+    if name not in record or not stage.output(run).exists():
         return False
     before, now = record[name].identity, stage.settings_in(recipe)
     is_known = stage.is_kept or set(now) <= set(before.settings)
     return (
-        is_known
-        and not changed_settings(before.settings, now)
-        and dict(stage.inputs(folder)) == before.inputs
+        is_known and not changed_settings(before.settings, now) and dict(stage.inputs(run)) == before.inputs
     )
 
 
-def has_new_input(stage: Stage, folder: RunDir, redo: Collection[str]) -> bool:
+def has_new_input(stage: Stage, run: RunDir, redo: Collection[str]) -> bool:
     """Whether a finished stage has to start over because its input was made anew meanwhile.
 
     Args:
-        stage: The stage.
-        folder: The run folder.
         redo: Stages that the user asked to do again: those that follow may start over.
-
-    Returns:
-        True where it has to.
 
     Raises:
         RunError: If it would have to, and nobody asked.
     """
-    record = folder.read_record().stages
-    refusal = _new_input(stage, folder, record) if stage.name in record else None
+    record = run.read_record().stages
+    refusal = _new_input(stage, run, record) if stage.name in record else None
     if refusal is not None and stage.ancestors.isdisjoint(redo):
         raise refusal
     return refusal is not None
 
 
-def _refusal(stage: Stage, folder: RunDir, recipe: Recipe, asked: str) -> RunError | None:
+def _refusal(stage: Stage, run: RunDir, recipe: Recipe, asked: str) -> RunError | None:
     """Why a finished stage that is kept does not fit any more; None where it does."""
-    record = folder.read_record().stages
+    record = run.read_record().stages
     if stage.name not in record:
         return None
     own = () if stage.name == asked else (stage.name,)
@@ -92,23 +83,23 @@ def _refusal(stage: Stage, folder: RunDir, recipe: Recipe, asked: str) -> RunErr
     if lines:
         return RunError(
             f"`{stage.name}` of this run was done with other settings: {'; '.join(dict.fromkeys(lines))}",
-            where=str(folder.root),
+            where=str(run.root),
             todo=f"Use another --out, or `veneer run` with --redo {stage.name}, which does it and what "
             "follows again",
         )
-    return _new_input(stage, folder, record)
+    return _new_input(stage, run, record)
 
 
-def _new_input(stage: Stage, folder: RunDir, record: Mapping[str, StageRecord]) -> RunError | None:
+def _new_input(stage: Stage, run: RunDir, record: Mapping[str, StageRecord]) -> RunError | None:
     """Why a finished stage that cannot go on with new input has to start over; None where it need not."""
     if stage.takes_new_input:
         return None
     for name in _done_before(stage, record):
-        if dict(stage_of(name).inputs(folder)) != record[name].identity.inputs:
-            return _changed_input(stage, "the data set was changed", folder.dataset)
-    made = all(stage_of(name).output(folder).exists() for name in stage.after)
-    if made and dict(stage.inputs(folder)) != record[stage.name].identity.inputs:
-        return _changed_input(stage, "what it was done on was made anew, and is not the same", folder.root)
+        if dict(stage_of(name).inputs(run)) != record[name].identity.inputs:
+            return _changed_input(stage, "the data set was changed", run.dataset)
+    made = all(stage_of(name).output(run).exists() for name in stage.after)
+    if made and dict(stage.inputs(run)) != record[stage.name].identity.inputs:
+        return _changed_input(stage, "what it was done on was made anew, and is not the same", run.root)
     return None
 
 

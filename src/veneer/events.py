@@ -32,7 +32,6 @@ class Progress(Event):
     """Work done so far in a stage.
 
     Attributes:
-        stage: Name of the stage.
         done: Units of work done, from the stage's beginning (resumed work included).
         detail: Short text beside the bar, such as "loss 0.123".
     """
@@ -47,8 +46,6 @@ class StageFinished(Event):
     """A stage ends well.
 
     Attributes:
-        stage: Name of the stage.
-        summary: One line of what came out.
         seconds: Wall-clock seconds it took; 0 where it was skipped.
         skipped: True where an earlier command had already done it.
     """
@@ -64,7 +61,6 @@ class Notice(Event):
     """Something that the user should know; counted, and shown again in the report.
 
     Attributes:
-        stage: Name of the stage.
         code: Short fixed name, such as "caption-truncated"; equal codes are counted together.
         message: What, where, and what to do.
     """
@@ -120,7 +116,6 @@ class CheckpointEvent(Event):
 
     Attributes:
         step: Step it holds.
-        path: Its folder.
     """
 
     step: int
@@ -144,8 +139,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Drop an event: the default where nobody listens.
-
-    Args:
-        event: Any event.
-    """
+    """Drop an event: the default where nobody listens."""

@@ -55,9 +55,6 @@ def pick_device(name: str = "auto") -> torch.device:
     Args:
         name: "auto" for this process's accelerator or, without one, the CPU; otherwise a torch device.
 
-    Returns:
-        The device.
-
     Raises:
         RecipeError: If the named device is not there.
     """
@@ -95,9 +92,6 @@ def side_threads(count: int, name: str) -> ThreadPoolExecutor:
     Args:
         count: How many threads.
         name: What their names begin with.
-
-    Returns:
-        The pool.
     """
     return ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(1,))
 

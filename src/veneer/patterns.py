@@ -54,36 +54,15 @@ class Pattern:
             raise _refusal(self.text, "a bracket too many")
 
     def searches(self, name: str) -> bool:
-        """Whether the pattern fits somewhere in a name, as `re.search`.
-
-        Args:
-            name: The name.
-
-        Returns:
-            True where it does.
-        """
+        """Whether the pattern fits somewhere in a name, as `re.search`."""
         return self._run(name, range(len(name) + 1), to_end=False)
 
     def begins(self, name: str) -> bool:
-        """Whether the pattern fits at a name's beginning, as `re.match`.
-
-        Args:
-            name: The name.
-
-        Returns:
-            True where it does.
-        """
+        """Whether the pattern fits at a name's beginning, as `re.match`."""
         return self._run(name, (0,), to_end=False)
 
     def ends(self, name: str) -> bool:
-        """Whether the pattern fits the whole name, or all of it after a dot.
-
-        Args:
-            name: The name.
-
-        Returns:
-            True where it does.
-        """
+        """Whether the pattern fits the whole name, or all of it after a dot."""
         starts = (0, *(at + 1 for at, letter in enumerate(name) if letter == "."))
         return self._run(name, starts, to_end=True)
 
@@ -292,9 +271,6 @@ def pattern(text: str) -> Pattern:
     Args:
         text: As a recipe or a file has it.
 
-    Returns:
-        The pattern.
-
     Raises:
         VeneerError: If it is not understood, or too large.
     """
@@ -303,9 +279,6 @@ def pattern(text: str) -> Pattern:
 
 def plain_name(text: str) -> str | None:
     """The name that a pattern stands for, where it stands for one, as most do.
-
-    Args:
-        text: A pattern.
 
     Returns:
         The name; None where it stands for several.

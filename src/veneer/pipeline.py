@@ -46,8 +46,6 @@ class StageOutcome:
     """One stage of a run.
 
     Attributes:
-        name: Name of the stage.
-        summary: One line of what came out.
         seconds: Wall-clock seconds it took, when it was done.
         peak_memory_gib: Highest resident memory during the stage, in GiB.
         skipped: True where an earlier command had done it.
@@ -67,7 +65,6 @@ class RunResult:
     """A finished run.
 
     Attributes:
-        root: The run folder.
         stages: Its stages in order.
         verdict: "better", "worse", "trade", "not shown", or empty before `compare`.
         reasons: Why, in plain words.
@@ -105,11 +102,9 @@ def run(
     """Take a recipe through all stages, or go on where an earlier command stopped.
 
     Args:
-        recipe: The resolved recipe.
         out: The run folder; made where it does not exist.
         redo: Stages to do again although they are done. Those that follow are done again too; `collect`,
             `caption` and `train` only where what they depend on has changed.
-        on_event: Called with every event.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
 
     Returns:
@@ -136,14 +131,11 @@ def run(
     return RunResult(out, tuple(outcomes), verdict, reasons)
 
 
-def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent = ignore) -> StageOutcome:
+def run_stage(name: str, run: RunDir, *, redo: bool = True, on_event: OnEvent = ignore) -> StageOutcome:
     """Do one stage of a run, by its folder.
 
     Args:
-        name: Name of the stage.
-        folder: The run folder, with its recipe.
         redo: Whether a finished stage is done again; `train` resumes all the same.
-        on_event: Called with every event.
 
     Returns:
         What came out.
@@ -153,41 +145,41 @@ def run_stage(name: str, folder: RunDir, *, redo: bool = True, on_event: OnEvent
             have to be undone.
     """
     machine.set_threads()
-    recipe, stage = folder.read_recipe(), stage_of(name)
-    _mend_record(folder, on_event)
-    stages_to_redo(folder, recipe, (), asked=name)
+    recipe, stage = run.read_recipe(), stage_of(name)
+    _mend_record(run, on_event)
+    stages_to_redo(run, recipe, (), asked=name)
     for earlier in STAGE_NAMES[: STAGE_NAMES.index(name)]:
-        if not is_done(folder, recipe, earlier):
+        if not is_done(run, recipe, earlier):
             raise RunError(
                 f"`{earlier}` is not done yet",
-                where=str(folder.root),
+                where=str(run.root),
                 todo=f"Run `veneer {earlier}` first, or `veneer run`",
             )
-        if lost := damaged_files(folder, earlier):
+        if lost := damaged_files(run, earlier):
             raise RunError(
                 f"what `{earlier}` made is damaged",
                 where=str(lost[0]),
                 todo=f"Run `veneer {earlier}` again, or `veneer run`, which makes it anew",
             )
     again = frozenset({name} if redo and not stage.is_kept else ())
-    with locked(folder.root, "run"):
-        told = _tell_unused(folder, recipe, again, on_event, stages=(name,))
-        return _do(stage, folder, recipe, on_event, again=again, told=told)
+    with locked(run.root, "run"):
+        told = _tell_unused(run, recipe, again, on_event, stages=(name,))
+        return _do(stage, run, recipe, on_event, again=again, told=told)
 
 
-def read_verdict(folder: RunDir) -> tuple[str, tuple[str, ...]]:
+def read_verdict(run: RunDir) -> tuple[str, tuple[str, ...]]:
     """Read verdict and reasons of a run; an empty verdict before `compare`."""
-    if not folder.metrics_json.is_file():
+    if not run.metrics_json.is_file():
         return "", ()
     from veneer.proof.verdict import as_now
 
-    metrics = as_now(json.loads(folder.metrics_json.read_text("utf-8")))
+    metrics = as_now(json.loads(run.metrics_json.read_text("utf-8")))
     return metrics["verdict"], tuple(str(reason) for reason in metrics["reasons"])
 
 
 def _do(
     stage: Stage,
-    folder: RunDir,
+    run: RunDir,
     recipe: Recipe,
     on_event: OnEvent,
     *,
@@ -197,36 +189,36 @@ def _do(
     damaged: Collection[str] = (),
     options: Mapping[str, bool] = MappingProxyType({}),
 ) -> StageOutcome:
-    record = folder.read_record().stages
-    if stage.name not in {*again, *damaged} and is_done(folder, recipe, stage.name):
+    record = run.read_record().stages
+    if stage.name not in {*again, *damaged} and is_done(run, recipe, stage.name):
         on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
         return _outcome_before(stage.name, record[stage.name])
-    if stage.name in again or has_new_input(stage, folder, redo):
-        _forget(stage, folder)
+    if stage.name in again or has_new_input(stage, run, redo):
+        _forget(stage, run)
     if processes.is_main_process():
-        write_checksums(folder, stage.name, ())  # until it is done
+        write_checksums(run, stage.name, ())  # until it is done
     notices = [notice for notice in told if notice.stage == stage.name]
     with machine.measure() as usage:
-        summary = _perform(stage, folder, recipe, _tee(notices, on_event), options)
+        summary = _perform(stage, run, recipe, _tee(notices, on_event), options)
     outcome = _outcome(stage.name, summary, usage())
     if processes.is_main_process():
-        identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(folder))
-        _write_entry(folder, stage.name, _entry(identity, outcome, notices))
-        write_checksums(folder, stage.name, stage.made(folder))
+        identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(run))
+        _write_entry(run, stage.name, _entry(identity, outcome, notices))
+        write_checksums(run, stage.name, stage.made(run))
     processes.wait_for_everyone()
     on_event(StageFinished(stage.name, summary, outcome.seconds))
     return outcome
 
 
 def _tell_unused(
-    folder: RunDir,
+    run: RunDir,
     recipe: Recipe,
     again: Collection[str],
     on_event: OnEvent,
     stages: Collection[str] = STAGE_NAMES,
 ) -> list[Notice]:
     """Tell of settings that do not act before any stage begins; the record has them where they are read."""
-    to_do = {name for name in stages if name in again or not is_done(folder, recipe, name)}
+    to_do = {name for name in stages if name in again or not is_done(run, recipe, name)}
     notices = [unused.notice for unused in unused_settings(recipe) if unused.notice.stage in to_do]
     for notice in notices:
         on_event(notice)
@@ -234,11 +226,11 @@ def _tell_unused(
 
 
 def _perform(
-    stage: Stage, folder: RunDir, recipe: Recipe, on_event: OnEvent, options: Mapping[str, bool]
+    stage: Stage, run: RunDir, recipe: Recipe, on_event: OnEvent, options: Mapping[str, bool]
 ) -> str:
     if not stage.is_shared and not processes.is_main_process():
         return ""
-    return load_stage(stage.name)(folder, recipe, on_event, **options).summary
+    return load_stage(stage.name)(run, recipe, on_event, **options).summary
 
 
 def load_stage(name: str) -> Callable[..., StageResult]:
@@ -269,31 +261,31 @@ def _outcome_before(name: str, entry: StageRecord) -> StageOutcome:
     return StageOutcome(name, entry.summary, entry.seconds, entry.peak_memory_gib, True, on_device)
 
 
-def _forget(stage: Stage, folder: RunDir) -> None:
+def _forget(stage: Stage, run: RunDir) -> None:
     """Start a stage from nothing: a kill from here on leaves it to do, not done with what is half there."""
     if not processes.is_main_process():
         return
-    _write_entry(folder, stage.name, None)
-    for path in stage.cleared(folder):
+    _write_entry(run, stage.name, None)
+    for path in stage.cleared(run):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
-def _clear_damaged(folder: RunDir, stages: Sequence[Stage], on_event: OnEvent) -> frozenset[str]:
+def _clear_damaged(run: RunDir, stages: Sequence[Stage], on_event: OnEvent) -> frozenset[str]:
     """Take away what is no longer as a stage left it, and tell of it; names of stages that make it anew."""
-    found = [damaged_files(folder, stage.name) if processes.is_main_process() else [] for stage in stages]
+    found = [damaged_files(run, stage.name) if processes.is_main_process() else [] for stage in stages]
     counts = processes.share_numbers([float(len(damaged)) for damaged in found])
     for stage, damaged in zip(stages, found, strict=True):
-        if stage.is_kept and (lost := [path for path in damaged if path != stage.output(folder)]):
+        if stage.is_kept and (lost := [path for path in damaged if path != stage.output(run)]):
             raise RunError(
                 f"a file that `{stage.name}` made is damaged, and only all of it can be made anew",
                 where=str(lost[0]),
                 todo=f"Put it back from a copy, or add --redo {stage.name}",
             )
         if damaged:
-            first = damaged[0].relative_to(folder.root)
+            first = damaged[0].relative_to(run.root)
             what = f"{len(damaged)} files of `{stage.name}` are damaged or gone, such as {first}: made anew"
             on_event(Notice(stage.name, "output-damaged", what))
         for path in damaged:
@@ -302,19 +294,19 @@ def _clear_damaged(folder: RunDir, stages: Sequence[Stage], on_event: OnEvent) -
     return frozenset(stage.name for stage, count in zip(stages, counts, strict=True) if count)
 
 
-def _mend_record(folder: RunDir, on_event: OnEvent) -> None:
+def _mend_record(run: RunDir, on_event: OnEvent) -> None:
     """Where run.json is damaged, take its second copy; without that, every stage is looked at anew."""
     if not processes.is_main_process():
         return
     try:
-        folder.read_record()
+        run.read_record()
     except RunError:
-        known = known_record(folder)
+        known = known_record(run)
         copy = (
             "its copy in checksums.json is taken" if known else "every stage is done again where it has to be"
         )
-        on_event(Notice("run", "record-damaged", f"{folder.run_json} is damaged: {copy}"))
-        (known or RunRecord(stages={})).write(folder.run_json)
+        on_event(Notice("run", "record-damaged", f"{run.run_json} is damaged: {copy}"))
+        (known or RunRecord(stages={})).write(run.run_json)
 
 
 def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:
@@ -332,17 +324,17 @@ def _counted(notices: list[Notice]) -> tuple[CountedNotice, ...]:
     return tuple(CountedNotice(code=code, count=n, message=first[code]) for code, n in counts.items())
 
 
-def _write_recipe(folder: RunDir, recipe: Recipe) -> None:
+def _write_recipe(run: RunDir, recipe: Recipe) -> None:
     if not processes.is_main_process():
         return
-    folder.root.mkdir(parents=True, exist_ok=True)
-    folder.write_recipe(recipe)
-    folder.read_record().model_copy(update={"versions": dict(versions())}).write(folder.run_json)
+    run.root.mkdir(parents=True, exist_ok=True)
+    run.write_recipe(recipe)
+    run.read_record().model_copy(update={"versions": dict(versions())}).write(run.run_json)
 
 
-def _write_entry(folder: RunDir, name: str, entry: StageRecord | None) -> None:
+def _write_entry(run: RunDir, name: str, entry: StageRecord | None) -> None:
     """Put a stage into ``run.json``, in the order of stages; None takes it out."""
-    record = folder.read_record()
+    record = run.read_record()
     stages = {**record.stages, name: entry}
     ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
-    record.model_copy(update={"stages": ordered}).write(folder.run_json)
+    record.model_copy(update={"stages": ordered}).write(run.run_json)

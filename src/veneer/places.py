@@ -48,7 +48,6 @@ def refuse_outside(recipe: Recipe, folders: Sequence[Path], where: str = "the re
     """Refuse a recipe that leads out of some folders.
 
     Args:
-        recipe: The recipe.
         folders: Folders, or single files; what is relative is looked for in the first.
         where: Name of the recipe's origin, for the message.
 
@@ -67,7 +66,6 @@ def outside(recipe: Recipe, folders: Sequence[Path]) -> dict[str, str]:
     """Find the keys of a recipe that lead out of some folders.
 
     Args:
-        recipe: The recipe.
         folders: As for `refuse_outside`.
 
     Returns:
@@ -101,7 +99,6 @@ def names_in(key: str, text: str) -> list[str]:
 
     Args:
         key: Full key, such as "collect.sources".
-        text: The text.
 
     Returns:
         Paths, and names that would be paths where such a file is there; none for a search on the web.

@@ -64,11 +64,7 @@ def rank() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is the main process.
-
-    Returns:
-        True where it is.
-    """
+    """Whether this is the main process."""
     return rank() == 0
 
 

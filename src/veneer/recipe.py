@@ -125,9 +125,6 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML, every key spelled out; keys that are none are left out.
 
-    Args:
-        recipe: A resolved recipe.
-
     Returns:
         TOML text that `load_recipe` reads back to an equal recipe.
     """

@@ -16,10 +16,7 @@ def derive(seed: int, purpose: str, step: int = 0, item: int | str = 0) -> int:
     """Seed of one draw.
 
     Args:
-        seed: Seed of the run.
         purpose: What the draw is for, such as "noise" or "timestep".
-        step: Optimizer step, or any other counter of time.
-        item: Position within the global batch, or the name of the thing drawn for.
 
     Returns:
         A number in [0, 2**63), equal for equal arguments on every machine.
@@ -32,10 +29,7 @@ def torch_generator(seed: int, purpose: str, step: int = 0, item: int | str = 0)
     """Torch generator on the CPU for one draw.
 
     Args:
-        seed: Seed of the run.
         purpose: What the draw is for.
-        step: Optimizer step, or any other counter of time.
-        item: Position within the global batch, or the name of the thing drawn for.
 
     Returns:
         A fresh generator seeded by `derive`.
@@ -47,10 +41,7 @@ def numpy_generator(seed: int, purpose: str, step: int = 0, item: int | str = 0)
     """Numpy generator for one draw.
 
     Args:
-        seed: Seed of the run.
         purpose: What the draw is for.
-        step: Optimizer step, or any other counter of time.
-        item: Position within the global batch, or the name of the thing drawn for.
 
     Returns:
         A fresh generator seeded by `derive`.

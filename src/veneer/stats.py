@@ -56,7 +56,6 @@ class Measure:
             answer one question, so that all of them hold together 99 times in 100.
         n: Units (prompts, or pictures where there are too few prompts).
         wins: Share of units in which the tuned model is better, ties counting half; None where senseless.
-        better: Which direction is an improvement.
         unit: What a unit is, in the plural.
         note: Why there is no interval, or what it does not cover; empty where there is nothing to say.
         ideal: What real pictures of the style would give; None where that means nothing.
@@ -161,9 +160,6 @@ def measure_from(plain: Mapping[str, Any]) -> Measure:
 
     Args:
         plain: An entry of metrics.json.
-
-    Returns:
-        The measure.
     """
     known = {field.name: plain[field.name] for field in fields(Measure) if field.name in plain}
     for key in ("ci95", "ci99", "sure"):
@@ -190,7 +186,6 @@ def paired(
         base: One number for each picture of the base, shape (N,), N >= 1.
         tuned: The same for the tuned model, in the same order.
         prompts: What groups the pictures: the prompt of each. Means over a group are what is resampled.
-        better: Which direction is an improvement.
         unit: What a group is, in the plural.
         seed: Seed of the resampling.
         seeds: Seed of each picture; those that several prompts share are a chance of their own.
@@ -299,8 +294,6 @@ def shared_seeds(differences: Array, prompts: Sequence[Hashable], seeds: Sequenc
 
     Args:
         differences: Difference of each picture, shape (N,).
-        prompts: Prompt of each.
-        seeds: Seed of each.
 
     Returns:
         The chance; None where no two seeds are shared, so that it cannot be told.
@@ -365,7 +358,6 @@ def win_share(base: Array, tuned: Array, better: Better) -> float:
     Args:
         base: Values of the base, shape (n,).
         tuned: Values of the tuned model, shape (n,).
-        better: Which direction is an improvement.
 
     Returns:
         A share in [0, 1]; ties count half.

@@ -16,7 +16,6 @@ def counted(number: int, word: str) -> str:
     """Write out how many there are of something.
 
     Args:
-        number: How many.
         word: What one of them is called, such as "picture".
 
     Returns:
@@ -41,7 +40,6 @@ def some_of(names: Sequence[str], count: int = 10) -> str:
     """Write out the first of many names.
 
     Args:
-        names: The names.
         count: How many are written out.
 
     Returns:
@@ -64,11 +62,7 @@ def read_text_any(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """Read text in UTF-8 with or without BOM, UTF-16 with BOM, or, failing these, Windows-1252.
 
     Args:
-        path: The file.
         most_bytes: Largest file that is read.
-
-    Returns:
-        Its text.
 
     Raises:
         DatasetError: If it is too large, no text, cut, or in another script's old encoding: a wrong guess

@@ -18,7 +18,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, picture
     table = GenerateTable(num_inference_steps=1, guidance_scale=1.0)
     prompts = ["a dog", "the city", "a house", "a red circle", "a tree"]
     for name, lora in (("base", None), ("tuned", run.lora_file)):
-        generate_files(str(base_folder), prompts, [0], root / name, lora=lora, table=table)
+        generate_files(str(base_folder), prompts, [0], root / name, lora=lora, generate=table)
     return root
 
 

@@ -112,7 +112,7 @@ def test_one_prompt_in_two_folders(
 ) -> None:
     table = GenerateTable(num_inference_steps=1, guidance_scale=1.0)
     for name, lora in (("base", None), ("tuned", drawn[0].lora_file)):
-        generate_files(str(base_folder), ["a dog"], seeds, tmp_path / name, lora=lora, table=table)
+        generate_files(str(base_folder), ["a dog"], seeds, tmp_path / name, lora=lora, generate=table)
     held_out = sorted((drawn[0].dataset / "images").iterdir())[:4]
     result = compare_folders(
         tmp_path / "base", tmp_path / "tuned", embedder=str(clip_folder), held_out=held_out

@@ -93,7 +93,7 @@ def test_whichever_pictures_are_lost_the_same_bytes_come_back(
 ) -> None:
     chance = random.Random(seed)
     ask = ([f"thing {number}" for number in range(5)], [3, 5, 9])
-    generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE)
+    generate_files(str(base_folder), *ask, tmp_path / "a", generate=TABLE)
     whole = files_of(tmp_path / "a")
     assert len(whole) == 15
     for name in chance.sample(sorted(whole), chance.randrange(1, 15)):
@@ -102,18 +102,20 @@ def test_whichever_pictures_are_lost_the_same_bytes_come_back(
             path.write_bytes(whole[name][: chance.randrange(len(whole[name]))])
         else:
             path.unlink()
-    again = generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE)
+    again = generate_files(str(base_folder), *ask, tmp_path / "a", generate=TABLE)
     assert files_of(tmp_path / "a") == whole
     assert again.num_drawn <= 15
-    assert generate_files(str(base_folder), *ask, tmp_path / "a", table=TABLE).num_drawn == 0
+    assert generate_files(str(base_folder), *ask, tmp_path / "a", generate=TABLE).num_drawn == 0
 
 
 @pytest.mark.usefixtures("told_batches")
 def test_more_prompts_later_are_the_same_bytes_as_all_at_once(tmp_path: Path, base_folder: Path) -> None:
     few, all_of_them = ["a", "b", "c"], ["a", "b", "c", "d", "e"]
-    generate_files(str(base_folder), few, [1, 2], tmp_path / "a", table=TABLE)
-    assert generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "a", table=TABLE).num_drawn == 6
-    generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "b", table=TABLE)
+    generate_files(str(base_folder), few, [1, 2], tmp_path / "a", generate=TABLE)
+    assert (
+        generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "a", generate=TABLE).num_drawn == 6
+    )
+    generate_files(str(base_folder), all_of_them, [1, 2], tmp_path / "b", generate=TABLE)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
@@ -152,22 +154,22 @@ def test_plain_diffusers_draws_the_same(
 
 def test_batch_composition_makes_no_difference(base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, seeds = ["a dog", "the city"], [3, 4]
-    together = draw(str(base_folder), prompts, seeds, table=TABLE)
+    together = draw(str(base_folder), prompts, seeds, generate=TABLE)
     monkeypatch.setattr(sampling, "BATCH_PIXELS", 1)
-    alone = draw(str(base_folder), ["the city"], [4], table=TABLE)[0]
+    alone = draw(str(base_folder), ["the city"], [4], generate=TABLE)[0]
     assert np.abs(np.asarray(together[3], int) - np.asarray(alone, int)).max() <= 1
 
 
 def test_a_folder_is_drawn_with_as_the_file_in_it(run: RunDir, base_folder: Path, tmp_path: Path) -> None:
     for lora, out in ((run.lora_file, "a"), (run.lora, "b")):
-        generate_files(str(base_folder), ["a dog"], [0], tmp_path / out, lora=lora, table=TABLE)
+        generate_files(str(base_folder), ["a dog"], [0], tmp_path / out, lora=lora, generate=TABLE)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
 def test_scale_zero_is_the_base(run: RunDir, base_folder: Path) -> None:
-    base = draw(str(base_folder), ["a dog"], [0], table=TABLE)[0]
-    zero = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file, scale=0.0)[0]
-    one = draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=run.lora_file)[0]
+    base = draw(str(base_folder), ["a dog"], [0], generate=TABLE)[0]
+    zero = draw(str(base_folder), ["a dog"], [0], generate=TABLE, lora=run.lora_file, scale=0.0)[0]
+    one = draw(str(base_folder), ["a dog"], [0], generate=TABLE, lora=run.lora_file)[0]
     assert np.array_equal(np.asarray(base), np.asarray(zero))
     assert not np.array_equal(np.asarray(base), np.asarray(one))
 
@@ -184,8 +186,8 @@ def test_taking_the_adapter_off_gives_the_base_back(run: RunDir, base_folder: Pa
 
 def test_two_passes_give_the_size_asked_for(base_folder: Path) -> None:
     table = TABLE.model_copy(update={"resolution": 64})
-    once = draw(str(base_folder), ["a dog"], [0], table=table)[0]
-    twice = draw(str(base_folder), ["a dog"], [0], table=table.model_copy(update={"two_pass": True}))[0]
+    once = draw(str(base_folder), ["a dog"], [0], generate=table)[0]
+    twice = draw(str(base_folder), ["a dog"], [0], generate=table.model_copy(update={"two_pass": True}))[0]
     assert once.size == twice.size == (64, 64)
     assert not np.array_equal(np.asarray(once), np.asarray(twice))
 
@@ -208,7 +210,7 @@ def test_adapter_for_another_base_is_refused(
     }
     for name, words in misfits.items():
         with pytest.raises(AdapterError, match=words):
-            draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=tmp_path / f"{name}.safetensors")
+            draw(str(base_folder), ["a dog"], [0], generate=TABLE, lora=tmp_path / f"{name}.safetensors")
     assert "size mismatch" not in capfd.readouterr().err
 
 
@@ -241,7 +243,7 @@ def test_missing_and_damaged_adapters_are_named(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(AdapterError, match=r"no such LoRA file|damaged"):
-        draw(str(base_folder), ["a dog"], [0], table=TABLE, lora=path)
+        draw(str(base_folder), ["a dog"], [0], generate=TABLE, lora=path)
 
 
 def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path: Path, base_folder: Path) -> None:
@@ -249,7 +251,7 @@ def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path: Path, base
     events: list[Any] = []
     out = tmp_path / "out"
     result = generate_files(
-        str(base_folder), ["a dog"], [0], out, lora=path, table=TABLE, on_event=events.append
+        str(base_folder), ["a dog"], [0], out, lora=path, generate=TABLE, on_event=events.append
     )
     assert result.num_broken == 1
     assert pixels(out / "000-0.png").max() == 0

@@ -43,7 +43,7 @@ def test_a_resolution_above_the_base_is_compared_at_the_bases_own_too(
     assert Image.open(run.native_samples / "tuned" / names[0]).size == (32, 32)
     table = recipe.generate.model_copy(update={"resolution": 32})
     for side, lora in (("base", None), ("tuned", run.lora_file)):
-        drawn = draw(str(base_folder), [FEW["prompts"][0]], [0], lora=lora, table=table)[0]
+        drawn = draw(str(base_folder), [FEW["prompts"][0]], [0], lora=lora, generate=table)[0]
         assert np.abs(pixels(run.native_samples / side / "000-0.png") - np.asarray(drawn, int)).max() <= 1
     assert generate(run, recipe).num_drawn == 0
 

@@ -20,7 +20,7 @@ def test_two_adapters_at_two_strengths(
         prompts=["a dog", "the city"], seeds=[0, 1, 2], out=tmp_path / "out",
         references=References(held_out=tuple(sorted(picture_folder.iterdir()))),
         general_prompts=["a cup"],
-        table=GenerateTable(num_inference_steps=1, guidance_scale=1.0),
+        generate=GenerateTable(num_inference_steps=1, guidance_scale=1.0),
         embedder=str(clip_folder),
     )  # fmt: skip
     assert [(one.lora.stem, one.scale) for one in found] == [("a", 0.0), ("a", 1.0), ("b", 0.0), ("b", 1.0)]

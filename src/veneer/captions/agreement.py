@@ -33,7 +33,6 @@ def low_agreement(
 
     Args:
         embedder: A CLIP.
-        root: The data-set folder.
         pairs: File names and captions.
         only: File names that are looked at, against the others all the same; None for all.
 

@@ -56,7 +56,6 @@ class Captioner:
         kind: Model type as transformers names it, such as "blip".
         model: The network, frozen.
         processor: What turns pictures and texts into its input, and its output into text.
-        device: Where it computes.
     """
 
     name: str
@@ -106,9 +105,6 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     Args:
         name: "pocket" for the bundled one, a hub name, or a folder.
         device: Where it computes; on an accelerator in half precision.
-
-    Returns:
-        The captioner.
 
     Raises:
         CaptionerError: If it is neither on disk nor to be had from the hub, or describes no pictures.

@@ -39,23 +39,21 @@ class CaptionWork:
     """Generates captions for a data set, and looks at them.
 
     Args:
-        folder: The data set.
         config: Captioner and what is made of its texts.
         count_tokens: Counts CLIP's tokens; None to estimate.
         embedder: A CLIP that tells how well captions fit; None not to look.
-        on_event: Called with every event.
     """
 
     def __init__(
         self,
-        folder: Dataset,
-        config: CaptionTable,
+        dataset: Dataset,
+        caption: CaptionTable,
         count_tokens: TokenCounter | None,
         embedder: Embedder | None,
         on_event: OnEvent,
     ) -> None:
-        self._folder = folder
-        self._config = config
+        self._folder = dataset
+        self._config = caption
         self._count_tokens = count_tokens
         self._embedder = embedder
         self._on_event = on_event

@@ -14,12 +14,8 @@ def set_caption(folder: Path, name: str, text: str) -> bool:
     """Write one caption.
 
     Args:
-        folder: The data set.
         name: File name of the picture.
         text: Its caption; white space is made single.
-
-    Returns:
-        Whether it is another than before.
 
     Raises:
         DatasetError: If there is no such picture.
@@ -38,7 +34,6 @@ def replace_text(folder: Path, find: str, put: str) -> int:
     """Find words in all captions, whatever their case, and put others in their place.
 
     Args:
-        folder: The data set.
         find: What to find: whole words.
         put: What comes in its place.
 
@@ -59,10 +54,6 @@ def replace_text(folder: Path, find: str, put: str) -> int:
 
 def put_before(folder: Path, prefix: str) -> int:
     """Put words before every caption that does not begin with them.
-
-    Args:
-        folder: The data set.
-        prefix: The words.
 
     Returns:
         Captions changed.

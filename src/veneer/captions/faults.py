@@ -78,9 +78,6 @@ def estimate_tokens(caption: str) -> int:
 def sameness_key(caption: str) -> str:
     """What two captions share that say the same.
 
-    Args:
-        caption: A caption.
-
     Returns:
         Its words without small ones, order and number.
     """

@@ -27,9 +27,6 @@ def load_processor(source: str, kind: str) -> Any:
         source: Hub name or folder.
         kind: Model type as transformers names it, such as "blip".
 
-    Returns:
-        The processor.
-
     Raises:
         ImportError: If it needs a library that is not installed, for more than videos.
     """

@@ -57,9 +57,6 @@ class CaptionRecord:
 def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
     """Read the record, and what an interrupted command has added to it.
 
-    Args:
-        dataset: The data set.
-
     Returns:
         Records by file name.
     """
@@ -76,7 +73,6 @@ def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
     """Write the record whole, and remove the journals that it now holds.
 
     Args:
-        dataset: The data set.
         records: One for each captioned picture.
     """
     lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
@@ -89,9 +85,7 @@ def append_journal(dataset: Dataset, rank: int, records: Sequence[CaptionRecord]
     """Keep what was just generated, so that a kill loses one batch at most.
 
     Args:
-        dataset: The data set.
         rank: Number of this process; each has a journal of its own.
-        records: The records of a batch.
     """
     path = dataset.root / f".captions-{rank}.jsonl"
     with path.open("a", encoding="utf-8") as file:
@@ -106,7 +100,6 @@ def plan_item(
     Args:
         item: The picture and its caption in the metadata.
         record: Where that came from, where it is known.
-        config: The caption table.
         overwrite: Whether generated captions are generated again.
 
     Returns:
@@ -130,28 +123,27 @@ def plan_item(
     return replace(kept, caption=with_trigger(kept.text, config.trigger), trigger=config.trigger)
 
 
-def render(text: str, config: CaptionTable) -> str:
+def render(text: str, caption: CaptionTable) -> str:
     """Make a training caption of a generated text.
 
     Args:
         text: What the model wrote.
-        config: Replacements, prefix and trigger.
+        caption: Replacements, prefix and trigger.
 
     Returns:
         Such as "vnr, 8-bit illustration of a red house".
     """
-    for word, other in config.replacements.items():
+    for word, other in caption.replacements.items():
         pieces = re.split(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags=re.IGNORECASE)
         text = other.join(pieces)
-    words = " ".join(f"{config.prefix} {text}".split())
-    return with_trigger(words, config.trigger)
+    words = " ".join(f"{caption.prefix} {text}".split())
+    return with_trigger(words, caption.trigger)
 
 
 def with_trigger(text: str, trigger: str) -> str:
     """Put the trigger word before a caption, once.
 
     Args:
-        text: A caption.
         trigger: The word; empty for none.
 
     Returns:
@@ -183,9 +175,6 @@ def caption_from_name(name: str) -> str:
 
 def found_names(dataset: Dataset) -> Mapping[str, str]:
     """Look up under which names pictures were found.
-
-    Args:
-        dataset: The data set.
 
     Returns:
         Original names by file name, as far as they are known.

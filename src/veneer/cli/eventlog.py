@@ -25,7 +25,6 @@ class EventLog:
 
     Args:
         path: The file, appended to; None to write nothing.
-        on_event: Called with every event.
     """
 
     def __init__(self, path: Path | None, on_event: OnEvent) -> None:
@@ -48,11 +47,7 @@ class EventLog:
             self._file.close()
 
     def __call__(self, event: Event) -> None:
-        """Pass an event on and write it down.
-
-        Args:
-            event: The event.
-        """
+        """Pass an event on and write it down."""
         self._on_event(event)
         if isinstance(event, StepEvent):
             return

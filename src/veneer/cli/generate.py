@@ -81,7 +81,7 @@ def generate(
             lora=lora,
             scale=scale,
             embedding=embedding,
-            table=table,
+            generate=table,
             vae=vae,
             on_event=on_event,
         )

@@ -68,9 +68,6 @@ class LiveLine(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Put the line below what is printed.
 
-        Args:
-            renderables: What is printed.
-
         Returns:
             The same, after the old line is cleared and before the new one.
         """

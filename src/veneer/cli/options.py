@@ -36,9 +36,6 @@ def optional_embedder(name: str) -> Embedder | None:
     Args:
         name: "pocket", a hub name or a folder; empty for none.
 
-    Returns:
-        The embedder.
-
     Raises:
         VeneerError: If it cannot be loaded.
     """

@@ -71,11 +71,7 @@ class ProgressPrinter:
                 self._print(f"  note: {count - NOTICES_SHOWN} more of {code}, all in the report")
 
     def __call__(self, event: Event) -> None:
-        """Show one event.
-
-        Args:
-            event: The event.
-        """
+        """Show one event."""
         match event:
             case _ if not self._is_main:
                 return

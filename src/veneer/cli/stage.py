@@ -12,8 +12,6 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent
     """Do one stage and print what came out.
 
     Args:
-        name: Name of the stage.
-        run: The run folder.
         as_json: Whether to print one JSON object.
         quiet: Whether to show no progress.
         listener: Told of every event too.

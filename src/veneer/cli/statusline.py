@@ -29,7 +29,6 @@ class Status:
 
     Attributes:
         number: Which stage of how many, such as "5/9"; empty where there is one.
-        stage: Name of the stage.
         done: Units done; None before the first.
         total: Units in all, or None where unknown.
         unit: What is counted.

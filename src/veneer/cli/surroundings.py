@@ -51,11 +51,7 @@ class Signals:
 
 
 class Unfailing(io.TextIOBase):
-    """A stream for messages: where it breaks (a closed pipe, a terminal that is gone), nothing is written.
-
-    Args:
-        stream: The stream.
-    """
+    """A stream for messages: where it breaks (a closed pipe, a terminal that is gone), nothing is written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -70,9 +66,6 @@ class Unfailing(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write, or do nothing.
-
-        Args:
-            text: The text.
 
         Returns:
             Its length.
@@ -100,9 +93,6 @@ class Harmless(Unfailing):
 
     def write(self, text: str) -> int:
         """Write.
-
-        Args:
-            text: The text.
 
         Returns:
             Its length.

@@ -37,12 +37,8 @@ class Course:
     took: Mapping[str, float] = field(default_factory=dict)
 
 
-def course_of(recipe: Recipe, folder: RunDir) -> Course:
+def course_of(recipe: Recipe, run: RunDir) -> Course:
     """What a run goes through.
-
-    Args:
-        recipe: The resolved recipe.
-        folder: The run folder, which need not exist yet.
 
     Returns:
         All stages, with what is known of them before they begin.
@@ -54,7 +50,7 @@ def course_of(recipe: Recipe, folder: RunDir) -> Course:
     held_out = [f"held out {number}" for number in range(recipe.compare.held_out_prompts)]
     jobs = build_jobs(build_prompts(recipe, held_out), table.seeds)
     passes = table.num_inference_steps * (2 if table.guidance_scale > 1 else 1)
-    took = {name: entry.seconds for name, entry in folder.read_record().stages.items()}
+    took = {name: entry.seconds for name, entry in run.read_record().stages.items()}
     return Course(STAGE_NAMES, 2.0 * len(jobs) * passes, took)
 
 
@@ -91,7 +87,6 @@ class Pace:
         """Take in how many units are done.
 
         Args:
-            done: Units done.
             now: When.
         """
         self.done = done
@@ -153,11 +148,7 @@ class TimeLeft:
         self._trained, self._seconds = 0.0, 0.0
 
     def step(self, event: StepEvent) -> None:
-        """Take in a step of training.
-
-        Args:
-            event: The step.
-        """
+        """Take in a step of training."""
         self._trained += event.images_per_second * event.seconds
         self._seconds += event.seconds
 
@@ -176,7 +167,6 @@ class TimeLeft:
 
         Args:
             stage: Name of the stage at work.
-            pace: Its pace.
             now: The present.
 
         Returns:

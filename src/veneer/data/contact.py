@@ -98,7 +98,6 @@ def contact_sheet(
     """Draw up the contact sheet.
 
     Args:
-        dataset: The data set.
         pictures: Pictures that were looked at.
         findings: What is wrong.
         removed: Flags whose pictures ``--apply`` moves.

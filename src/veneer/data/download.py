@@ -66,7 +66,6 @@ class Missed:
     """A file that was not had.
 
     Attributes:
-        reason: Why, in plain words.
         passing: Whether it may succeed another time.
         status: Status of the server's answer; 0 where there was none.
         wait_seconds: How long the server asks to wait; 0 where it does not say.

@@ -25,7 +25,7 @@ LONGEST_SIDE_PX = 512
 
 
 def likeness_findings(
-    folder: Dataset,
+    dataset: Dataset,
     seen: Mapping[str, Inspected],
     query: str,
     embedder: Embedder,
@@ -34,20 +34,18 @@ def likeness_findings(
     """Look at the pictures through an embedder.
 
     Args:
-        folder: The data set.
         seen: Measures of its readable pictures.
         query: What the pictures should show; empty to take each picture's own search query.
-        embedder: The embedder.
         spoilt: Pictures with a blur or writing, the worse ones of copies.
 
     Returns:
         What was found, and what was not looked at.
     """
-    names, features = _features(folder, list(seen), embedder)
+    names, features = _features(dataset, list(seen), embedder)
     if not names:
         return [], []
     findings = embedding_findings(names, [seen[name] for name in names], features, COPY_LIMIT, spoilt)
-    queries = dict.fromkeys(names, query) if query else _own_queries(folder, names)
+    queries = dict.fromkeys(names, query) if query else _own_queries(dataset, names)
     if not queries:
         return findings, ["Not looked at: likeness to the query (no query is known)."]
     if embedder.tokenizer is None:
@@ -55,21 +53,21 @@ def likeness_findings(
     return [*findings, *_far_from_query(names, features, queries, embedder)], []
 
 
-def _features(folder: Dataset, names: Sequence[str], embedder: Embedder) -> tuple[list[str], Features]:
+def _features(dataset: Dataset, names: Sequence[str], embedder: Embedder) -> tuple[list[str], Features]:
     """Features of the pictures that are still there, shape (N, D), and their names."""
     kept: list[str] = []
     chunks = [np.zeros((0, 0), np.float32)]
     for start in range(0, len(names), CHUNK):
-        part, pictures = load_all_small(folder.root, names[start : start + CHUNK], LONGEST_SIDE_PX)
+        part, pictures = load_all_small(dataset.root, names[start : start + CHUNK], LONGEST_SIDE_PX)
         if part:
             kept += part
             chunks.append(embedder.image_features(pictures).astype(np.float32))  # half the memory
     return kept, np.concatenate(chunks[1:]) if kept else chunks[0]
 
 
-def _own_queries(folder: Dataset, names: Sequence[str]) -> dict[str, str]:
+def _own_queries(dataset: Dataset, names: Sequence[str]) -> dict[str, str]:
     wanted = set(names)
-    entries = read_lines(folder.provenance_jsonl)
+    entries = read_lines(dataset.provenance_jsonl)
     return {e["file_name"]: e["query"] for e in entries if e.get("query") and e["file_name"] in wanted}
 
 

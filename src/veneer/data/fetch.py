@@ -36,7 +36,6 @@ def find_pictures(
     """Ask all sources: first those with an end, in their order, then the searches, which take turns.
 
     Args:
-        sources: Sources as the user named them.
         out: The data set that is written, never read as a source.
         limit: Most pictures wanted; None for all.
         web: What sources on the web need.
@@ -74,7 +73,6 @@ class Fetcher:
 
     Args:
         downloader: The client.
-        scratch: The folder.
     """
 
     def __init__(self, downloader: Downloader, scratch: Path) -> None:

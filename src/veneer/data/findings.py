@@ -102,7 +102,6 @@ def own_findings(name: str, seen: Inspected, resolution: int) -> list[Finding]:
 
     Args:
         name: Its file name.
-        seen: Its measures.
         resolution: Training resolution in pixels.
 
     Returns:
@@ -192,7 +191,6 @@ def colour_difference(first: Inspected, second: Inspected) -> float:
     """Compare the coarse colours of two pictures.
 
     Args:
-        first: A picture.
         second: Another.
 
     Returns:
@@ -207,7 +205,6 @@ def upscaling(seen: Inspected, resolution: int) -> float:
     """How much a picture has to be enlarged for a square of the training resolution.
 
     Args:
-        seen: The picture.
         resolution: Training resolution in pixels.
 
     Returns:

@@ -36,7 +36,6 @@ class Listing:
         """Say what was passed over.
 
         Args:
-            stage: The stage that says it.
             source: The folder as the user named it.
 
         Yields:
@@ -60,7 +59,6 @@ def list_folder(
     caption to a caption. A stranger's folder may hold a link to anything.
 
     Args:
-        root: The folder.
         kinds: Tell by a name whether a file is of a kind that matters, such as pictures.
         leave_out: A folder inside that is not read.
         follow_links: Whether all links are followed, to folders too, each folder once.

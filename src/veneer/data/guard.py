@@ -62,10 +62,6 @@ def resolve(host: str, port: int) -> list[str]:
 
     Args:
         host: Name or address.
-        port: Port.
-
-    Returns:
-        Its addresses.
 
     Raises:
         OSError: If there are none.
@@ -100,10 +96,8 @@ class Guard(httpcore.NetworkBackend):
 
         Args:
             host: Name or address.
-            port: Port.
             timeout: Longest wait, in seconds.
             local_address: Address of this machine to connect from.
-            socket_options: Options of the socket.
 
         Returns:
             The connection.
@@ -126,14 +120,6 @@ class Guard(httpcore.NetworkBackend):
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
         """Refuse a local socket.
-
-        Args:
-            path: Its path.
-            timeout: Not used.
-            socket_options: Not used.
-
-        Returns:
-            Nothing: it always raises.
 
         Raises:
             AddressRefused: Always.

@@ -82,9 +82,6 @@ def hub_options(source: str) -> tuple[str, dict[str, str]]:
 def refuse_wrong_options(sources: Sequence[str]) -> None:
     """Refuse names and options of data sets that are not understood, before anything is fetched.
 
-    Args:
-        sources: Sources as the user named them.
-
     Raises:
         DatasetError: For the first one.
     """

@@ -66,12 +66,6 @@ class Inspected:
 def inspect_picture(path: Path) -> Inspected:
     """Measure one picture.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its measures.
-
     Raises:
         DatasetError: If it cannot be decoded to its end.
     """

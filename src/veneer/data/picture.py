@@ -60,9 +60,6 @@ class Decoded:
 def load_picture(path: Path) -> Image.Image:
     """Decode a picture file.
 
-    Args:
-        path: The file.
-
     Returns:
         The picture, upright, mode RGB, 8 bits.
 
@@ -74,10 +71,6 @@ def load_picture(path: Path) -> Image.Image:
 
 def load_small(path: Path, longest_side_px: int) -> Image.Image:
     """Decode a picture for what looks at it small; light enough for a worker process.
-
-    Args:
-        path: The file.
-        longest_side_px: Larger pictures are reduced to this.
 
     Returns:
         The picture, upright, mode RGB, 8 bits.
@@ -97,8 +90,6 @@ def load_all_small(
 
     Args:
         root: Their folder.
-        names: Their names.
-        longest_side_px: Larger pictures are reduced to this.
 
     Returns:
         The names of those that are there, and the pictures.
@@ -113,13 +104,6 @@ def load_all_small(
 def small_jpeg(path: Path, longest_side_px: int) -> bytes:
     """Make a thumbnail; light enough for a worker process.
 
-    Args:
-        path: The picture file.
-        longest_side_px: Larger pictures are reduced to this.
-
-    Returns:
-        A JPEG.
-
     Raises:
         DatasetError: If the file cannot be decoded to its end, with the reason.
     """
@@ -132,7 +116,6 @@ def small_webp(path: Path, side_px: int) -> bytes:
     """Make a thumbnail in which the pixels of tiny pictures stay pixels; light enough for a worker process.
 
     Args:
-        path: The picture file.
         side_px: Larger pictures are reduced to this; smaller ones enlarged by a whole number, below it.
 
     Returns:
@@ -154,9 +137,6 @@ def small_webp(path: Path, side_px: int) -> bytes:
 def decode_picture(path: Path) -> Decoded:
     """Decode a picture file, and say what had to be done to it.
 
-    Args:
-        path: The file.
-
     Returns:
         The picture and its history.
 
@@ -176,9 +156,6 @@ def decode_picture(path: Path) -> Decoded:
 
 def begins_as_picture(path: Path) -> bool:
     """Whether a file may be a picture that somebody can mend, by its first bytes.
-
-    Args:
-        path: The file.
 
     Returns:
         False where it cannot be read, or is something else: a web page, a list of passwords.

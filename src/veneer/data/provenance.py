@@ -51,7 +51,6 @@ class Provenance:
         """Whether a picture was seen by an earlier command.
 
         Args:
-            origin: Its path or address.
             stamp: What changes when its file is written anew; empty where it has none.
 
         Returns:
@@ -72,7 +71,6 @@ class Provenance:
         """Enter a picture and give it its name.
 
         Args:
-            origin: Its path or address.
             partial: Its hidden file.
             made: What it became.
             facts: Further facts, such as "page" or "caption"; empty ones are left out.
@@ -105,8 +103,6 @@ class Provenance:
         """Enter a picture that is left out, and keep a copy of its file.
 
         Args:
-            origin: Its path or address.
-            reason: Why, in plain words.
             file: The file as it came; None where there is none or none worth keeping.
             **facts: Further facts.
         """

@@ -29,7 +29,6 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
     same command goes on.
 
     Args:
-        dataset: The data set.
         findings: For each picture to move, why.
 
     Returns:
@@ -62,9 +61,7 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
     """Bring back what `move_away` moved, with the captions it had.
 
     Args:
-        dataset: The data set.
         names: Which pictures, by the names they had; None for all.
-        on_event: Told of pictures that stay away, as another file has their place.
 
     Returns:
         Pictures brought back.

@@ -24,7 +24,6 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     """Find unsafe pictures.
 
     Args:
-        root: The data-set folder.
         names: Its readable pictures.
         checker: A classifier's folder or hub name.
 

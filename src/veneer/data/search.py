@@ -100,9 +100,6 @@ def parse_query(source: str) -> Query:
     Args:
         source: Such as ``bing:red houses;size=large;type=photo;licence=public``.
 
-    Returns:
-        The query.
-
     Raises:
         DatasetError: If there are no words, or a filter or its value is unknown.
     """

@@ -47,9 +47,7 @@ class FolderCaptions:
     before that of one above.
 
     Args:
-        root: The folder.
         files: Its files, relative to it, with forward slashes.
-        pictures: Those of them that are pictures.
 
     Raises:
         DatasetError: If a metadata file cannot be read, or names pictures that do not exist.
@@ -106,7 +104,6 @@ class FolderCaptions:
         """Say what was understood loosely, and which captions were not read.
 
         Args:
-            stage: The stage that says it.
             source: The folder as the user named it.
 
         Yields:
@@ -169,7 +166,6 @@ class TextFiles:
     """Text files beside pictures: "cat.txt", "cat.caption" or "cat.png.txt", in any case of their suffix.
 
     Args:
-        root: The folder.
         files: Its files, relative to it, with forward slashes.
     """
 
@@ -208,9 +204,6 @@ class TextFiles:
 def several_captions(names: Sequence[str]) -> str:
     """Say that pictures have several captions.
 
-    Args:
-        names: The pictures.
-
     Returns:
         A sentence.
     """
@@ -221,9 +214,6 @@ def several_captions(names: Sequence[str]) -> str:
 
 def with_others(item: Item) -> Item:
     """Put further captions into a column of their own, for a file that holds one caption a picture.
-
-    Args:
-        item: A picture.
 
     Returns:
         The same without further captions.

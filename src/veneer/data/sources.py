@@ -74,9 +74,6 @@ class Found:
 def refuse_unknown(sources: Sequence[str]) -> None:
     """Refuse sources that do not exist, before anything is written.
 
-    Args:
-        sources: Sources as the user named them.
-
     Raises:
         DatasetError: For the first that is missing.
     """
@@ -101,9 +98,7 @@ def folder_pictures(
 
     Args:
         source: The source as the user named it.
-        folder: The folder, or one picture.
         leave_out: A folder inside that is not read: the data set that is written.
-        on_event: Told of what was passed over, and of captions that were not read.
         follow_links: Whether links are followed that lead out of the folder.
 
     Yields:
@@ -141,9 +136,6 @@ def _notify(
 
 def pocket_pictures(on_event: OnEvent) -> Iterator[Found]:
     """Find the bundled demo pictures.
-
-    Args:
-        on_event: Called with notices.
 
     Yields:
         The pictures, under names that do not depend on where Veneer is installed.

@@ -32,7 +32,6 @@ class Web:
         scratch: Folder for passing files.
         pages: Folder for pages that were not understood.
         on_event: Called with notices.
-        search_address: Address of the search.
     """
 
     downloader: Downloader
@@ -171,9 +170,6 @@ def _notify_nothing(source: str, query: Query, page: str, web: Web) -> None:
 
 def refuse_wrong_queries(sources: Sequence[str]) -> None:
     """Refuse queries that are not understood, before anything is fetched.
-
-    Args:
-        sources: Sources as the user named them.
 
     Raises:
         DatasetError: For the first one.

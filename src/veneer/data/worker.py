@@ -49,7 +49,6 @@ class Failure:
     """A job without a result.
 
     Attributes:
-        reason: Why, in plain words.
         timed_out: Whether it took too long, which it may not another time.
     """
 

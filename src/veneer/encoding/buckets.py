@@ -99,11 +99,6 @@ def crop_for(size: tuple[int, int], bucket: tuple[int, int], variant: int, seed:
         size: Width and height of the picture, in pixels.
         bucket: Width and height of the bucket, in pixels.
         variant: Number of the crop; 0 is the centre, others lie anywhere.
-        seed: Seed of the run.
-        name: Name of the picture.
-
-    Returns:
-        The crop.
     """
     scale = enlargement(size, bucket)
     width, height = max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale))
@@ -155,9 +150,6 @@ def reshaping(pictures: Iterable[tuple[tuple[int, int], tuple[int, int], tuple[i
 
     Args:
         pictures: For each its size, its bucket, and the bucket it would have if it were large; in pixels.
-
-    Returns:
-        The sums.
     """
     rows = list(pictures)
     pixels = [width * height for (width, height), _, _ in rows]

@@ -39,7 +39,6 @@ class EncodeJob:
     """A picture to encode.
 
     Attributes:
-        path: The picture.
         bucket: Width and height of its bucket, in pixels.
         crops: Its crop variants.
         mirrored: Whether every crop is encoded mirrored too.
@@ -83,9 +82,6 @@ class EncodeJob:
 def size_multiple(base: Base) -> int:
     """What both sides of a picture must be multiples of, in pixels.
 
-    Args:
-        base: The base.
-
     Returns:
         64 for Stable Diffusion 1.x and 2.x.
     """
@@ -96,10 +92,7 @@ def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> Encod
     """Decide how a picture is cut, and name its latents by all that they depend on.
 
     Args:
-        picture: The picture.
         cache: The cache's folder.
-        recipe: The resolved recipe.
-        base: The base.
 
     Returns:
         What is to be done; held-out pictures get the plain centre crop alone.
@@ -126,10 +119,6 @@ def load_batches(
 
     On a CPU a batch is one picture: its last bits then do not depend on which others were encoded before.
 
-    Args:
-        jobs: Pictures to encode.
-        device: Where the VAE is.
-
     Yields:
         Jobs of one shape, and what they loaded.
     """
@@ -145,9 +134,6 @@ def load_batches(
 def side_thread_count(device: torch.device) -> int:
     """Threads that decode pictures.
 
-    Args:
-        device: Where the VAE is.
-
     Returns:
         2 beside a CPU's own work; beside an accelerator this process's share of the cores.
     """
@@ -159,9 +145,6 @@ def side_thread_count(device: torch.device) -> int:
 @contextlib.contextmanager
 def closing_writes(device: torch.device) -> Iterator[Write]:
     """Write cache files beside an accelerator's work; on a CPU at once.
-
-    Args:
-        device: Where the VAE is.
 
     Yields:
         A function as `write_tensors`; at the end of the block all files are written.
@@ -184,7 +167,6 @@ def views_at_once(job: EncodeJob, device: torch.device) -> int:
 
     Args:
         job: Any job of the shape.
-        device: Where the VAE is.
 
     Returns:
         A number from 1.

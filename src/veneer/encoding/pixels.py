@@ -18,9 +18,6 @@ MASK_SUFFIX = ".mask.png"
 def open_mask(path: Path) -> Image.Image:
     """Read a mask.
 
-    Args:
-        path: The file.
-
     Returns:
         The mask, grey.
 

@@ -31,7 +31,6 @@ class Picture:
     """A picture and the part that it plays.
 
     Attributes:
-        path: The file.
         item: Name and caption.
         split: Its part.
         sha256: Hash of its bytes.
@@ -49,11 +48,6 @@ class Picture:
 
 def read_pictures(run: RunDir, recipe: Recipe, on_event: OnEvent) -> list[Picture]:
     """Read a run's pictures and those of its prior, and hold some out.
-
-    Args:
-        run: The run folder, with a captioned data set.
-        recipe: The resolved recipe.
-        on_event: Told of pictures held out in another number than asked for.
 
     Returns:
         The pictures, in the order of the data set, prior ones last.
@@ -113,10 +107,8 @@ def hold_out(names: Sequence[str], groups: Sequence[Sequence[int]], count: int, 
     """Choose the pictures to hold out; a group of near copies goes in whole or not at all.
 
     Args:
-        names: Names of the pictures.
         groups: Near copies, from `near_copies`.
         count: How many to hold out.
-        seed: Seed of the run.
 
     Returns:
         Indices; fewer than ``count`` where the groups do not allow as many.

@@ -62,7 +62,6 @@ def use_fast_attention(unet: Any, device: torch.device, dtype: torch.dtype, room
 
     Args:
         unet: A `UNet2DConditionModel`.
-        device: Where it is trained.
         dtype: Precision of its weights.
         room: Bytes that weights may take between forward and backward pass; what they are does not depend
             on it.

@@ -28,7 +28,6 @@ def use_fast_convolutions(unet: Any, device: torch.device, dtype: torch.dtype) -
 
     Args:
         unet: A `UNet2DConditionModel`, its weights frozen.
-        device: Where it is trained.
         dtype: Precision of its weights.
 
     Returns:
@@ -110,7 +109,6 @@ def is_large(module: nn.Module, dtype: torch.dtype) -> bool:
     """Whether a module is a plain frozen 3 x 3 convolution with so many weights that a product can gain.
 
     Args:
-        module: Any module.
         dtype: Precision of its weights, one of `GAINS`.
 
     Returns:

@@ -23,9 +23,6 @@ def choosing_kernels(*, is_one_shape: bool, same_bits: bool) -> Iterator[None]:
         is_one_shape: Whether all pictures that are trained on have one shape: then cuDNN tries its kernels.
         same_bits: Whether the same bits are asked for.
 
-    Yields:
-        Nothing.
-
     Raises:
         RecipeError: If a GPU has only kernels for something whose result differs from time to time.
     """
@@ -45,9 +42,6 @@ def trying(wanted: bool) -> Iterator[None]:
 
     Args:
         wanted: Whether to.
-
-    Yields:
-        Nothing.
     """
     cudnn = torch.backends.cudnn
     before, cudnn.benchmark = cudnn.benchmark, wanted

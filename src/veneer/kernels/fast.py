@@ -21,8 +21,6 @@ def use_fast_kernels(
 
     Args:
         unet: A frozen `UNet2DConditionModel` with its adapter.
-        device: Where it is trained.
-        dtype: Precision of the frozen weights.
         room: Bytes in which attention weights may wait for the backward pass.
         fuse_lora: Whether LoRA layers are fused here; a compiler does that by itself.
 

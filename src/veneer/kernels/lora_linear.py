@@ -30,11 +30,6 @@ QUICK = {
 def use_fused_layers(module: Any, device: torch.device, dtype: torch.dtype) -> int:
     """Give a network's plain LoRA layers the fastest exact computation for training on this device.
 
-    Args:
-        module: A network with an adapter.
-        device: Where it is trained.
-        dtype: Precision of the frozen weights.
-
     Returns:
         Layers that were changed; 0 where peft's own stay, as they do for dropout, DoRA and masked ranks.
     """

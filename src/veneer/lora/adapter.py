@@ -35,7 +35,6 @@ def attach(module: Any, lora: LoraTable, *, seed: int) -> None:
     Args:
         module: The UNet or the text encoder of a base; its own weights stay frozen.
         lora: Rank, alpha, targets and kind of the adapter.
-        seed: Seed of the run.
 
     Raises:
         RecipeError: If a target or a rank's pattern matches no layer.
@@ -77,7 +76,6 @@ def inject(
         alphas: Alpha by module name; the update is multiplied by alpha / rank.
         dropout: Dropout on the layers' input while training, in [0, 1).
         use_rslora: Whether the update is multiplied by alpha / sqrt(rank) instead.
-        use_dora: Whether weights are decomposed into magnitude and direction.
     """
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
     config = LoraConfig(
@@ -103,9 +101,6 @@ def inject(
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """The adapter's own parameters.
 
-    Args:
-        module: A network with an adapter.
-
     Returns:
         Parameters that need a gradient, by peft's names, sorted by name.
     """
@@ -115,9 +110,6 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def adapter_state(module: nn.Module) -> dict[str, Tensor]:
     """Read the adapter out.
-
-    Args:
-        module: A network with an adapter.
 
     Returns:
         Its weights by peft's names, sorted by name: float32, on the CPU, contiguous, detached copies.
@@ -133,7 +125,6 @@ def load_adapter_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put weights into the attached adapter.
 
     Args:
-        module: A network with an adapter.
         state: Weights by peft's names, exactly those that `adapter_state` gives.
 
     Raises:
@@ -153,14 +144,7 @@ def load_adapter_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def detached(module: nn.Module) -> Iterator[None]:
-    """Switch the adapter off inside the block: the network is the base's own, to the bit.
-
-    Args:
-        module: A network with an adapter.
-
-    Yields:
-        Nothing.
-    """
+    """Switch the adapter off inside the block: the network is the base's own, to the bit."""
     layers = [layer for _, layer in _layers(module)]
     # peft's own switch would also flip requires_grad, under the feet of a running optimizer.
     for layer in layers:
@@ -176,7 +160,6 @@ def set_scale(module: nn.Module, scale: float) -> None:
     """Set the adapter's strength.
 
     Args:
-        module: A network with an adapter.
         scale: Factor on the trained strength: 1 as trained, 0 for the base.
     """
     for _, layer in _layers(module):
@@ -187,9 +170,6 @@ def set_scale(module: nn.Module, scale: float) -> None:
 
 def is_adapter_weight(name: str) -> bool:
     """Tell an adapter's parameter from the base's.
-
-    Args:
-        name: Name of a parameter.
 
     Returns:
         True for lora_A, lora_B and DoRA's magnitude.
@@ -215,9 +195,6 @@ def exactly(name: str) -> str:
 
     Args:
         name: Full name of the module.
-
-    Returns:
-        The pattern.
     """
     return f"^{re.escape(name)}"
 

@@ -74,8 +74,6 @@ def outputs_with(
 
     Args:
         base: The base, without adapter.
-        lora: The adapter.
-        scale: Its strength.
         file: The file that it came from, to take the outputs that the file gives in place of the adapter's.
 
     Returns:
@@ -92,7 +90,6 @@ def verify_reading(path: Path, lora: LoraFile, base: Base, *, tolerance: float =
     """Hold what Veneer read from a file against what the file says by its format's definition.
 
     Args:
-        path: The file of any layout.
         lora: What was read from it.
         base: The base with its UNet and text encoder; as before when this returns.
         tolerance: Largest difference that passes, as a share of the adapter's own effect.
@@ -119,11 +116,6 @@ def reference_applied(base: Base, path: Path, scale: float = 1.0) -> Iterator[No
 
     Args:
         base: The base; networks that the file has no part for may be missing.
-        path: The LoRA's file, of any layout.
-        scale: Its strength.
-
-    Yields:
-        Nothing.
 
     Raises:
         AdapterError: If the file holds what does not belong to the base.
@@ -174,11 +166,6 @@ def applied(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
 
     Args:
         base: The base; networks that the adapter has no part for may be missing.
-        lora: The adapter.
-        scale: Its strength.
-
-    Yields:
-        Nothing.
 
     Raises:
         AdapterError: If a layer of the adapter does not exist in the base, or has another shape.

@@ -19,13 +19,6 @@ from veneer.versions import VERSION
 def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
     """Read a LoRA file, or a checkpoint of a run together with the alpha that its recipe says.
 
-    Args:
-        path: The file.
-        on_event: Listener for notices.
-
-    Returns:
-        The adapter.
-
     Raises:
         AdapterError: If it is no LoRA.
     """
@@ -42,14 +35,7 @@ def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is the adapter of a run's checkpoint, which leaves its alpha to the run's recipe.
-
-    Args:
-        path: The file.
-
-    Returns:
-        True where it is.
-    """
+    """Whether a file is the adapter of a run's checkpoint, which leaves its alpha to the run's recipe."""
     return _recipe_of(path) is not None
 
 

@@ -70,7 +70,6 @@ def export_file(
         dtype: Precision to write; none for the file's own, float32 where merged.
         base: A base to load the result back on; none for no such check. A merged pipeline needs one,
             and takes the one that the file names where this is none.
-        on_event: Listener for notices.
 
     Returns:
         What was written.
@@ -106,9 +105,7 @@ def merge_files(
         files: LoRA files of any layout, made for the same base.
         weights: Factor on each one's update.
         out: The file to write.
-        layout: Its layout.
         base: A base to load the result back on; none for no such check.
-        on_event: Listener for notices.
 
     Returns:
         What was written.
@@ -135,10 +132,7 @@ def resize_file(
     Args:
         file: A LoRA file of any layout.
         rank: New rank, >= 1.
-        out: The file to write.
-        layout: Its layout.
         base: A base to load the result back on; none for no such check.
-        on_event: Listener for notices.
 
     Returns:
         What was written, and the share of the update that is left.

@@ -23,7 +23,7 @@ def draw(
     lora: Path | None = None,
     scale: float = 1.0,
     embedding: Path | None = None,
-    table: GenerateTable | None = None,
+    generate: GenerateTable | None = None,
     vae: str | None = None,
     on_event: OnEvent = ignore,
 ) -> list[Image.Image]:
@@ -31,14 +31,11 @@ def draw(
 
     Args:
         base: Base model: hub name, local folder, `.safetensors` checkpoint, or `pocket`.
-        prompts: Prompts.
-        seeds: Seeds.
         lora: Adapter file in diffusers' or kohya's layout; None for the base alone.
         scale: Strength of the adapter, >= 0; 0 is the base.
         embedding: File of a learnt word (textual inversion); prompts call it by its name.
-        table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
+        generate: Sampler, steps, guidance and size; the defaults draw at the base's own size.
         vae: VAE in place of the base's own.
-        on_event: Listener for notices.
 
     Returns:
         RGB pictures, prompt by prompt, seed by seed within a prompt.
@@ -47,7 +44,7 @@ def draw(
         AdapterError: If the adapter is damaged or made for another base.
         BaseModelError: If the base cannot be loaded, or draws no finite numbers.
     """
-    sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     if lora is not None:
         load_lora(sampler, lora, scale, on_event)
     if embedding is not None:

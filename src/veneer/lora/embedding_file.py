@@ -44,7 +44,6 @@ def token_names(token: str, count: int) -> tuple[str, ...]:
     """Entries that a word of several vectors takes in the vocabulary.
 
     Args:
-        token: The word.
         count: Its vectors, >= 1.
 
     Returns:
@@ -95,7 +94,6 @@ def load_textual_inversion(pipeline: Any, embedding: Embedding, where: str = "")
 
     Args:
         pipeline: diffusers' `StableDiffusionPipeline`.
-        embedding: The word.
         where: Its file, for messages.
 
     Raises:
@@ -117,7 +115,6 @@ def unload_textual_inversion(pipeline: Any, token: str) -> None:
 
     Args:
         pipeline: diffusers' `StableDiffusionPipeline`.
-        token: The word.
     """
     known = pipeline.tokenizer.added_tokens_encoder
     own = [name for name in known if re.fullmatch(rf"{re.escape(token)}(_\d+)?", name)]

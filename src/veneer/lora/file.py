@@ -26,10 +26,6 @@ def write_diffusers(path: Path, lora: LoraFile) -> None:
 
     Alpha, ranks and targets go into diffusers' own metadata key; without it alpha would count as the rank.
 
-    Args:
-        path: The file.
-        lora: The adapter.
-
     Raises:
         AdapterError: For a DoRA over the input axis.
     """
@@ -39,14 +35,7 @@ def write_diffusers(path: Path, lora: LoraFile) -> None:
 
 
 def diffusers_tensors(lora: LoraFile) -> dict[str, Tensor]:
-    """Weights under the names of diffusers' layout.
-
-    Args:
-        lora: The adapter.
-
-    Returns:
-        Tensors by name.
-    """
+    """Weights under the names of diffusers' layout."""
     tensors = {}
     for name, weight in lora.state.items():
         module, kind = split_name(name)
@@ -57,9 +46,6 @@ def diffusers_tensors(lora: LoraFile) -> dict[str, Tensor]:
 
 def diffusers_settings(lora: LoraFile) -> dict[str, Any]:
     """Settings from which diffusers builds the adapter again.
-
-    Args:
-        lora: The adapter.
 
     Returns:
         Arguments of peft's `LoraConfig`, each with the prefix of its network.
@@ -72,10 +58,6 @@ def write_kohya(path: Path, lora: LoraFile) -> None:
 
     Every module gets the same alpha, because diffusers takes no notice of one that differs; where the true
     ones differ, the rest goes into lora_up.
-
-    Args:
-        path: The file.
-        lora: The adapter.
     """
     alpha = lora.alpha
     tensors: dict[str, Tensor] = {}
@@ -106,7 +88,6 @@ def write_tensors(
     """Write a safetensors file whose bytes depend on its content alone.
 
     Args:
-        path: The file.
         tensors: Weights by name.
         metadata: Text by key; safetensors itself would write it in a random order.
         hashed: Whether to add the hashes over the weights that model managers look for.

@@ -40,11 +40,9 @@ class LoraInfo:
     """What `inspect` finds.
 
     Attributes:
-        path: The file.
         layout: "diffusers", "kohya" or "peft".
         ranks: How many layers have which rank.
         alphas: How many layers have which alpha.
-        use_dora: Whether weights are decomposed into magnitude and direction.
         num_layers: Adapted layers.
         num_parameters: Trained numbers.
         size_bytes: Size of the file.
@@ -131,9 +129,6 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
 
 def kind_of(module: str) -> str:
     """Kind of a layer.
-
-    Args:
-        module: Name of the module.
 
     Returns:
         The end of its name that says what it is, such as ``to_out.0``, ``ff.net.2`` or ``conv1``.

@@ -54,12 +54,8 @@ def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterEr
     """The refusal of a file that holds something else than a LoRA of ours, by its name.
 
     Args:
-        path: The file.
         unknown: Names in it that no LoRA of Stable Diffusion 1.x and 2.x has.
         is_lora: Whether it has other names too, which are those of such a LoRA.
-
-    Returns:
-        The error.
     """
     for marks, say in ((KINDS, "this file is {}"), (FAMILIES, "the LoRA is of another family, {}")):
         for mark, kind in marks.items():

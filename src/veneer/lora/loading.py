@@ -22,11 +22,9 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
     """Put an adapter on, in place of the one before; the base's weights stay as they are.
 
     Args:
-        sampler: The sampler.
         lora: Adapter file of any layout, or a folder with one.
         scale: Strength, >= 0.
         on_event: Told where the base had other weights when the adapter was trained.
-
     The file goes through Veneer's own reader: diffusers would take a file that it does not know for a weaker,
     a stronger or an empty one.
 
@@ -85,11 +83,7 @@ def _misfit(sampler: Sampler, lora: Path, adapter: LoraFile, reason: str) -> Ada
 
 
 def unload_lora(sampler: Sampler) -> None:
-    """Take the adapter off: the base draws as if there had been none.
-
-    Args:
-        sampler: The sampler.
-    """
+    """Take the adapter off: the base draws as if there had been none."""
     sampler.pipeline.unload_lora_weights()
 
 

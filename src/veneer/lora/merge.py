@@ -22,7 +22,6 @@ class Resized:
     """A LoRA of smaller rank.
 
     Attributes:
-        lora: The adapter.
         kept: Share of the update's squared norm that is left, in [0, 1].
     """
 
@@ -32,10 +31,6 @@ class Resized:
 
 def delta(lora: LoraFile, module: str) -> Tensor:
     """The update of one module's weight.
-
-    Args:
-        lora: The adapter.
-        module: Name of the module.
 
     Returns:
         ``alpha / rank * B @ A`` in float64, shape (out, in) or (out, in, k, k).
@@ -47,10 +42,6 @@ def delta(lora: LoraFile, module: str) -> Tensor:
 
 def delta_norm(lora: LoraFile, module: str) -> float:
     """Frobenius norm of one module's update, without building it.
-
-    Args:
-        lora: The adapter.
-        module: Name of the module.
 
     Returns:
         The norm, unitless.
@@ -100,7 +91,6 @@ def resize_adapter(lora: LoraFile, rank: int) -> Resized:
     """Make an adapter smaller: the nearest update of a smaller rank, module by module.
 
     Args:
-        lora: The adapter.
         rank: Rank of every module, >= 1; modules of smaller rank keep theirs.
 
     Returns:
@@ -133,7 +123,6 @@ def merge_into(network: Any, lora: LoraFile, *, scale: float = 1.0) -> None:
 
     Args:
         network: The UNet or the text encoder; only the modules that belong to it change.
-        lora: The adapter.
         scale: Factor on the update.
 
     Raises:

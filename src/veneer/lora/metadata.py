@@ -24,7 +24,6 @@ def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_
     Args:
         ranks: Rank by module; modules of the text encoder begin with ``text_encoder.``.
         alphas: Alpha by module.
-        use_dora: Whether weights are decomposed into magnitude and direction.
 
     Returns:
         Arguments of peft's `LoraConfig`, each with the prefix of its network.
@@ -60,7 +59,6 @@ def alphas_of_metadata(settings: Mapping[str, Any], ranks: Mapping[str, int]) ->
 
     Args:
         settings: What `adapter_metadata` gives, or diffusers itself wrote.
-        ranks: Rank by module.
 
     Returns:
         Alpha by module such that alpha / rank is the factor, rank-stabilised or not.
@@ -89,9 +87,6 @@ def names_layer(text: str, name: str) -> bool:
     Args:
         text: The pattern: mostly a name, or the end of one.
         name: Full name of the layer.
-
-    Returns:
-        True where it does.
 
     Raises:
         VeneerError: If the pattern is not understood, or takes too long.

@@ -61,9 +61,6 @@ LDM_LAYERS = 3
 def kohya_name(module: str) -> str:
     """Name of a layer in kohya's layout.
 
-    Args:
-        module: Name of the module.
-
     Returns:
         Such as ``lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q``; layers of the text
         encoder get ``lora_te_text_model_``, which A1111, ComfyUI and Forge expect for SD 1.x and 2.x.
@@ -75,9 +72,6 @@ def kohya_name(module: str) -> str:
 
 def diffusers_name(module: str) -> str:
     """Name of a layer in diffusers' layout.
-
-    Args:
-        module: Name of the module.
 
     Returns:
         Such as ``unet.mid_block.attentions.0.proj_in`` or ``text_encoder.text_model.encoder.layers.0.mlp``.

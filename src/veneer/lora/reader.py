@@ -86,9 +86,6 @@ def read_lora(path: Path, on_event: OnEvent = ignore, *, may_be_broken: bool = F
 def broken_layers(lora: LoraFile) -> tuple[str, ...]:
     """Layers with a weight or an alpha that is no finite number.
 
-    Args:
-        lora: The adapter.
-
     Returns:
         Names of their modules, sorted.
     """
@@ -100,9 +97,6 @@ def broken_layers(lora: LoraFile) -> tuple[str, ...]:
 
 def file_of(path: Path) -> Path:
     """The LoRA file that a path means.
-
-    Args:
-        path: A file, or a folder: of an export, a run, or a download.
 
     Returns:
         The file itself; of a folder the one that diffusers would load, or else the only one in it.

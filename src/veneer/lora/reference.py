@@ -47,7 +47,6 @@ def changed_weights(path: Path, weights: Mapping[str, Array]) -> dict[str, Array
     """Weights of a model with a LoRA merged in.
 
     Args:
-        path: The LoRA's file.
         weights: The model's own by name, such as ``mid_block.attentions.0.proj_in.weight``; those of the text
             encoder begin with ``text_encoder.``.
 

@@ -38,7 +38,6 @@ class PlaceholderEmbedding(nn.Module):
     The trained rows are float32 whatever the text encoder's precision is.
 
     Args:
-        frozen: The text encoder's own embedding.
         vectors: Vectors of the new tokens, shape (n, D); their numbers follow ``first``.
         first: Number of the first new token.
     """
@@ -73,7 +72,6 @@ def initial_embedding(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Emb
     """The word as it is before any training: it says what `embedding_init` says.
 
     Args:
-        tokenizer: The base's tokenizer.
         text_encoder: The base's text encoder.
         lora: The settings, `embedding_token` not empty.
 
@@ -111,7 +109,6 @@ def attach_embedding(tokenizer: Any, text_encoder: Any, embedding: Embedding) ->
     Args:
         tokenizer: The base's tokenizer; it learns the word.
         text_encoder: The base's text encoder; its embedding is wrapped, its own rows stay frozen.
-        embedding: The word.
 
     Returns:
         The vectors, shape (n, D), float32.
@@ -128,7 +125,6 @@ def spell_out(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
 
     Args:
         tokenizer: A tokenizer that knows the words.
-        prompts: Prompts.
 
     Returns:
         The prompts, with ``TOKEN TOKEN_1 ...`` in the place of ``TOKEN``.
@@ -141,16 +137,12 @@ def write_embedding(path: Path, embedding: Embedding) -> None:
 
     Args:
         path: The file; the last three call the word by the file's name.
-        embedding: The word.
     """
     write_tensors(path, {embedding.token: embedding.vectors}, embedding.metadata, hashed=True)
 
 
 def file_stem(token: str) -> str:
     """Name of a word's file, which is its name in A1111, ComfyUI and Forge.
-
-    Args:
-        token: The word.
 
     Returns:
         The word without angle brackets, which Windows allows in no file's name.

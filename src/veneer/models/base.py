@@ -91,7 +91,6 @@ def load_base(
     Args:
         model: Hub name, local folder in Hugging Face layout, `.safetensors` checkpoint, or `pocket`.
         vae: VAE in place of the base's own: hub name, folder or `.safetensors` file.
-        revision: Revision of the hub repository.
         dtype: Precision of the weights; each is read straight into it.
         device: Where the weights go.
         parts: Which of tokenizer, text_encoder, vae, unet and scheduler to load.
@@ -128,7 +127,6 @@ def assemble(base: Base, scheduler: str) -> Any:
     """Put the parts of a base together as a diffusers pipeline; nothing is copied.
 
     Args:
-        base: A base with all its parts.
         scheduler: Sampler: "ddim", "dpmsolver", "euler", "pndm" or "ddpm".
 
     Returns:
@@ -191,7 +189,6 @@ def tokenize_prompt(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
     """Turn prompts into token numbers, padded or cut to the model's length.
 
     Args:
-        tokenizer: The base's tokenizer.
         prompts: B prompts.
 
     Returns:
@@ -205,10 +202,6 @@ def tokenize_prompt(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
 
 def token_count(tokenizer: Any, prompt: str) -> int:
     """Count the tokens of a prompt before it is cut.
-
-    Args:
-        tokenizer: The base's tokenizer.
-        prompt: One prompt.
 
     Returns:
         Number of tokens, the marks of beginning and end included; above `model_max_length` the end is lost.

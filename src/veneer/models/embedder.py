@@ -38,7 +38,6 @@ class Embedder:
         model: The network, frozen.
         processor: What resizes and normalises pictures.
         tokenizer: What splits texts; None where the model has no text side (DINO).
-        device: Where it computes.
     """
 
     name: str
@@ -160,11 +159,6 @@ def choose_embedders(
 def choose_clip(embedder: str, base_model: str, device: torch.device | str = "cpu") -> Embedder | None:
     """Load the one of a recipe's models that reads texts, for what looks at pictures and captions early.
 
-    Args:
-        embedder: As for `choose_embedders`.
-        base_model: The base model.
-        device: Where it computes.
-
     Returns:
         The CLIP; None where the recipe names none.
 
@@ -182,7 +176,6 @@ def clip_of(recipe: Recipe, stage: str, on_event: OnEvent) -> Embedder | None:
     """The CLIP that `compare` will look through, for a stage of the data set.
 
     Args:
-        recipe: The resolved recipe.
         stage: Name of the stage, for the notice.
         on_event: Told where there is none: the stage then looks at less.
 
@@ -201,11 +194,6 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
 
     Args:
         name: "pocket" for the bundled CLIP, a hub name, or a folder.
-        device: Where it computes.
-        revision: Revision of the hub repository.
-
-    Returns:
-        The embedder.
 
     Raises:
         NetworkError: If the model is neither on disk nor to be had from the hub.

@@ -40,9 +40,6 @@ TODO = "Veneer customises Stable Diffusion 1.x and 2.x: take one of those, or th
 def family_of_folder(folder: Path) -> Family:
     """Family of a model in Hugging Face layout.
 
-    Args:
-        folder: The model's folder.
-
     Returns:
         "sd1" or "sd2".
 
@@ -97,9 +94,6 @@ def family_of_checkpoint(path: Path) -> Family:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a settings file of a model.
 
-    Args:
-        path: The JSON file.
-
     Returns:
         Its content.
 
@@ -120,9 +114,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def open_safetensors(path: Path) -> Any:
     """Open a safetensors file for reading on the CPU.
-
-    Args:
-        path: The file.
 
     Returns:
         The open file, a context manager.

@@ -110,7 +110,6 @@ def current_name(model: str, on_event: OnEvent = ignore) -> str:
     """Name under which a hub repository is found today.
 
     Args:
-        model: Hub name.
         on_event: Listener; gets a notice where the name has changed.
 
     Returns:
@@ -142,7 +141,6 @@ def weights_of(folder: Path, part: str) -> tuple[tuple[Path, ...], str | None]:
     """Weight files of one part of a model folder.
 
     Args:
-        folder: The part's own folder.
         part: Name of the part: "unet", "vae" or "text_encoder".
 
     Returns:
@@ -169,9 +167,6 @@ def weights_of(folder: Path, part: str) -> tuple[tuple[Path, ...], str | None]:
 
 def pickle_error(path: Path) -> BaseModelError:
     """The refusal of a pickled weights file.
-
-    Args:
-        path: The file.
 
     Returns:
         The error, with the way out.
@@ -200,9 +195,6 @@ class Other:
 def what_it_is(path: Path) -> Other | None:
     """Tell what stands under the name of a safetensors file, by its first bytes.
 
-    Args:
-        path: The file.
-
     Returns:
         What it is; None where it begins as safetensors do, or as nothing that is known.
     """
@@ -228,9 +220,6 @@ def what_it_is(path: Path) -> Other | None:
 
 def pocket_folder() -> Path:
     """The bundled pocket base, with every file checked against its checksum.
-
-    Returns:
-        Its folder.
 
     Raises:
         BaseModelError: If a file is missing or damaged.

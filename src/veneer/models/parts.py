@@ -32,9 +32,6 @@ CHECKPOINT_PREFIXES = {
 def vae_folder(files: ModelFiles) -> Path:
     """Folder of a VAE that may be a pipeline's part, or of the settings that a lone VAE file goes by.
 
-    Args:
-        files: Where the model's or the VAE's files are.
-
     Returns:
         The folder that has the VAE's `config.json`.
     """

@@ -37,8 +37,6 @@ class Sample:
     """A picture.
 
     Attributes:
-        prompt: Its prompt.
-        seed: Its seed.
         image: RGB.
         is_broken: Whether the model gave no finite numbers; the picture is black then.
     """
@@ -59,7 +57,6 @@ class Sampler:
         source: The base as it was asked for, such as "pocket".
         fingerprint: Name of exactly these base weights.
         table: Prompts are left aside: sampler, steps, guidance, sizes.
-        side_px: Side of the pictures.
     """
 
     pipeline: Any
@@ -84,7 +81,7 @@ class Sampler:
 
 def load_sampler(
     base: str,
-    table: GenerateTable,
+    generate: GenerateTable,
     *,
     vae: str | None = None,
     revision: str | None = None,
@@ -94,12 +91,8 @@ def load_sampler(
     """Load a base model for drawing.
 
     Args:
-        base: Base model.
-        table: Sampler, steps, guidance and size.
         vae: VAE in place of the base's own.
-        revision: Revision of the hub repository.
         side_px: Side of the pictures where the table names none; None for the base's own.
-        on_event: Listener for notices.
 
     Returns:
         The sampler, no adapter on it.
@@ -113,16 +106,13 @@ def load_sampler(
     if device.type == "cuda":  # the order of its quickest convolutions
         for part in (loaded.unet, loaded.vae):
             part.to(memory_format=torch.channels_last)
-    pipeline = assemble(loaded, table.scheduler)
-    side = table.resolution or side_px or loaded.native_px
-    return Sampler(pipeline, loaded.native_px, loaded.source, loaded.fingerprint, table, side)
+    pipeline = assemble(loaded, generate.scheduler)
+    side = generate.resolution or side_px or loaded.native_px
+    return Sampler(pipeline, loaded.native_px, loaded.source, loaded.fingerprint, generate, side)
 
 
 def drawing_dtype(device: torch.device) -> torch.dtype:
     """Precision that pictures are drawn in.
-
-    Args:
-        device: Where they are drawn.
 
     Returns:
         float32 on the CPU; bfloat16, which no number is too large for, where a GPU has it; else float16.
@@ -138,9 +128,7 @@ def sample(sampler: Sampler, jobs: Iterable[tuple[str, int]], on_event: OnEvent 
     """Draw pictures one batch after another; where memory gives out, in batches of half the size.
 
     Args:
-        sampler: The sampler.
         jobs: Prompts, each with its seed.
-        on_event: Told of smaller batches.
 
     Yields:
         The pictures, in the same order.
@@ -157,9 +145,7 @@ def sample_batches(
     """Draw whole batches, each as if it were the only one; where memory gives out, in halves.
 
     Args:
-        sampler: The sampler.
         batches: Prompts with their seeds, no more of them than the sampler's batch size.
-        on_event: Told of smaller batches.
 
     Yields:
         The pictures, in the same order.
@@ -189,7 +175,6 @@ def batched(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
     """Cut a list into batches.
 
     Args:
-        jobs: The list.
         size: Jobs in a batch, >= 1; the last one may have fewer.
 
     Returns:

@@ -24,7 +24,6 @@ def find_vocabulary(checkpoint: Path, folder: Path) -> None:
 
     Args:
         checkpoint: The checkpoint that needs a tokenizer.
-        folder: Where the two files go.
 
     Raises:
         BaseModelError: If they are nowhere to be had.

@@ -93,8 +93,6 @@ def compare_pairs(
         pairs: The pairs, at least one.
         references: What they are held against.
         embedders: The models that they are seen through.
-        prompt_margin: Fall of the prompt measure that still counts as none.
-        on_event: Listener.
 
     Returns:
         Measures and verdict.

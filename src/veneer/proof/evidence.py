@@ -35,7 +35,6 @@ class References:
         losses: Held-out loss over the run.
         picture_losses: Held-out loss of base and of chosen checkpoint on each held-out picture.
         native_px: Side that the base was trained on.
-        side_px: Side of the pictures.
         has_two_passes: Whether pictures were composed at the base's own size first.
     """
 
@@ -55,7 +54,6 @@ class Evidence:
     """All that a measure may look at; rows of every view are the pairs.
 
     Attributes:
-        prompts: Prompt of each pair.
         kinds: Where each prompt comes from.
         seeds: Seed of each pair; None where unknown.
         pictures: The pairs through CLIP, or through DINO where no CLIP is named.
@@ -103,7 +101,6 @@ def look(
         pairs: The pairs, at least one.
         references: What they are held against.
         embedders: The models.
-        on_event: Told of each model.
 
     Returns:
         All pairs, of every kind of prompt.

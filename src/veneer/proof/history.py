@@ -28,9 +28,6 @@ class Curve:
 def losses_of(known: CandidatesFile) -> Losses | None:
     """Held-out loss over the run, for the rules of the verdict.
 
-    Args:
-        known: What is known about the candidates.
-
     Returns:
         The losses; None where nothing was held out.
     """
@@ -53,9 +50,6 @@ def losses_of(known: CandidatesFile) -> Losses | None:
 
 def picture_losses(known: CandidatesFile) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Held-out loss of each picture, by the base and by the chosen candidate.
-
-    Args:
-        known: What is known about the candidates.
 
     Returns:
         Both, in the same order; None where they were not kept.
@@ -88,7 +82,6 @@ def held_out_curve(known: CandidatesFile, kind: Kind = "step") -> Curve:
     """Held-out loss over the steps, the base's at step 0.
 
     Args:
-        known: What is known about the candidates.
         kind: Which candidates.
 
     Returns:

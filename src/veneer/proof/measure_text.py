@@ -124,9 +124,6 @@ def _bar(measure: Measure) -> Bar | None:
 def trend_of(measure: Measure) -> Trend:
     """Whether a measure moved, by its 95 % interval.
 
-    Args:
-        measure: The measure.
-
     Returns:
         "gain", "loss", "same" where the interval holds zero, "unknown" where there is none.
     """

@@ -76,8 +76,6 @@ def style_measure(
 
     Args:
         view: Features, with at least one held-out picture.
-        prompts: Prompt of each pair.
-        seeds: Seed of each pair.
 
     Returns:
         The measure; higher is better.
@@ -103,8 +101,6 @@ def prompt_measure(
         base: Features of the base's pictures, shape (N, D).
         tuned: Features of the tuned model's, shape (N, D).
         texts: Features of each picture's prompt, shape (N, D).
-        prompts: Prompt of each picture.
-        seeds: Seed of each picture.
 
     Returns:
         The measure; higher is better.
@@ -123,7 +119,6 @@ def style_cost(base: Array, real: Array, texts: Array, captions: Sequence[Hashab
         base: Features of the base's pictures of held-out captions, shape (N, D), N >= 1.
         real: Features of the true picture of each's caption, shape (N, D).
         texts: Features of each's caption, shape (N, D).
-        captions: The caption of each.
 
     Returns:
         The measure, true pictures in the place of the tuned ones: a fall is the cost.
@@ -140,8 +135,6 @@ def retrieval_measure(
         base: Features of the base's pictures, shape (N, D).
         tuned: Features of the tuned model's, shape (N, D).
         texts: Features of all prompts, shape (P, D), P >= 2.
-        own: Which of them is each picture's own.
-        prompts: Prompt of each picture.
 
     Returns:
         The measure, a share in [0, 1]; higher is better.
@@ -157,7 +150,6 @@ def diversity_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) ->
     Args:
         base: Features of the base's pictures, shape (N, D).
         tuned: Features of the tuned model's, shape (N, D).
-        prompts: Prompt of each picture.
 
     Returns:
         The measure over prompts with at least two seeds; None where there is none. Higher is better.
@@ -179,7 +171,6 @@ def drift_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) -> Mea
     Args:
         base: Features of the base's pictures, shape (N, D).
         tuned: Features of the tuned model's, shape (N, D).
-        prompts: Prompt of each picture.
 
     Returns:
         The measure: the base's distance to itself is 0; lower is better.
@@ -220,7 +211,6 @@ def memorisation(
         base: Features of the base's pictures, shape (N, D).
         tuned: Features of the tuned model's, shape (N, D).
         training: Features of the training pictures, shape (T, D).
-        prompts: Prompt of each picture.
 
     Returns:
         What was found; None with fewer than `MIN_TRAINING_PICTURES` training pictures.
@@ -272,9 +262,6 @@ def smoothness(pixels: np.ndarray[Any, Any]) -> float:
 def mean_smoothness(training: Sequence[Path]) -> float | None:
     """How much a pixel of the training pictures tells of its neighbour.
 
-    Args:
-        training: The training pictures.
-
     Returns:
         Mean correlation of neighbouring pixels, in [-1, 1]; None without pictures.
     """
@@ -312,7 +299,6 @@ class Spec:
         label: Its name for people.
         question: What it answers.
         unit: What its numbers are.
-        better: Which direction is an improvement.
         prompts: Which prompts it looks at: those that call the style, those that do not, or none.
         of: The measure from the evidence of those prompts, or the reason why there is none.
         more: Word for a larger value, such as "nearer".

@@ -54,9 +54,6 @@ class Shown:
 def gather(run: RunDir) -> dict[str, Any]:
     """Gather everything that the report shows.
 
-    Args:
-        run: A run whose pictures were compared.
-
     Returns:
         Plain data by name; the templates use nothing else.
 
@@ -116,9 +113,6 @@ def read_metrics(path: Path) -> dict[str, Any]:
 def sheet_groups(run: RunDir) -> list[Group]:
     """Pictures for ``grid.png``: the recipe's own prompts.
 
-    Args:
-        run: A run with its pictures.
-
     Returns:
         One group for each prompt; those of other kinds where the recipe has none.
     """
@@ -134,7 +128,6 @@ def show(path: Path, alt: str, side_px: int = SAMPLE_PX) -> Shown:
     """Turn a picture into a data address; large ones are made smaller.
 
     Args:
-        path: The picture.
         alt: What it shows, in words.
         side_px: Longest side in the page, in pixels.
 

@@ -26,7 +26,6 @@ class Pair:
     """A prompt and a seed, drawn by both models.
 
     Attributes:
-        prompt: The prompt.
         kind: Where the prompt comes from.
         seed: The seed; None where the file's name does not tell.
         base: Picture of the base.
@@ -70,7 +69,6 @@ def find_pairs(base: Path, tuned: Path, prompts: Sequence[Prompt]) -> list[Pair]
 
     Args:
         base: Folder of the base's pictures.
-        tuned: Folder of the tuned model's.
         prompts: The prompt set.
 
     Returns:
@@ -95,9 +93,6 @@ def find_pairs(base: Path, tuned: Path, prompts: Sequence[Prompt]) -> list[Pair]
 def read_pairs(samples: Samples) -> list[Pair]:
     """Pair the pictures of a run, or of another folder with the same names.
 
-    Args:
-        samples: The folder.
-
     Returns:
         Pairs in the order of the names.
 
@@ -112,9 +107,6 @@ def prompts_beside(folder: Path) -> list[Prompt]:
 
     Args:
         folder: A folder that `veneer generate` wrote, or ``samples/base`` of a run.
-
-    Returns:
-        The prompt set.
 
     Raises:
         RunError: If there is none.
@@ -131,8 +123,6 @@ def view_pairs(
     Args:
         embedder: The model.
         pairs: The pairs, N >= 1.
-        held_out: Held-out pictures.
-        training: Training pictures.
 
     Returns:
         Their features; those of pictures that are the same are the same, which a batch does not promise to
@@ -150,9 +140,6 @@ def view_pairs(
 def count_identical(pairs: Sequence[Pair]) -> int:
     """Count pairs whose pictures are the same, pixel for pixel.
 
-    Args:
-        pairs: The pairs.
-
     Returns:
         How many.
     """
@@ -166,9 +153,6 @@ def _is_identical(pair: Pair) -> bool:
 def count_broken(pairs: Sequence[Pair]) -> int:
     """Count tuned pictures that show nothing although the base's do.
 
-    Args:
-        pairs: The pairs.
-
     Returns:
         How many tuned pictures are of one colour throughout.
     """
@@ -177,9 +161,6 @@ def count_broken(pairs: Sequence[Pair]) -> int:
 
 def grey_values(path: Path) -> np.ndarray[Any, Any]:
     """Read a picture's brightness.
-
-    Args:
-        path: A picture.
 
     Returns:
         Grey values, shape (H, W), in [0, 255].

@@ -19,12 +19,7 @@ SEED_STRIDE = 1000
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to draw, by base and by tuned model.
-
-    Attributes:
-        prompt: Its prompt.
-        seed: Its seed.
-    """
+    """One picture to draw, by base and by tuned model."""
 
     prompt: Prompt
     seed: int
@@ -39,7 +34,6 @@ def build_prompts(recipe: Recipe, held_out: Sequence[str]) -> list[Prompt]:
     """Put the prompt set together; a prompt that comes twice is drawn once.
 
     Args:
-        recipe: The recipe: its own prompts and general prompts, and how many held-out captions are taken.
         held_out: Captions of the held-out pictures.
 
     Returns:
@@ -69,9 +63,6 @@ def build_jobs(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Job]:
     Args:
         prompts: The prompt set.
         seeds: The recipe's seeds, at least one.
-
-    Returns:
-        Jobs, prompt by prompt.
 
     Raises:
         RunError: If there is no seed.

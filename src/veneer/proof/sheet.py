@@ -102,7 +102,6 @@ def enlarge(picture: Image.Image, side: int) -> Image.Image:
     """Fit a picture into a square, small ones by repeating pixels.
 
     Args:
-        picture: Any picture.
         side: Side of the square, in pixels.
 
     Returns:

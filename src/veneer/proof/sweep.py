@@ -32,7 +32,6 @@ class Swept:
 
     Attributes:
         lora: The adapter's file.
-        scale: Its strength.
         folder: Its pictures.
         comparison: Measures and verdict against the base.
     """
@@ -58,7 +57,7 @@ def sweep(
     out: Path,
     references: References | None = None,
     general_prompts: Sequence[str] = (),
-    table: GenerateTable | None = None,
+    generate: GenerateTable | None = None,
     vae: str | None = None,
     embedder: str = "auto",
     prompt_margin: float = 0.02,
@@ -71,15 +70,11 @@ def sweep(
         loras: Adapter files.
         scales: Strengths, >= 0.
         prompts: Prompts that call the style.
-        seeds: Seeds.
         out: Folder of the pictures: ``base/`` and one folder for each adapter and strength.
         references: Held-out and training pictures; without them there is no style measure.
         general_prompts: Prompts outside the style.
-        table: Sampler, steps, guidance and size.
         vae: VAE in place of the base's own.
         embedder: As the recipe's key `compare.embedder`.
-        prompt_margin: Fall of the prompt measure that still counts as none.
-        on_event: Listener.
 
     Returns:
         One entry for each adapter and strength, strengths within an adapter.
@@ -94,7 +89,7 @@ def sweep(
     kinds += [(text, "general") for text in general_prompts]
     asked = [Prompt(index=index, prompt=text, kind=kind) for index, (text, kind) in enumerate(kinds)]
     jobs = build_jobs(asked, seeds)
-    sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     samples = Samples(out)
     _draw(sampler, jobs, samples.of("base"))
     write_prompts(samples.prompts_json, asked)
@@ -127,14 +122,11 @@ def sweep_pairs(
     """Draw and compare every adapter at every strength, beside pictures of the base that are there.
 
     Args:
-        sampler: The base.
         pairs: Pictures of the base with their prompts and seeds; what stands opposite them does not count.
         references: What the pictures are held against, for each adapter.
         scales: Strengths, >= 0.
         out: Folder of the pictures, one folder in it for each adapter and strength.
         embedders: The models that pictures are seen through.
-        prompt_margin: Fall of the prompt measure that still counts as none.
-        on_event: Listener.
 
     Returns:
         One entry for each adapter and strength, strengths within an adapter.

@@ -54,8 +54,6 @@ def texture_measure(
 
     Args:
         view: Texture statistics, with at least one held-out picture.
-        prompts: Prompt of each pair.
-        seeds: Seed of each pair.
 
     Returns:
         Mean cosine similarity of texture statistics to the held-out pictures; higher is better.
@@ -94,8 +92,6 @@ def nearness_measure(
         befores: Nearness of the base's pictures to each real one, shape (N, H + T), held-out ones first.
         afters: The same of the tuned model's.
         num_held_out: H, >= 1.
-        prompts: Prompt of each pair.
-        seeds: Seed of each pair.
         ideal: What held-out pictures give among each other.
 
     Returns:

@@ -73,13 +73,9 @@ class Losses:
     """Held-out loss over the run.
 
     Attributes:
-        base: Of the base.
         chosen: Of the chosen checkpoint.
-        chosen_step: Its step.
         best: Lowest of all checkpoints.
-        best_step: Its step.
         last: Of the last checkpoint.
-        last_step: Its step.
     """
 
     base: float
@@ -437,9 +433,6 @@ def _percent(share: float) -> str:
 def style_rises(measures: Mapping[str, Measure | None]) -> bool:
     """Whether the pictures come nearer to the style.
 
-    Args:
-        measures: The measures by name.
-
     Returns:
         True where a view rises and none falls, by their 99 % intervals and by `SMALLEST` at least.
     """
@@ -450,9 +443,6 @@ def style_rises(measures: Mapping[str, Measure | None]) -> bool:
 def style_falls(measures: Mapping[str, Measure | None]) -> bool:
     """Whether the pictures go further from the style.
 
-    Args:
-        measures: The measures by name.
-
     Returns:
         True where a view falls and none rises, by their 99 % intervals and by `SMALLEST` at least.
     """
@@ -462,9 +452,6 @@ def style_falls(measures: Mapping[str, Measure | None]) -> bool:
 
 def style_words(measures: Mapping[str, Measure | None]) -> str:
     """Put the views of style into words.
-
-    Args:
-        measures: The measures by name.
 
     Returns:
         Each difference with its interval.
@@ -477,7 +464,6 @@ def signed(measure: Measure, level: Literal[95, 99] = 99) -> str:
     """Put a difference into words.
 
     Args:
-        measure: The measure.
         level: Which interval, in per cent.
 
     Returns:

@@ -96,12 +96,6 @@ class CacheIndex(Record):
 def read_index(run: RunDir) -> CacheIndex:
     """Read what a run's cache holds.
 
-    Args:
-        run: The run.
-
-    Returns:
-        The index of its cache.
-
     Raises:
         RunError: If there is no cache, or its index is damaged.
     """
@@ -114,9 +108,6 @@ def read_index(run: RunDir) -> CacheIndex:
 
 def known_index(run: RunDir) -> CacheIndex | None:
     """Read what a run's cache holds, where there is one.
-
-    Args:
-        run: The run.
 
     Returns:
         The index of its cache; None before `encode`.
@@ -144,7 +135,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors whole or not at all.
 
     Args:
-        path: The file.
         tensors: Tensors by name, on the CPU.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -152,14 +142,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a cache file exists, is as long as its header says, and holds finite numbers alone.
-
-    Args:
-        path: The file.
-
-    Returns:
-        True where it can be used.
-    """
+    """Whether a cache file exists, is as long as its header says, and holds finite numbers alone."""
     try:
         return not _broken(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError):
@@ -193,9 +176,6 @@ class CacheReader:
             device: Where batches are wanted.
             names: The files of all embeddings, relative to the cache; of equal size.
             budget_bytes: Most bytes that they may take.
-
-        Returns:
-            Whether they are.
         """
         one = self.tensors(next(iter(names)))["encoder_hidden_states"]
         if len(names) * one.nbytes > budget_bytes:

@@ -78,9 +78,6 @@ class CandidatesFile(Record):
 def known_candidates(run: RunDir) -> CandidatesFile:
     """Read what is known about the candidates of a run.
 
-    Args:
-        run: The run.
-
     Returns:
         Its ``candidates.json``; an empty record before the end of training.
 
@@ -115,14 +112,7 @@ class Candidates(Record, frozen=False):
         return self.candidates[min(ranked)[1]] if ranked else None
 
     def add(self, candidate: Candidate) -> bool:
-        """Add a candidate.
-
-        Args:
-            candidate: The candidate.
-
-        Returns:
-            True where it is the best so far.
-        """
+        """Add a candidate."""
         self.candidates.append(candidate)
         return self.best is candidate
 
@@ -167,11 +157,7 @@ class Candidates(Record, frozen=False):
         return f"lowest held-out loss of {count}: {best.loss:.5f}, {against} the base's {base.loss:.5f}"
 
     def forget_missing(self, root: Path) -> None:
-        """Take out the paths of weights that were not kept.
-
-        Args:
-            root: The run folder.
-        """
+        """Take out the paths of weights that were not kept."""
         self.candidates = [
             c if c.path and (root / c.path).is_file() else c.model_copy(update={"path": None})
             for c in self.candidates

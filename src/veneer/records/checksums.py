@@ -31,8 +31,6 @@ def write_checksums(run: RunDir, stage: str, files: Iterable[Path]) -> None:
     """Remember the files of a stage that is done just now, and run.json as it is now.
 
     Args:
-        run: The run folder.
-        stage: Name of the stage.
         files: What it left; a missing one is left out.
     """
     sums = {path.relative_to(run.root).as_posix(): _sum(path) for path in files if path.is_file()}
@@ -42,10 +40,6 @@ def write_checksums(run: RunDir, stage: str, files: Iterable[Path]) -> None:
 
 def damaged_files(run: RunDir, stage: str) -> list[Path]:
     """Files of a finished stage that are gone, or not what they were.
-
-    Args:
-        run: The run folder.
-        stage: Name of the stage.
 
     Returns:
         Their paths, sorted; none where nothing is known of the stage.

@@ -52,11 +52,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data-set folder.
-
-    Attributes:
-        root: The folder.
-    """
+    """A data-set folder."""
 
     root: Path
 
@@ -312,7 +308,6 @@ def mismatch_error(
     """The error for metadata that does not fit the pictures, with the first ten of each kind.
 
     Args:
-        folder: The folder that the metadata is about.
         where: What the error is about: the metadata's file or its folder.
         missing: Names in the metadata without a picture.
         unnamed: Pictures that the metadata does not name.

@@ -26,11 +26,7 @@ class Record(BaseModel):
         """Read the record that a whole JSON file is.
 
         Args:
-            path: The file.
             todo: What mends a damaged one, such as "Run `veneer encode` again".
-
-        Returns:
-            The record.
 
         Raises:
             RunError: If the file cannot be read as this record.
@@ -60,19 +56,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: aside, flushed, renamed.
 
     Args:
-        path: The file.
         text: Its content.
     """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: aside, flushed, renamed.
-
-    Args:
-        path: The file.
-        content: Its bytes.
-    """
+    """Write a file whole or not at all: aside, flushed, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -89,7 +79,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all.
 
     Args:
-        path: The file.
         value: Plain data.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -142,7 +131,6 @@ def replace_folder(new: Path, final: Path) -> None:
     """Put a complete folder in the place of another.
 
     Args:
-        new: The complete folder.
         final: Where it goes; an older one is removed.
     """
     if final.exists():
@@ -156,11 +144,7 @@ def replace_folder(new: Path, final: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush every file of a folder to the disk.
-
-    Args:
-        folder: The folder.
-    """
+    """Flush every file of a folder to the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -16,10 +16,6 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
 
     Args:
         text: JSON of any origin.
-        where: File and line, for the message.
-
-    Returns:
-        The object.
 
     Raises:
         DatasetError: If it is something else, or nested too deeply.

@@ -28,12 +28,8 @@ def locked(
 
     Args:
         folder: The folder; it is made where it does not exist.
-        what: What it is.
         name: Name of the lock's file.
         seconds: How long to wait for the other command.
-
-    Yields:
-        Nothing.
 
     Raises:
         RunError: If another process works on the run.
@@ -59,11 +55,7 @@ def locked(
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what killed commands left half written, in a folder and two levels below.
-
-    Args:
-        folder: The folder, which this process alone works on.
-    """
+    """Remove what killed commands left half written, in a folder and two levels below."""
     for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
         for path in folder.glob(pattern):
             written = _PARTIAL.fullmatch(path.name)

@@ -72,7 +72,6 @@ class Table:
     """A metadata file.
 
     Attributes:
-        path: The file.
         rows: Its entries in their order.
         header: Columns of a CSV file as they are spelled; empty for JSON lines.
         heading: Text of the header.
@@ -110,9 +109,6 @@ class Table:
 
 def read_table(path: Path) -> Table:
     """Read a metadata file, whatever its encoding.
-
-    Args:
-        path: A CSV file, separated by commas, semicolons or tabs, or a file of JSON objects.
 
     Returns:
         The file; without rows where there is none.
@@ -228,7 +224,6 @@ def read_row(line: str, where: str) -> Row:
 
     Args:
         line: The line, with or without its end.
-        where: File and line, for the message.
 
     Returns:
         The entry.
@@ -274,7 +269,6 @@ def csv_records(text: str, separator: str, path: Path) -> Iterator[tuple[list[st
     Args:
         text: The whole file.
         separator: What stands between columns.
-        path: The file, for messages.
 
     Yields:
         Cells, their text with the line end, and the number of the line; empty lines are passed over.
@@ -306,9 +300,7 @@ def fit_cells(cells: list[str], header: list[str], separator: str, where: str) -
 
     Args:
         cells: What was read; commas in a caption at the end that nobody quoted belong to it.
-        header: The columns.
         separator: What stands between them.
-        where: File and line, for the message.
 
     Returns:
         One value for each column; None where the record is too short.

@@ -56,9 +56,6 @@ class FreeNames:
 def mask_of(picture: Path) -> Path:
     """Where the mask of a picture lies.
 
-    Args:
-        picture: The picture.
-
     Returns:
         Such as "cat.mask.png" beside "cat.jpg".
     """
@@ -67,9 +64,6 @@ def mask_of(picture: Path) -> Path:
 
 def find_mask(picture: Path) -> Path | None:
     """Look for the mask of a picture.
-
-    Args:
-        picture: The picture.
 
     Returns:
         The mask; None where there is none.
@@ -86,9 +80,6 @@ def move_unless_there(source: Path, target: Path) -> bool:
     Args:
         source: The file, or a link to one.
         target: Its new place; folders are made.
-
-    Returns:
-        Whether it was moved; False where something is in the place already.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -109,7 +100,6 @@ def is_within(root: Path, name: str) -> bool:
     """Whether a name that was read from a file stays within a folder.
 
     Args:
-        root: The folder.
         name: A relative path.
 
     Returns:

@@ -39,11 +39,7 @@ _PROMPTS = TypeAdapter(list[Prompt])
 
 @dataclass(frozen=True)
 class Samples:
-    """A folder of pictures by base and tuned model.
-
-    Attributes:
-        root: The folder.
-    """
+    """A folder of pictures by base and tuned model."""
 
     root: Path
 
@@ -77,9 +73,6 @@ def read_prompts(path: Path) -> list[Prompt]:
 
     Args:
         path: Its ``prompts.json``.
-
-    Returns:
-        The prompt set.
 
     Raises:
         RunError: If the file is missing or damaged.

@@ -83,11 +83,7 @@ class RunRecord(Record):
 
 @dataclass(frozen=True)
 class RunDir:
-    """A run folder; building one touches no disk.
-
-    Attributes:
-        root: The folder.
-    """
+    """A run folder; building one touches no disk."""
 
     root: Path
 
@@ -280,11 +276,7 @@ class RunDir:
         return load_recipe(str(self.recipe_toml))
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe.
-
-        Args:
-            recipe: The recipe of this run.
-        """
+        """Write the resolved recipe."""
         write_text(self.recipe_toml, to_toml(recipe))
 
     def read_record(self) -> RunRecord:

@@ -18,10 +18,6 @@ def assign(names: Collection[str], pictures: Iterable[str], folder: Path) -> dic
     Args:
         names: Names as the metadata has them.
         pictures: File names of pictures, with forward slashes.
-        folder: The folder that they are in.
-
-    Returns:
-        Pictures by the names that mean one.
     """
     exact = {normal_form(picture): picture for picture in pictures}
     found = {name: exact[form] for name in names if (form := normal_form(name)) in exact}
@@ -40,7 +36,6 @@ def alike(names: Iterable[str], pictures: Iterable[str], folder: Path) -> Mappin
     Args:
         names: Names that are spelled as no picture.
         pictures: File names of pictures.
-        folder: The folder that they are in.
 
     Returns:
         For each name that is like some, which.

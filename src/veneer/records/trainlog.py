@@ -79,7 +79,6 @@ class TrainLog:
     """Writes log.jsonl.
 
     Args:
-        path: The file.
         images_per_step: Pictures trained on in a step, over all processes.
         writes: Whether this process writes the file.
     """

@@ -43,8 +43,6 @@ class CaptionResult:
     """What captioning gave.
 
     Attributes:
-        root: The data-set folder.
-        pictures: Pictures in it.
         generated: Captions that this command generated, or would generate (``dry_run``).
         kept: Captions of an earlier command.
         by_person: Captions that a person wrote or edited.
@@ -85,7 +83,7 @@ class CaptionResult:
 
 def caption(
     dataset: Path,
-    config: CaptionTable = CaptionTable(),  # noqa: B008 - frozen
+    caption: CaptionTable = CaptionTable(),  # noqa: B008 - frozen
     on_event: OnEvent = ignore,
     *,
     overwrite: bool = False,
@@ -98,8 +96,7 @@ def caption(
 
     Args:
         dataset: The data-set folder.
-        config: Captioner and what is made of its texts.
-        on_event: Called with every event.
+        caption: Captioner and what is made of its texts.
         overwrite: Whether generated captions are generated again; a person's stay all the same.
         dry_run: Whether to count only, and write nothing.
         prune: Whether to only take lines out of the metadata that name no picture, and caption nothing; the
@@ -121,15 +118,15 @@ def caption(
         items = read if prune else _with_texts(folder, read, on_event)
         if not items:
             raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
-        records, todo = _plan(items, read_records(folder), config, overwrite=overwrite)
+        records, todo = _plan(items, read_records(folder), caption, overwrite=overwrite)
         result = _counts(dataset, records, items, generated=len(todo))
         if dry_run or prune:
             generated = len(todo) if dry_run else 0
             return replace(result, generated=generated, pruned=pruned, dry_run=dry_run)
         processes.wait_for_everyone()  # all have read what is there before one adds to it
-        work = CaptionWork(folder, config, count_tokens or _counter_of(embedder), embedder, on_event)
+        work = CaptionWork(folder, caption, count_tokens or _counter_of(embedder), embedder, on_event)
         on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
-        describe = work.name_all if config.model == "none" else work.describe_all
+        describe = work.name_all if caption.model == "none" else work.describe_all
         asked_again = describe(todo, records)
         if processes.is_main_process():
             _write(folder, read, records, on_event)
@@ -167,10 +164,8 @@ def caption_again(
     """Have pictures described anew, whoever wrote their captions.
 
     Args:
-        folder: The data set.
         names: Which pictures; they come back as they were where it fails.
         table: The captioner, and what is made of its texts.
-        on_event: Called with every event.
 
     Returns:
         What was captioned.
@@ -189,14 +184,14 @@ def caption_again(
             raise
 
 
-def _with_texts(folder: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
+def _with_texts(dataset: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
     """Give pictures without a caption the text file beside them, as people put it there by hand."""
-    listing = list_folder(folder.root, (is_caption_name,))
-    captions = FolderCaptions(folder.root, listing.files, [item.file_name for item in items])
-    if odd := folder.odd_names():
+    listing = list_folder(dataset.root, (is_caption_name,))
+    captions = FolderCaptions(dataset.root, listing.files, [item.file_name for item in items])
+    if odd := dataset.odd_names():
         message = f"{counted(len(odd), 'picture')} passed over, whose names are no UTF-8: {some_of(odd)}"
         on_event(Notice(STAGE, "odd-names", message))
-    for notice in (*listing.notices(STAGE, str(folder.root)), *captions.notices(STAGE, str(folder.root))):
+    for notice in (*listing.notices(STAGE, str(dataset.root)), *captions.notices(STAGE, str(dataset.root))):
         on_event(notice)
     found = [
         replace(item, caption=captions.items[item.file_name].caption)
@@ -219,12 +214,12 @@ def _counter_of(embedder: Embedder | None) -> TokenCounter | None:
 
 
 def _plan(
-    items: Sequence[Item], known: Records, config: CaptionTable, *, overwrite: bool
+    items: Sequence[Item], known: Records, caption: CaptionTable, *, overwrite: bool
 ) -> tuple[Records, list[str]]:
     records: Records = {}
     todo = []
     for item in items:
-        planned = plan_item(item, known.get(item.file_name), config, overwrite=overwrite)
+        planned = plan_item(item, known.get(item.file_name), caption, overwrite=overwrite)
         if planned is None:
             todo.append(item.file_name)
         else:
@@ -232,30 +227,30 @@ def _plan(
     return records, todo
 
 
-def _prune(folder: Dataset, *, dry_run: bool) -> int:
+def _prune(dataset: Dataset, *, dry_run: bool) -> int:
     """Take lines out that name no picture, and keep a copy of the file; how many they are."""
-    lines = [item.file_name for item in folder.read_metadata()]
-    meant = assign(lines, folder.picture_names(), folder.root)
+    lines = [item.file_name for item in dataset.read_metadata()]
+    meant = assign(lines, dataset.picture_names(), dataset.root)
     lost = [name for name in lines if name not in meant]
     if lost and not meant:
         raise DatasetError(
             f"none of the {counted(len(lines), 'line')} names a picture of this folder: {some_of(lost, 3)}",
-            where=str(folder.metadata_file),
+            where=str(dataset.metadata_file),
             todo="Nothing is taken out; write file_name as the files have it, relative to the folder",
         )
     if lost and not dry_run and processes.is_main_process():
-        folder.remove_items(lost, copy=True)
+        dataset.remove_items(lost, copy=True)
     return len(lost)
 
 
-def _write(folder: Dataset, read: Sequence[Item], records: Records, on_event: OnEvent) -> None:
+def _write(dataset: Dataset, read: Sequence[Item], records: Records, on_event: OnEvent) -> None:
     """Metadata first: a kill in between leaves the journals, from which the next command goes on."""
     before = {item.file_name: item.caption for item in read}
-    kept = folder.write_captions({name: record.caption for name, record in records.items()}, before)
+    kept = dataset.write_captions({name: record.caption for name, record in records.items()}, before)
     if kept:
         message = f"{counted(len(kept), 'caption')} edited meanwhile, and kept: {some_of(sorted(kept))}"
         on_event(Notice(STAGE, "caption-edited", message))
-    write_records(folder, (records[item.file_name] for item in read if item.file_name in records))
+    write_records(dataset, (records[item.file_name] for item in read if item.file_name in records))
 
 
 def _notify_faults(records: Records, on_event: OnEvent) -> None:

@@ -50,7 +50,6 @@ class CheckResult:
     """What checking found.
 
     Attributes:
-        root: The data-set folder.
         pictures: Pictures looked at.
         findings: What is wrong, by picture.
         moved: Pictures moved to ``rejected/``.
@@ -121,7 +120,6 @@ def check(
         apply: Whether flagged pictures are moved to ``rejected/``.
         flags: Which flags ``apply`` acts on.
         restore: Whether to bring back what was moved, and look at nothing.
-        on_event: Called with every event.
 
     Returns:
         What was found and moved.
@@ -168,15 +166,15 @@ def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CheckResult:
     return check(run.dataset, resolution=recipe.encode.resolution, embedder=embedder, on_event=on_event)
 
 
-def _notify_odd_names(folder: Dataset, on_event: OnEvent) -> None:
-    if odd := folder.odd_names():
+def _notify_odd_names(dataset: Dataset, on_event: OnEvent) -> None:
+    if odd := dataset.odd_names():
         message = f"{counted(len(odd), 'picture')} passed over, whose names are no UTF-8: {some_of(odd)}"
         on_event(Notice(STAGE, "odd-names", message))
 
 
-def _still_there(folder: Dataset, findings: Sequence[Finding], on_event: OnEvent) -> list[Finding]:
+def _still_there(dataset: Dataset, findings: Sequence[Finding], on_event: OnEvent) -> list[Finding]:
     """What was found of pictures that nobody deleted meanwhile."""
-    gone = {finding.file_name for finding in findings if not (folder.root / finding.file_name).is_file()}
+    gone = {finding.file_name for finding in findings if not (dataset.root / finding.file_name).is_file()}
     if gone:
         message = f"{counted(len(gone), 'picture')} deleted meanwhile: {some_of(sorted(gone))}"
         on_event(Notice(STAGE, "picture-gone", message))
@@ -184,19 +182,19 @@ def _still_there(folder: Dataset, findings: Sequence[Finding], on_event: OnEvent
 
 
 def _inspect(
-    folder: Dataset, names: Sequence[str], resolution: int, on_event: OnEvent
+    dataset: Dataset, names: Sequence[str], resolution: int, on_event: OnEvent
 ) -> tuple[dict[str, Inspected], list[Finding]]:
     on_event(StageStarted(STAGE, len(names), "pictures"))
-    known = _read_measures(folder)
-    fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(folder.root / name)]
+    known = _read_measures(dataset)
+    fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(dataset.root / name)]
     findings: list[Finding] = []
     done = len(names) - len(fresh)
     workers = Workers(inspect_picture, count=processes_for(len(fresh)))
-    with _measures(folder).open("a", encoding="utf-8") as file, workers:
-        for name, seen in workers.map((name, (folder.root / name,)) for name in fresh):
+    with _measures(dataset).open("a", encoding="utf-8") as file, workers:
+        for name, seen in workers.map((name, (dataset.root / name,)) for name in fresh):
             done += 1
             on_event(Progress(STAGE, done))
-            stamp = _stamp(folder.root / name)
+            stamp = _stamp(dataset.root / name)
             entry: dict[str, Any] = {"file_name": name, "stamp": stamp}
             if isinstance(seen, Failure):
                 known[name] = (stamp, seen.reason)
@@ -219,7 +217,7 @@ def _inspect(
 
 
 def _see(
-    folder: Dataset,
+    dataset: Dataset,
     seen: Mapping[str, Inspected],
     query: str,
     embedder: Embedder | None,
@@ -229,7 +227,7 @@ def _see(
         return [], ["Not looked at: likeness to the query, and copies that hashes miss (no embedder given)."]
     from veneer.data.embedding_checks import likeness_findings
 
-    return likeness_findings(folder, seen, query, embedder, spoilt)
+    return likeness_findings(dataset, seen, query, embedder, spoilt)
 
 
 def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[Finding], list[str]]:
@@ -243,8 +241,8 @@ def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[F
     return unsafe_pictures(root, names, checker), []
 
 
-def _read_measures(folder: Dataset) -> dict[str, tuple[str, Inspected | str]]:
-    path = _measures(folder)
+def _read_measures(dataset: Dataset) -> dict[str, tuple[str, Inspected | str]]:
+    path = _measures(dataset)
     drop_torn_line(path)
     known: dict[str, tuple[str, Inspected | str]] = {}
     try:
@@ -269,8 +267,8 @@ def _stamp(path: Path) -> str:
     return f"{VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _measures(folder: Dataset) -> Path:
-    return folder.root / ".measures.jsonl"
+def _measures(dataset: Dataset) -> Path:
+    return dataset.root / ".measures.jsonl"
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:
@@ -287,9 +285,9 @@ def _by_picture(findings: Sequence[Finding], flags: frozenset[Flag]) -> Mapping[
     return found
 
 
-def _write(folder: Dataset, result: CheckResult, resolution: int, *, apply: bool) -> None:
+def _write(dataset: Dataset, result: CheckResult, resolution: int, *, apply: bool) -> None:
     write_json(
-        folder.check_json,
+        dataset.check_json,
         {
             "pictures": result.pictures,
             "resolution": resolution,

@@ -43,7 +43,6 @@ class CollectResult:
     """What collecting gave.
 
     Attributes:
-        root: The data-set folder.
         pictures: Pictures in it now.
         added: Pictures added by this command.
         known: Pictures that an earlier command had seen already.
@@ -83,7 +82,7 @@ class CollectResult:
 def collect(
     sources: Sequence[str],
     out: Path,
-    config: CollectTable = CollectTable(),  # noqa: B008 - frozen
+    collect: CollectTable = CollectTable(),  # noqa: B008 - frozen
     on_event: OnEvent = ignore,
     *,
     allow_private_addresses: bool = False,
@@ -98,11 +97,9 @@ def collect(
     Args:
         sources: Folders, `bing:QUERY`, `urls:FILE`, `hf:NAME`, or `pocket`.
         out: The data-set folder; made where it does not exist, extended where it does.
-        config: Limits; its own ``sources`` are not read.
-        on_event: Called with every event.
+        collect: Limits; its own ``sources`` are not read.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
         reach: Further limits of the client; its size comes from ``config``.
-        search_address: Address of the picture search.
         follow_links: Whether links in folders are followed that lead out of them.
 
     Returns:
@@ -120,15 +117,15 @@ def collect(
     dataset = Dataset(out)
     with locked(out, "data set"):
         ledger = Provenance(dataset)
-        tally = _Tally(ledger, config, on_event)
-        on_event(StageStarted(STAGE, config.limit, "pictures"))
+        tally = _Tally(ledger, collect, on_event)
+        on_event(StageStarted(STAGE, collect.limit, "pictures"))
         with (
             _as_run_error(out, tally),
             _scratch(out) as scratch,
-            Downloader(_reach(reach, config, allow_private_addresses)) as downloader,
+            Downloader(_reach(reach, collect, allow_private_addresses)) as downloader,
         ):
             web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
-            found = find_pictures(sources, out, config.limit, web, follow_links=follow_links)
+            found = find_pictures(sources, out, collect.limit, web, follow_links=follow_links)
             fetched = Fetcher(downloader, scratch).fetch(tally.new(found))
             with Workers(standardise) as workers:
                 for (one, partial), made in workers.map(tally.jobs(fetched)):
@@ -154,9 +151,9 @@ def run(
 class _Tally:
     """Counts what one command takes and leaves out, and enters it into the books."""
 
-    def __init__(self, ledger: Provenance, config: CollectTable, on_event: OnEvent) -> None:
+    def __init__(self, ledger: Provenance, collect: CollectTable, on_event: OnEvent) -> None:
         self._ledger = ledger
-        self._config = config
+        self._config = collect
         self._on_event = on_event
         self._pictures = sum(1 for _ in ledger.dataset.picture_names())
         self._added = self._captioned = self._known = 0
@@ -281,9 +278,9 @@ class _Tally:
             shutil.copyfile(mask, mask_of(self._ledger.dataset.root / name))
 
 
-def _reach(reach: Reach, config: CollectTable, allow_private_addresses: bool) -> Reach:
+def _reach(reach: Reach, collect: CollectTable, allow_private_addresses: bool) -> Reach:
     allowed = (lambda _: True) if allow_private_addresses else reach.is_allowed
-    return replace(reach, max_bytes=int(config.max_file_mib * 2**20), is_allowed=allowed)
+    return replace(reach, max_bytes=int(collect.max_file_mib * 2**20), is_allowed=allowed)
 
 
 @contextmanager

@@ -37,11 +37,6 @@ PAIRS_SHOWN = 12
 def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparison:
     """Compare the pictures of a run, and write ``report/metrics.json``.
 
-    Args:
-        run: The run, its pictures drawn.
-        recipe: The recipe.
-        on_event: Listener.
-
     Returns:
         Measures and verdict.
 
@@ -133,11 +128,8 @@ def compare_adapters(
     ``report/adapters.json``, a sheet to ``report/adapters.png``. The run's verdict stays what it is.
 
     Args:
-        run: A run whose pictures were drawn.
-        recipe: Its recipe.
         loras: Adapter files; none for the run's own.
         scales: Strengths, >= 0; none for the recipe's.
-        on_event: Listener.
 
     Returns:
         Measures and verdict of each.
@@ -204,13 +196,10 @@ def compare_folders(
 
     Args:
         base: Folder of the base's pictures, with its prompts.json inside or beside it.
-        tuned: Folder of the tuned model's.
         embedder: As the recipe's key `compare.embedder`.
         base_model: Base model, for the embedder "auto".
         held_out: Pictures of the style that training never saw.
         training: Pictures that training saw.
-        prompt_margin: Fall of the prompt measure that still counts as none.
-        on_event: Listener.
 
     Returns:
         Measures and verdict.
@@ -228,10 +217,6 @@ def compare_folders(
 
 def read_references(run: RunDir, recipe: Recipe) -> References:
     """What the pictures of a run are held against.
-
-    Args:
-        run: The run.
-        recipe: The recipe.
 
     Returns:
         Held-out and training pictures, losses and sizes; empty where the run does not have them.
@@ -278,7 +263,6 @@ def metrics(result: Comparison, run: RunDir) -> dict[str, Any]:
 
     Args:
         result: Measures and verdict.
-        run: The run, which file names are relative to.
 
     Returns:
         Plain data: verdict, reasons, chosen step, measures (null where there is a reason in "unavailable"),

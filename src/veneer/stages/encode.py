@@ -72,11 +72,6 @@ class EncodeResult:
 def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:
     """Encode a run's data set.
 
-    Args:
-        run: The run folder, with a captioned data set.
-        recipe: The resolved recipe.
-        on_event: Called with every event.
-
     Returns:
         What was encoded.
 
@@ -164,23 +159,12 @@ def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: B
 
 
 def uses_prior_prediction(recipe: Recipe) -> bool:
-    """Whether the untuned prediction is the prior: a weight is given, and no pictures.
-
-    Args:
-        recipe: The resolved recipe.
-
-    Returns:
-        True where it is.
-    """
+    """Whether the untuned prediction is the prior: a weight is given, and no pictures."""
     return recipe.train.prior_loss_weight > 0 and not recipe.train.prior_sources
 
 
 def plain_caption(caption: str, recipe: Recipe) -> str:
     """A caption without what calls the style: its trigger and its prefix.
-
-    Args:
-        caption: The caption.
-        recipe: The resolved recipe.
 
     Returns:
         The rest; empty where nothing calls the style in particular.
@@ -216,10 +200,6 @@ def _index(items: Sequence[CachedItem], cache: Path, recipe: Recipe, base: Base)
 
 def vae_dtype(base: Base, device: torch.device) -> torch.dtype:
     """Precision that pictures are encoded in.
-
-    Args:
-        base: The base.
-        device: Where they are encoded.
 
     Returns:
         bfloat16 on a GPU that has it, unless the VAE's settings ask for more; float32 elsewhere.

@@ -58,11 +58,6 @@ class ExportResult:
 def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportResult:
     """Write the chosen checkpoint of a run in both layouts, and load both back; a learnt word likewise.
 
-    Args:
-        run: The run, trained.
-        recipe: Its recipe.
-        on_event: Listener for progress and notices.
-
     Returns:
         The files and how they load.
 

@@ -99,8 +99,6 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
 
     Args:
         run: The run; its cache tells the held-out captions, `lora/` holds the adapter.
-        recipe: The recipe.
-        on_event: Listener.
 
     Returns:
         How many pictures there are; they lie in `samples/base` and `samples/tuned`. Where they are larger
@@ -156,7 +154,7 @@ def generate_files(
     lora: Path | None = None,
     scale: float = 1.0,
     embedding: Path | None = None,
-    table: GenerateTable | None = None,
+    generate: GenerateTable | None = None,
     vae: str | None = None,
     on_event: OnEvent = ignore,
 ) -> GenerateResult:
@@ -164,15 +162,12 @@ def generate_files(
 
     Args:
         base: Base model: hub name, local folder, `.safetensors` checkpoint, or `pocket`.
-        prompts: Prompts.
         seeds: Seeds; every prompt is drawn with each.
         out: Folder of the pictures, named ``P-SEED.png`` by the prompt's place and the seed.
         lora: Adapter file, or a folder with one; None for the base alone.
-        scale: Strength of the adapter.
         embedding: File of a learnt word (textual inversion); prompts call it by its name.
-        table: Sampler, steps, guidance and size; the defaults draw at the base's own size.
+        generate: Sampler, steps, guidance and size; the defaults draw at the base's own size.
         vae: VAE in place of the base's own.
-        on_event: Listener.
 
     Returns:
         How many pictures there are.
@@ -188,7 +183,7 @@ def generate_files(
     jobs = build_jobs(chosen, seeds)
     lora = None if lora is None else file_of(lora)
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
-    sampler = load_sampler(base, table or GenerateTable(), vae=vae, on_event=on_event)
+    sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(sampler) | _hashes(lora, scale, embedding)
     _put_on(sampler, lora, scale, embedding, on_event)
     series = _Series(out, jobs, settings, 0, sampler.batch_size)

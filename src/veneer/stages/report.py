@@ -44,11 +44,6 @@ class ReportResult:
 def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportResult:
     """Write ``index.html``, ``grid.png`` and ``report.md`` beside ``metrics.json``.
 
-    Args:
-        run: A run whose pictures were compared.
-        recipe: The recipe.
-        on_event: Listener.
-
     Returns:
         What was written.
 
@@ -95,10 +90,6 @@ def render(template: str, context: dict[str, Any]) -> str:
 def model_card(run: RunDir, recipe: Recipe) -> str:
     """Write the hub's README for the adapter of a run.
 
-    Args:
-        run: A run whose pictures were compared.
-        recipe: The recipe.
-
     Returns:
         Markdown with the hub's header.
     """
@@ -109,8 +100,6 @@ def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str
     """Send adapter, model card, sheet and metrics to the hub.
 
     Args:
-        run: A finished run.
-        recipe: The recipe.
         repo: Name of the repository, such as ``me/my-style``.
         private: Whether a new repository is hidden from others.
 

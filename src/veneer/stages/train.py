@@ -47,7 +47,6 @@ class TrainResult:
 
     Attributes:
         steps: Optimizer steps done.
-        chosen: The chosen candidate.
         base_loss: Held-out loss of the untuned base, or None where nothing is held out.
         stopped: Why training ended early, or None.
         reason: Why this candidate was chosen.
@@ -67,11 +66,6 @@ class TrainResult:
 
 def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResult:
     """Train a run's adapter, or go on with it.
-
-    Args:
-        run: The run folder, with its cache.
-        recipe: The resolved recipe.
-        on_event: Called with every event.
 
     Returns:
         What training gave; `candidates.json` has the rest.
@@ -132,12 +126,8 @@ def build_trainer(
     """Make every choice that the loop does not make.
 
     Args:
-        run: The run folder.
-        recipe: The resolved recipe.
-        index: What the cache holds.
         identity: What the result depends on, for the checkpoints.
         interruption: Tells whether to stop.
-        on_event: Called with every event.
 
     Returns:
         A trainer at step 0.
@@ -207,7 +197,6 @@ def refuse_changes(run: RunDir, before: dict[str, Any], now: dict[str, Any]) -> 
     """Refuse to go on with a checkpoint of another recipe.
 
     Args:
-        run: The run folder.
         before: The checkpoint's identity.
         now: The recipe's.
 

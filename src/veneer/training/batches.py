@@ -53,14 +53,7 @@ class MicroBatch:
     dropout_seed: int = 0
 
     def to(self, device: torch.device) -> MicroBatch:
-        """The batch on a device; copies run beside the computation where memory is pinned.
-
-        Args:
-            device: Where the UNet is.
-
-        Returns:
-            The batch.
-        """
+        """The batch on a device; copies run beside the computation where memory is pinned."""
         if device.type == "cpu":
             return self
         return self._mapped(lambda tensor: _pinned(tensor).to(device, non_blocking=True))
@@ -129,11 +122,7 @@ class BatchSource:
     """Makes the batches of any step.
 
     Attributes:
-        reader: Reads the cache.
-        index: What the cache holds.
-        settings: The recipe's train table.
         flip: Share of pictures mirrored.
-        timestep_range: First timestep trained and one past the last.
         order: Order of the pictures that are trained on.
         prior_order: Order of the prior's pictures, or None.
     """
@@ -248,13 +237,7 @@ def batch_source(reader: CacheReader, index: CacheIndex, recipe: Recipe, num_tim
     """Set up the batches of a run.
 
     Args:
-        reader: Reads the cache.
-        index: What the cache holds.
-        recipe: The resolved recipe.
         num_timesteps: Timesteps of the base's scheduler.
-
-    Returns:
-        The source of batches.
 
     Raises:
         RecipeError: If the recipe's timestep range does not fit the scheduler.
@@ -290,14 +273,14 @@ def checked_range(wanted: tuple[int, int] | None, num_timesteps: int) -> tuple[i
     return first, end
 
 
-def _order(index: CacheIndex, split: Split, settings: TrainTable) -> DataOrder | None:
+def _order(index: CacheIndex, split: Split, train: TrainTable) -> DataOrder | None:
     buckets: dict[tuple[int, int], list[int]] = {}
     for number, item in enumerate(index.split(split)):
         buckets.setdefault(item.bucket, []).append(number)
     if not buckets:
         return None
     members = tuple(tuple(buckets[bucket]) for bucket in sorted(buckets))
-    return DataOrder(members, settings.train_batch_size, derive(settings.seed, f"order-{split}"))
+    return DataOrder(members, train.train_batch_size, derive(train.seed, f"order-{split}"))
 
 
 def _mask(view: dict[str, Tensor]) -> Tensor:

@@ -14,11 +14,6 @@ STAGE = "train"
 def check_against_cache(recipe: Recipe, index: CacheIndex, on_event: OnEvent) -> None:
     """Tell of settings that the pictures or captions keep from acting.
 
-    Args:
-        recipe: The resolved recipe.
-        index: What the cache holds.
-        on_event: Gets a notice for each.
-
     Raises:
         RecipeError: If no caption calls the word that is to be learnt.
     """

@@ -39,7 +39,6 @@ class Checkpoint:
 
     Attributes:
         step: Optimizer step that it holds.
-        path: Its folder.
         tensors: Tensors by file (without suffix) and name.
         state: Everything else.
     """
@@ -84,9 +83,6 @@ def save(path: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], sta
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint and verify it.
 
-    Args:
-        path: Its folder.
-
     Returns:
         The checkpoint, tensors on the CPU.
 
@@ -107,9 +103,6 @@ def load(path: Path) -> Checkpoint:
 def saved_steps(folder: Path) -> list[int]:
     """Steps that have a checkpoint.
 
-    Args:
-        folder: Folder of the checkpoints.
-
     Returns:
         Steps, ascending.
     """
@@ -121,7 +114,6 @@ def path_of(folder: Path, step: int) -> Path:
     """Where a checkpoint lies.
 
     Args:
-        folder: Folder of the checkpoints.
         step: Optimizer step, from 1.
 
     Returns:
@@ -135,7 +127,6 @@ def load_newest(folders: Sequence[Path], on_event: OnEvent) -> Checkpoint | None
 
     Args:
         folders: Folders of checkpoints; of two of the same step the one in the first folder is taken.
-        on_event: Gets a notice for each damaged one.
 
     Returns:
         The checkpoint, or None where there is none.
@@ -169,7 +160,6 @@ def rotate(folder: Path, limit: int | None, keep: Collection[int]) -> None:
     """Remove the oldest checkpoints.
 
     Args:
-        folder: Folder of the checkpoints.
         limit: Most to keep, the newest; None for all.
         keep: Steps that are never removed.
     """
@@ -186,9 +176,6 @@ def as_run_error(where: Path) -> Iterator[None]:
 
     Args:
         where: What was being written, for the message.
-
-    Yields:
-        Nothing.
 
     Raises:
         RunError: If the disk is full.

@@ -22,7 +22,6 @@ class DataOrder:
     Attributes:
         buckets: For each bucket the indices of its pictures; buckets of no picture are not allowed.
         batch_size: Pictures of a micro-batch, over all processes.
-        seed: Seed of the run.
     """
 
     buckets: tuple[tuple[int, ...], ...]

@@ -123,7 +123,6 @@ def loss_weights(
 
     Args:
         snr: Signal-to-noise ratios, shape (T,), >= 0.
-        weighting: Which weighting.
         gamma: Cap of the ratio for the min-SNR kinds, > 0; 5 in the paper.
         prediction_type: What the UNet predicts.
 

@@ -27,9 +27,6 @@ class Evaluator:
     """Keeps the candidates of a run.
 
     Attributes:
-        run: The run folder.
-        settings: The recipe's train table.
-        network: What is trained.
         stepper: Its optimizer, which may hold other weights for training than for judging.
         validator: Measures the held-out loss.
         style: Measures the style, where that chooses the result; None otherwise.
@@ -64,11 +61,7 @@ class Evaluator:
             self._stop_in_time(step)
 
     def finish(self, step: int) -> None:
-        """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json.
-
-        Args:
-            step: The last step.
-        """
+        """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json."""
         if self.settings.average_last and not any(c.kind == "average" for c in self.ledger.candidates):
             self._judge_average(step, self.settings.average_last)
         if processes.is_main_process():

@@ -33,9 +33,6 @@ class Interruption:
 def watch_signals(on_event: OnEvent) -> Iterator[Interruption]:
     """Catch the first Ctrl-C, SIGTERM or SIGHUP inside the block; outside the main thread nothing is caught.
 
-    Args:
-        on_event: Told that the step at hand is being finished.
-
     Yields:
         Whether there was a signal.
     """

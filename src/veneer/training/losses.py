@@ -28,13 +28,11 @@ from veneer.training.network import Network
 Loss = Callable[[MicroBatch], Tensor]
 
 
-def build_objective(network: Network, prediction_type: str, settings: TrainTable) -> Objective:
+def build_objective(network: Network, prediction_type: str, train: TrainTable) -> Objective:
     """Choose target, distance and weights.
 
     Args:
-        network: What is trained.
         prediction_type: What the base's UNet predicts.
-        settings: The recipe's train table.
 
     Returns:
         The objective, its tables on the network's device.
@@ -43,9 +41,9 @@ def build_objective(network: Network, prediction_type: str, settings: TrainTable
     alphas_cumprod = network.alphas_cumprod.to(device)
     kind = checked_prediction_type(prediction_type)
     snr = signal_to_noise(network.alphas_cumprod)
-    weights = loss_weights(snr, settings.loss_weighting, settings.snr_gamma, kind).float().to(device)
+    weights = loss_weights(snr, train.loss_weighting, train.snr_gamma, kind).float().to(device)
     distance: Distance
-    match settings.loss_type:
+    match train.loss_type:
         case "l2":
             distance = squared_error
         case "huber":
@@ -57,8 +55,6 @@ def diffusion_loss(network: Network, objective: Objective, batch: MicroBatch) ->
     """Loss of a micro-batch, weighted as its share of the step's mean.
 
     Args:
-        network: What is trained.
-        objective: What it is trained towards.
         batch: The pictures, on the network's device.
 
     Returns:
@@ -73,11 +69,6 @@ def diffusion_loss(network: Network, objective: Objective, batch: MicroBatch) ->
 
 def build_loss(network: Network, objective: Objective, recipe: Recipe) -> Loss:
     """Choose the loss of the loop.
-
-    Args:
-        network: What is trained.
-        objective: What it is trained towards.
-        recipe: The resolved recipe.
 
     Returns:
         A function of a micro-batch that gives a scalar, float32.
@@ -97,9 +88,6 @@ def build_loss(network: Network, objective: Objective, recipe: Recipe) -> Loss:
 def with_dropout_seed(loss: Loss) -> Loss:
     """Draw the adapter's dropout by the batch's own seed, and leave torch's generators as they were.
 
-    Args:
-        loss: The loss.
-
     Returns:
         The same loss, a function of the batch alone.
     """
@@ -117,8 +105,6 @@ def prior_prediction_loss(network: Network, objective: Objective, batch: MicroBa
     """Distance to what the base itself predicts where nothing calls the style.
 
     Args:
-        network: What is trained.
-        objective: What it is trained towards.
         batch: The pictures, with embeddings of their captions without prefix and trigger.
 
     Returns:

@@ -58,10 +58,7 @@ def fit_to_machine(
     """Change what this machine cannot do, and say so.
 
     Args:
-        recipe: The resolved recipe.
-        machine: The machine.
         memory_gib: Estimates what a recipe takes, in GiB; asked on a GPU alone.
-        on_event: Told of every change.
 
     Returns:
         The recipe to train by.

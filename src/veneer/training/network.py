@@ -36,7 +36,6 @@ class TextEncoder:
     """A text encoder that is trained along.
 
     Attributes:
-        tokenizer: The base's tokenizer.
         module: The text encoder with its adapter.
         word: Name and vectors of the word that is learnt, shape (n, D); None for none.
     """
@@ -67,7 +66,6 @@ class Network:
         text: The text encoder where it is trained too; None where captions were embedded before.
         parameters: What is trained, by name, in a fixed order.
         alphas_cumprod: The scheduler's products, shape (T,), float32, on the CPU.
-        dtype: Precision of the frozen weights.
         ranks: Tells the adapter which ranks act, for T-LoRA.
     """
 
@@ -85,9 +83,6 @@ class Network:
 
     def hidden_states(self, batch: MicroBatch) -> Tensor:
         """What the UNet attends to: the cached embeddings, or the captions through the trained text encoder.
-
-        Args:
-            batch: The batch.
 
         Returns:
             Shape (B, L, D).
@@ -157,14 +152,7 @@ class Network:
 
     @contextlib.contextmanager
     def holding(self, values: Sequence[Tensor]) -> Iterator[None]:
-        """Other values in the trained parameters, inside the block.
-
-        Args:
-            values: One tensor for each parameter.
-
-        Yields:
-            Nothing.
-        """
+        """Other values in the trained parameters, inside the block."""
         parameters: list[Tensor] = list(self.parameters.values())
         own = [parameter.detach().clone() for parameter in parameters]
         with torch.no_grad():
@@ -180,12 +168,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     """Load the base's UNet and attach a fresh adapter.
 
     Args:
-        recipe: The resolved recipe.
         device: Where to train.
-        on_event: Called with every event.
-
-    Returns:
-        The network.
 
     Raises:
         BaseModelError: If the base cannot be loaded.
@@ -243,9 +226,6 @@ def base_dtype(mixed_precision: MixedPrecision) -> torch.dtype:
 
     Args:
         mixed_precision: The recipe's word.
-
-    Returns:
-        The dtype.
     """
     match mixed_precision:
         case "no":

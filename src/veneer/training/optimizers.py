@@ -104,11 +104,7 @@ class OptimizerAndSchedule:
         return state | {"param_groups": plain}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put back what `state` read out; what is held still remains so.
-
-        Args:
-            state: The state dict.
-        """
+        """Put back what `state` read out; what is held still remains so."""
         held = [
             {k: group[k] for k in ("lr", "capturable") if k in group} for group in self.optimizer.param_groups
         ]
@@ -122,9 +118,6 @@ class OptimizerAndSchedule:
         """Weights as they should be judged and saved; only schedule-free optimizers keep others for training.
 
         Training goes on from the very bits that it had: to switch there and back would round them twice.
-
-        Yields:
-            Nothing.
         """
         if not self.steps_elsewhere:
             yield
@@ -140,42 +133,34 @@ class OptimizerAndSchedule:
 
 
 def build_stepper(
-    parameters: Mapping[str, nn.Parameter], settings: TrainTable, device: torch.device, on_event: OnEvent
+    parameters: Mapping[str, nn.Parameter], train: TrainTable, device: torch.device, on_event: OnEvent
 ) -> OptimizerAndSchedule:
     """Build the optimizer and the schedule of a recipe.
 
     Args:
         parameters: What is trained, by name.
-        settings: The recipe's train table.
         device: Where the parameters are.
-        on_event: Told of settings that the optimizer does not use.
-
-    Returns:
-        Optimizer and schedule.
 
     Raises:
         RecipeError: If the optimizer's package is not installed, or a pattern of `learning_rates` fits
             nothing.
     """
-    groups = parameter_groups(parameters, settings)
-    optimizer = _optimizer(groups, settings, device)
+    groups = parameter_groups(parameters, train)
+    optimizer = _optimizer(groups, train, device)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    _notify_small(parameters.values(), settings, on_event)
+    _notify_small(parameters.values(), train, on_event)
     if hasattr(optimizer, "train"):
         optimizer.train()
-    is_fused = settings.optimizer == "adamw" and device.type in FUSED_ON
-    return OptimizerAndSchedule(
-        optimizer, schedule_of(settings), is_fused and device.type == "cuda", is_fused
-    )
+    is_fused = train.optimizer == "adamw" and device.type in FUSED_ON
+    return OptimizerAndSchedule(optimizer, schedule_of(train), is_fused and device.type == "cuda", is_fused)
 
 
-def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTable) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Mapping[str, nn.Parameter], train: TrainTable) -> list[dict[str, Any]]:
     """Sort parameters by their learning rate.
 
     Args:
         parameters: What is trained, by name.
-        settings: The recipe's train table.
 
     Returns:
         Groups for an optimizer; the order of the parameters within them is that of the mapping.
@@ -188,13 +173,13 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTabl
     by_rate: dict[float, list[nn.Parameter]] = {}
     used: set[str] = set()
     for name, parameter in parameters.items():
-        fits = next((text for text in settings.learning_rates if pattern(text).searches(name)), None)
-        rate = settings.learning_rate if fits is None else settings.learning_rates[fits]
+        fits = next((text for text in train.learning_rates if pattern(text).searches(name)), None)
+        rate = train.learning_rate if fits is None else train.learning_rates[fits]
         used |= {fits} if fits else set()
         if "lora_B" in name:
-            rate *= settings.loraplus_ratio
+            rate *= train.loraplus_ratio
         by_rate.setdefault(rate, []).append(parameter)
-    if unused := sorted(set(settings.learning_rates) - used):
+    if unused := sorted(set(train.learning_rates) - used):
         raise RecipeError(
             f"{unused[0]!r} fits no trained weight",
             where="train.learning_rates",
@@ -203,24 +188,21 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], settings: TrainTabl
     return [{"params": members, "lr": rate} for rate, members in by_rate.items()]
 
 
-def schedule_of(settings: TrainTable) -> Schedule:
+def schedule_of(train: TrainTable) -> Schedule:
     """The learning rate's course, as a factor on its peak.
-
-    Args:
-        settings: The recipe's train table.
 
     Returns:
         A function of the step, from 0.
     """
-    name: str = settings.lr_scheduler
-    if settings.optimizer == "schedulefree":
+    name: str = train.lr_scheduler
+    if train.optimizer == "schedulefree":
         name = "constant_with_warmup"
-    dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
+    dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=train.learning_rate)
     scheduler = get_scheduler(
         name,
         dummy,
-        num_warmup_steps=settings.lr_warmup_steps,
-        num_training_steps=settings.max_train_steps,
+        num_warmup_steps=train.lr_warmup_steps,
+        num_training_steps=train.max_train_steps,
         num_cycles=RESTARTS if name == "cosine_with_restarts" else 1,
     )
     factor: Schedule = scheduler.lr_lambdas[0]
@@ -249,42 +231,42 @@ class OptimizerSpec:
         return self.package.replace("-", "_")
 
 
-def _adamw(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
-    return torch.optim.AdamW(groups, **_usual(table), fused=device.type in FUSED_ON)
+def _adamw(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
+    return torch.optim.AdamW(groups, **_usual(train), fused=device.type in FUSED_ON)
 
 
-def _adamw8bit(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+def _adamw8bit(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
     from bitsandbytes.optim import AdamW8bit
 
-    return AdamW8bit(groups, **_usual(table), min_8bit_size=SMALLEST_8BIT)
+    return AdamW8bit(groups, **_usual(train), min_8bit_size=SMALLEST_8BIT)
 
 
-def _prodigy(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+def _prodigy(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
     from prodigyopt import Prodigy
 
-    return Prodigy(groups, **_usual(table), safeguard_warmup=True, use_bias_correction=True)
+    return Prodigy(groups, **_usual(train), safeguard_warmup=True, use_bias_correction=True)
 
 
-def _schedulefree(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+def _schedulefree(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
     from schedulefree import AdamWScheduleFree
 
-    return AdamWScheduleFree(groups, **_usual(table))
+    return AdamWScheduleFree(groups, **_usual(train))
 
 
-def _adafactor(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+def _adafactor(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
     from transformers.optimization import Adafactor
 
-    return Adafactor(groups, **_usual(table), relative_step=False, scale_parameter=False)
+    return Adafactor(groups, **_usual(train), relative_step=False, scale_parameter=False)
 
 
-def _lion(groups: list[dict[str, Any]], table: TrainTable, device: torch.device) -> Any:
+def _lion(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
     from lion_pytorch import Lion
 
-    return Lion(groups, **_usual(table))
+    return Lion(groups, **_usual(train))
 
 
-def _usual(table: TrainTable) -> dict[str, Any]:
-    return {"lr": table.learning_rate, "weight_decay": table.adam_weight_decay}
+def _usual(train: TrainTable) -> dict[str, Any]:
+    return {"lr": train.learning_rate, "weight_decay": train.adam_weight_decay}
 
 
 OPTIMIZERS: Mapping[Optimizer, OptimizerSpec] = {
@@ -298,10 +280,10 @@ OPTIMIZERS: Mapping[Optimizer, OptimizerSpec] = {
 """Every optimizer that a recipe can name (`veneer.config.Optimizer`)."""
 
 
-def _optimizer(groups: list[dict[str, Any]], settings: TrainTable, device: torch.device) -> Any:
-    spec = OPTIMIZERS[settings.optimizer]
+def _optimizer(groups: list[dict[str, Any]], train: TrainTable, device: torch.device) -> Any:
+    spec = OPTIMIZERS[train.optimizer]
     try:
-        return spec.build(groups, settings, device)
+        return spec.build(groups, train, device)
     except ImportError as error:
         if not spec.package:
             raise
@@ -365,8 +347,8 @@ class Gradients:
         return before, torch.linalg.vector_norm(self._gradients)
 
 
-def _notify_small(parameters: Iterable[nn.Parameter], settings: TrainTable, on_event: OnEvent) -> None:
-    if settings.optimizer != "adamw8bit":
+def _notify_small(parameters: Iterable[nn.Parameter], train: TrainTable, on_event: OnEvent) -> None:
+    if train.optimizer != "adamw8bit":
         return
     sizes = [parameter.numel() for parameter in parameters]
     small = sum(size < SMALLEST_8BIT for size in sizes)

@@ -49,7 +49,6 @@ class Plan:
     """What a training will take; memory and time are estimates.
 
     Attributes:
-        steps: Optimizer steps.
         pictures: Pictures trained on.
         held_out: Pictures held out.
         pictures_per_step: Size of the global batch.
@@ -60,7 +59,6 @@ class Plan:
         disk_gib: Disk that they take, in GiB.
         tflop_per_step: Floating-point operations of a step, in 10**12.
         memory_gib: Peak memory of one process, in GiB.
-        seconds_per_step: Seconds of a step.
         hours: Hours of all steps and validations.
     """
 
@@ -92,13 +90,6 @@ class _Counted:
 def plan(run: RunDir, recipe: Recipe) -> Plan:
     """Tell what a training will take.
 
-    Args:
-        run: The run folder, with its data set.
-        recipe: The resolved recipe.
-
-    Returns:
-        The plan.
-
     Raises:
         DatasetError: If there is no data set yet.
         BaseModelError: If the base's settings cannot be read.
@@ -110,12 +101,8 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
     """Tell what a training will take where there is no run folder yet.
 
     Args:
-        recipe: The resolved recipe.
         pictures: Pictures to train on.
         held_out: Pictures held out.
-
-    Returns:
-        The plan.
 
     Raises:
         BaseModelError: If the base's settings cannot be read.
@@ -263,7 +250,6 @@ def _seconds(flop: float, layers: int, rate: float, recipe: Recipe) -> float:
         flop: Its operations.
         layers: Layers that are launched for it.
         rate: Operations a second of this machine in a matrix product.
-        recipe: The resolved recipe.
 
     Returns:
         Seconds on all processes together.

@@ -34,11 +34,7 @@ def preview_maker(
     """Make the function that draws previews; VAE and text encoder are in memory only while it draws.
 
     Args:
-        run: The run folder.
         recipe: The resolved recipe; its first prompts, first seed and sampler are used.
-        network: What is trained.
-        accelerator: Device and autocast.
-        on_event: Told of every picture.
 
     Returns:
         A function of the step.
@@ -67,10 +63,7 @@ def style_scorer(
     """Make the function that measures style: likeness of drawn pictures to the held-out ones.
 
     Args:
-        run: The run folder.
         recipe: The resolved recipe; its prompts, seeds, sampler and embedder are used.
-        network: What is trained.
-        accelerator: Device and autocast.
         held_out: Names of the held-out pictures, relative to the data set.
 
     Returns:

@@ -19,9 +19,7 @@ def normal(seed: int, purpose: str, step: int, items: Sequence[int], shape: Sequ
     """Standard normal numbers for each item.
 
     Args:
-        seed: Seed of the run.
         purpose: What they are for, such as "noise".
-        step: Optimizer step.
         items: Positions within the global batch, B of them.
         shape: Shape of one item's numbers.
 
@@ -36,9 +34,7 @@ def uniform(seed: int, purpose: str, step: int, item: int) -> float:
     """One uniform number.
 
     Args:
-        seed: Seed of the run.
         purpose: What it is for, such as "flip".
-        step: Optimizer step.
         item: Position within the global batch.
 
     Returns:
@@ -59,8 +55,6 @@ def timesteps(
     """Timesteps to train at.
 
     Args:
-        seed: Seed of the run.
-        step: Optimizer step.
         items: Positions within the global batch, B of them.
         batch: Size of the global batch; "stratified" gives each of its items a stratum of its own.
         timestep_range: First timestep and one past the last.

@@ -18,8 +18,6 @@ class TrainingState:
     """Weights, optimizer, loss scaler and moving average.
 
     Attributes:
-        network: What is trained.
-        stepper: Its optimizer.
         scaler: The loss scaler of fp16; disabled otherwise.
         ema: Moving average of each parameter; empty where there is none.
     """

@@ -37,7 +37,6 @@ class Point:
     Attributes:
         picture: Number of the held-out picture.
         stratum: Number of the timestep's stratum.
-        timestep: The timestep.
     """
 
     picture: int
@@ -65,7 +64,6 @@ def grid(num_pictures: int, timestep_range: tuple[int, int], max_points: int = M
 
     Args:
         num_pictures: Held-out pictures.
-        timestep_range: First timestep trained and one past the last.
         max_points: Most questions; every picture has at least one.
 
     Returns:
@@ -82,13 +80,7 @@ class Validator:
     """Judges the network as it is.
 
     Args:
-        network: What is trained.
         objective: Its target; weights and robust distances do not count here.
-        index: What the cache holds.
-        reader: Reads the cache.
-        seed: Seed of the run.
-        timestep_range: First timestep trained and one past the last.
-        accelerator: Device and autocast.
         on_event: Told where memory does not suffice for several pictures at once.
     """
 

@@ -40,7 +40,6 @@ def serve(
 
     Args:
         workspace: Its folder; made where it does not exist.
-        host: Address to listen at.
         port: Port to listen at; 0 for a free one.
         password: Password of the user ``veneer``; empty for none, allowed at this machine's own address only.
         also: Further folders and files that recipes may name.
@@ -73,9 +72,6 @@ def serve(
 
 def build(studio: Studio) -> Any:
     """Put the page together.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Gradio's blocks.

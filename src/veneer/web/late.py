@@ -92,9 +92,6 @@ def mark(
 def is_field(part: Any) -> bool:
     """Whether a person can change a part of the page, or it goes along with parts that a person changes.
 
-    Args:
-        part: The part.
-
     Returns:
         True for texts, lists, ticks, numbers, files and what is hidden in the page.
     """
@@ -106,7 +103,6 @@ def about(update: dict[str, Any], subject: str) -> dict[str, Any]:
 
     Args:
         update: The field's update, with a value.
-        subject: What it is about.
 
     Returns:
         The update.
@@ -141,9 +137,6 @@ def saved(value: Any, subject: str) -> dict[str, Any]:
 
 def unsaved(field: Any) -> str:
     """How a question is asked whose last input is a field: None where nothing in it waits to be `saved`.
-
-    Args:
-        field: The field.
 
     Returns:
         What the browser does with the inputs.
@@ -203,8 +196,6 @@ def offered(names: Sequence[str], chosen: str | None, first: str | None = None) 
     A choice that still stands is not sent back: it may have been changed while the answer was on its way.
 
     Args:
-        names: What there is.
-        chosen: What is chosen.
         first: What is chosen where that is gone; the first name by default.
 
     Returns:

@@ -43,9 +43,6 @@ def failure(what: str, todo: str = "") -> str:
     Args:
         what: What is wrong.
         todo: What to do about it.
-
-    Returns:
-        The message.
     """
     step = f"<p>{escaped(todo)}</p>" if todo else ""
     return f'<div class="v-note v-bad" role="alert"><strong>{escaped(what)}</strong>{step}</div>'
@@ -55,11 +52,7 @@ def news(text: str, tone: Tone = "plain") -> str:
     """A message that something worked or goes on.
 
     Args:
-        text: The message.
         tone: How it is coloured.
-
-    Returns:
-        The message.
     """
     return f'<div class="v-note v-{tone}" role="status">{escaped(text)}</div>'
 
@@ -78,23 +71,12 @@ def empty(title: str, first: str) -> str:
 
 
 def badge(text: str, tone: Tone = "plain") -> str:
-    """A word with a colour of its own.
-
-    Args:
-        text: The word.
-        tone: Its colour.
-
-    Returns:
-        The badge.
-    """
+    """A word with a colour of its own."""
     return f'<span class="v-badge v-{tone}">{escaped(text)}</span>'
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Names and values, side by side.
-
-    Args:
-        pairs: Names with their values.
 
     Returns:
         A definition list.
@@ -110,9 +92,6 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         caption: What it shows, for screen readers.
         heads: Headings.
         rows: Cells, already HTML.
-
-    Returns:
-        The table.
     """
     top = "".join(f'<th scope="col">{escaped(head)}</th>' for head in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
@@ -145,9 +124,6 @@ def data_uri(content: bytes, kind: str) -> str:
     Args:
         content: The file's bytes.
         kind: Format, as in "webp" or "png".
-
-    Returns:
-        The address.
     """
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -156,7 +132,6 @@ def png(path: Path, alt: str, css: str = "v-drawn") -> str:
     """A PNG file inside the page.
 
     Args:
-        path: The file.
         alt: What it shows.
         css: Class of the element.
 

@@ -39,9 +39,6 @@ class Studio:
         Args:
             patient: Whether to wait until the studio is done with what it does.
 
-        Yields:
-            Nothing.
-
         Raises:
             VeneerError: If the studio is changing one already.
         """
@@ -55,13 +52,6 @@ class Studio:
     def start(self, recipe: str, name: str) -> Job:
         """Put a recipe's run into the queue; a run of this name goes on where it stopped.
 
-        Args:
-            recipe: Name of a saved or bundled recipe.
-            name: Name of the run.
-
-        Returns:
-            The job.
-
         Raises:
             VeneerError: If a name cannot be used, or the run is in the queue already.
         """
@@ -71,12 +61,6 @@ class Studio:
 
     def resume(self, name: str) -> Job:
         """Go on with a run, by the recipe in its folder.
-
-        Args:
-            name: Name of the run.
-
-        Returns:
-            The job.
 
         Raises:
             VeneerError: If there is no such run, or it is in the queue already.
@@ -93,9 +77,6 @@ class Studio:
         Args:
             spelled: A path relative to the workspace, or a bundled name.
 
-        Returns:
-            The recipe.
-
         Raises:
             RecipeError: If it cannot be read, or leads out of the workspace.
         """
@@ -104,12 +85,6 @@ class Studio:
 
     def run_recipe(self, name: str) -> Recipe:
         """Read the recipe of a run to do something by it.
-
-        Args:
-            name: Name of the run.
-
-        Returns:
-            The recipe.
 
         Raises:
             VeneerError: If there is none, it cannot be read, or leads out of the workspace.

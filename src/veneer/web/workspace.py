@@ -75,9 +75,6 @@ class Workspace:
     def dataset(self, name: str) -> Path:
         """Folder of a data set.
 
-        Args:
-            name: Its name.
-
         Returns:
             The folder, whether it exists or not.
 
@@ -88,9 +85,6 @@ class Workspace:
 
     def run(self, name: str) -> RunDir:
         """Folder of a run.
-
-        Args:
-            name: Its name.
 
         Returns:
             The run folder, whether it exists or not.
@@ -119,9 +113,6 @@ class Workspace:
     def held(self, path: Path) -> Path:
         """Refuse a path that leads out of the workspace, links followed.
 
-        Args:
-            path: An absolute path.
-
         Returns:
             The same path.
 
@@ -143,9 +134,6 @@ class Workspace:
 
     def faults(self, recipe: Recipe) -> dict[str, str]:
         """What in a recipe leads out of the workspace.
-
-        Args:
-            recipe: The recipe.
 
         Returns:
             A sentence for each such key.
@@ -176,9 +164,6 @@ class Workspace:
 
     def spelled(self, path: Path) -> str:
         """How a path is written in a command that is given in the workspace.
-
-        Args:
-            path: A path inside.
 
         Returns:
             It, relative to the workspace, with forward slashes.
@@ -222,7 +207,6 @@ class Workspace:
         """Save a recipe.
 
         Args:
-            name: Its name.
             text: TOML.
 
         Returns:
@@ -298,12 +282,7 @@ def usable_name(name: str, kind: str, folder: Path) -> str:
     """Check a name that a page sent: a new one, or of what is there already, whatever a shell called it.
 
     Args:
-        name: What the page sent.
         kind: What it names, for the message.
-        folder: Where it is, or will be.
-
-    Returns:
-        The name.
 
     Raises:
         VeneerError: If it is neither.
@@ -318,9 +297,6 @@ def is_plain(name: str) -> bool:
 
     Args:
         name: Any text.
-
-    Returns:
-        True where it is.
     """
     leads_nowhere = not name.startswith(".") and not set(name) & {"/", "\\"}
     return 0 < len(name) < 256 and leads_nowhere and name.isprintable()
@@ -346,9 +322,6 @@ def free_name(wish: str, taken: list[str]) -> str:
 
 def disk_use(folder: Path) -> int:
     """Bytes that a folder takes.
-
-    Args:
-        folder: The folder.
 
     Returns:
         Sum of its files' sizes; files that vanish meanwhile are left out.

@@ -30,10 +30,6 @@ def compile_unet(
         loss: The loss of the loop.
         batch: Pictures on the UNet's device, of the size that is trained.
         autocast: Makes the context of mixed precision.
-        on_event: Told of a failure.
-
-    Returns:
-        Whether the UNet is compiled now; otherwise it is as it was. Gradients are empty either way.
     """
     torch._dynamo.config.recompile_limit = MAX_GRAPHS
     try:

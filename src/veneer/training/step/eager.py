@@ -25,11 +25,9 @@ class Work:
         loss: The loss of a micro-batch.
         autocast: Makes the context of mixed precision.
         gradients: Where the passes add up.
-        stepper: The optimizer.
         scaler: The loss scaler of fp16; disabled otherwise.
         weights: What is trained.
         ema: Moving average of each weight; empty where there is none.
-        ema_decay: Its decay.
         max_grad_norm: Largest L2 norm of all gradients together.
     """
 
@@ -45,11 +43,7 @@ class Work:
 
 
 class Step:
-    """Does a step one operation after the other.
-
-    Args:
-        work: What it works on.
-    """
+    """Does a step one operation after the other."""
 
     def __init__(self, work: Work) -> None:
         self._work = work

@@ -19,9 +19,6 @@ class Pace:
 
     The median of the latest steps is held against that of the first ones, after some to warm up, so that
     validations, recordings and single slow steps do not count.
-
-    Args:
-        on_event: Gets every event.
     """
 
     def __init__(self, on_event: OnEvent) -> None:
@@ -32,11 +29,7 @@ class Pace:
         self._is_notified = False
 
     def __call__(self, event: Event) -> None:
-        """Hand on an event.
-
-        Args:
-            event: Any event.
-        """
+        """Hand on an event."""
         self._on_event(event)
         if isinstance(event, StepEvent):
             self._count(event)

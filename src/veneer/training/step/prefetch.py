@@ -19,7 +19,6 @@ class Prefetcher:
 
     Args:
         source: Makes the batches.
-        device: Where the UNet is.
     """
 
     def __init__(self, source: BatchSource, device: torch.device) -> None:

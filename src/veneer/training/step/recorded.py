@@ -38,10 +38,7 @@ def choose_step(work: Work, recipe: Recipe, settle: Body, on_event: OnEvent) -> 
     """Choose how steps are done, once, before the loop.
 
     Args:
-        work: What they work on.
-        recipe: The resolved recipe.
         settle: Waits until nothing else uses the device.
-        on_event: Told of what cannot be recorded.
 
     Returns:
         Recorded steps on a GPU where the recipe allows it; plain ones otherwise.
@@ -58,9 +55,6 @@ def choose_step(work: Work, recipe: Recipe, settle: Body, on_event: OnEvent) -> 
 def recorder_for(device: torch.device) -> Recorder | None:
     """How a device records.
 
-    Args:
-        device: Where the UNet is.
-
     Returns:
         A recorder; None where the device has none.
     """
@@ -69,9 +63,6 @@ def recorder_for(device: torch.device) -> Recorder | None:
 
 def reason_against(recipe: Recipe) -> str | None:
     """Why a recipe's passes are not the same for every batch.
-
-    Args:
-        recipe: The resolved recipe.
 
     Returns:
         The reason, or None.
@@ -93,10 +84,8 @@ class StaticStep(Step):
     """Does a step by filling buffers and playing recordings.
 
     Args:
-        work: What it works on.
         recorder: Records.
         settle: Waits until nothing else uses the device.
-        on_event: Told of what cannot be recorded.
     """
 
     def __init__(self, work: Work, recorder: Recorder, settle: Body, on_event: OnEvent) -> None:

@@ -34,9 +34,6 @@ class Outcome:
     def message(self, summary: str) -> str:
         """The call's end for people.
 
-        Args:
-            summary: One line of what came out.
-
         Returns:
             HTML: the summary or the error, and what was noticed.
         """

@@ -88,7 +88,6 @@ def tail(path: Path, lines: int, limit: int = TAIL_BYTES) -> list[str]:
     """The last lines of a text file.
 
     Args:
-        path: The file.
         lines: Most lines.
         limit: Most bytes that are read.
 

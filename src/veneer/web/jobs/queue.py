@@ -38,7 +38,6 @@ class Job:
     """A run asked for in the studio.
 
     Attributes:
-        name: Name of the run.
         recipe: What `veneer run` is given: a bundled name, or a path relative to the workspace.
         out: The run folder, relative to the workspace.
         redo: Stages to do again.
@@ -65,11 +64,7 @@ class Job:
 
 
 class JobBook:
-    """The jobs of a workspace.
-
-    Args:
-        workspace: The workspace.
-    """
+    """The jobs of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.root = workspace.private / "jobs"
@@ -83,13 +78,9 @@ class JobBook:
         """Put a run into the queue; it starts at once where nothing else runs.
 
         Args:
-            name: Name of the run.
             recipe: What `veneer run` is given, relative to the workspace.
             out: The run folder, relative to the workspace.
             redo: Stages to do again.
-
-        Returns:
-            The job.
 
         Raises:
             VeneerError: If this run waits or runs already.
@@ -104,9 +95,6 @@ class JobBook:
 
     def stop(self, name: str) -> None:
         """Stop a run as Ctrl-C does: its step is finished and saved. A waiting one leaves the queue.
-
-        Args:
-            name: Name of the run.
 
         Raises:
             VeneerError: If it neither runs nor waits.
@@ -142,9 +130,6 @@ class JobBook:
     def job(self, name: str) -> Job | None:
         """A job by its run's name; None where the studio never started it.
 
-        Args:
-            name: Name of the run.
-
         Returns:
             The job, or None.
         """
@@ -159,9 +144,6 @@ class JobBook:
 
     def state(self, name: str) -> State | None:
         """What a job does now, as its process and its last event tell.
-
-        Args:
-            name: Name of the run.
 
         Returns:
             Its state; None where the studio never started it.
@@ -185,9 +167,6 @@ class JobBook:
     def log(self, name: str) -> Path:
         """What a job printed.
 
-        Args:
-            name: Name of the run.
-
         Returns:
             The file, whether it exists or not.
         """
@@ -196,9 +175,6 @@ class JobBook:
     def events(self, name: str) -> Path:
         """Events of a job.
 
-        Args:
-            name: Name of the run.
-
         Returns:
             The file, whether it exists or not.
         """
@@ -206,9 +182,6 @@ class JobBook:
 
     def memory_gib(self, name: str) -> float | None:
         """Memory that a running job holds, its worker processes included.
-
-        Args:
-            name: Name of the run.
 
         Returns:
             Resident memory in GiB; None where it does not run.
@@ -224,11 +197,7 @@ class JobBook:
             return None
 
     def forget(self, name: str) -> None:
-        """Remove what is known about a job.
-
-        Args:
-            name: Name of the run.
-        """
+        """Remove what is known about a job."""
         for path in (self._folder(name) / "job.json", self.log(name), self.events(name)):
             path.unlink(missing_ok=True)
 

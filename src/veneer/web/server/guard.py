@@ -127,7 +127,6 @@ async def refuse(send: Send, status: int, why: str) -> None:
     Args:
         send: Writes the answer.
         status: The answer's status.
-        why: The line.
     """
     headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -138,7 +137,6 @@ def is_welcome(headers: dict[bytes, bytes], *, is_local: bool) -> bool:
     """Whether a request comes from the studio's own page, or from no page at all.
 
     Args:
-        headers: The request's headers, names in small letters.
         is_local: Whether the studio listens at this machine's own address only.
 
     Returns:
@@ -156,27 +154,12 @@ def is_welcome(headers: dict[bytes, bytes], *, is_local: bool) -> bool:
 
 
 def is_foreign(headers: dict[bytes, bytes]) -> bool:
-    """Whether the browser says that another site's page asks.
-
-    Args:
-        headers: The request's headers, names in small letters.
-
-    Returns:
-        True where it does.
-    """
+    """Whether the browser says that another site's page asks."""
     return headers.get(b"sec-fetch-site", b"").lower() not in SITES
 
 
 def is_visit(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """Whether somebody follows a link to the studio's page: nothing but the page itself is answered then.
-
-    Args:
-        scope: What is asked for.
-        headers: The request's headers, names in small letters.
-
-    Returns:
-        True where it is one.
-    """
+    """Whether somebody follows a link to the studio's page: nothing but the page itself is answered then."""
     is_page = scope.get("path") == "/" and scope.get("method") == "GET"
     return is_page and headers.get(b"sec-fetch-dest") == b"document"
 

@@ -28,7 +28,6 @@ def check_access(host: str, password: str) -> None:
     """Refuse to be reachable from outside without a password.
 
     Args:
-        host: Address to listen at.
         password: The password; empty for none.
 
     Raises:
@@ -71,11 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Take a port, so that nobody else can between asking and serving.
 
     Args:
-        host: Address to listen at.
         port: The port; 0 for a free one.
-
-    Returns:
-        The socket.
 
     Raises:
         VeneerError: If the port is in use, or the address is not this machine's.
@@ -108,7 +103,6 @@ def answer(
 
     Args:
         page: Gradio's blocks.
-        bound: The socket.
         password: Password of the user ``veneer``; empty for none.
         uploads: The folder of uploads.
         looks: Theme and styles, as Gradio takes them.

@@ -20,9 +20,6 @@ from veneer.web.workspace import disk_use
 def build(studio: Studio) -> tuple[Any, list[Any]]:
     """Lay out the tab.
 
-    Args:
-        studio: The studio.
-
     Returns:
         The table, and the lists of runs.
     """
@@ -58,9 +55,6 @@ def build(studio: Studio) -> tuple[Any, list[Any]]:
 def overview(studio: Studio) -> str:
     """A table of all runs.
 
-    Args:
-        studio: The studio.
-
     Returns:
         HTML.
     """
@@ -81,7 +75,6 @@ def compare(studio: Studio, one: str | None, other: str | None) -> str:
     """What differs between the recipes of two runs.
 
     Args:
-        studio: The studio.
         one: Name of a run.
         other: Name of the other.
 
@@ -107,9 +100,6 @@ def compare(studio: Studio, one: str | None, other: str | None) -> str:
 
 def lists(studio: Studio) -> list[Any]:
     """What the lists of the tab offer now.
-
-    Args:
-        studio: The studio.
 
     Returns:
         One update for each list.

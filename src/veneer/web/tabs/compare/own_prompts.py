@@ -23,10 +23,6 @@ class OwnPrompts:
     """What to draw.
 
     Attributes:
-        prompts: Prompts.
-        seeds: Seeds.
-        scale: Strength of the adapter.
-        table: Sampler, steps, guidance and size.
         base: The base model.
     """
 
@@ -46,10 +42,8 @@ def read_own_prompts(recipe: Recipe, prompts: str, seeds: str, scale: float, ste
     """Read what the user asked for.
 
     Args:
-        recipe: The run's recipe: sampler, guidance and size are its own.
         prompts: One prompt a line.
         seeds: Numbers with commas or spaces between.
-        scale: Strength of the adapter.
         steps: Denoising steps; empty for the recipe's.
 
     Returns:
@@ -78,7 +72,7 @@ def read_own_prompts(recipe: Recipe, prompts: str, seeds: str, scale: float, ste
 
 
 def draw(
-    folder: RunDir,
+    run: RunDir,
     trial: OwnPrompts,
     lora: Path | None,
     out: Path,
@@ -89,11 +83,8 @@ def draw(
     """Draw with a run's base.
 
     Args:
-        folder: The run.
-        trial: What to draw, and with which base.
         lora: The adapter; None for the base alone.
         out: Folder of the pictures.
-        on_event: Called with every event.
         embedding: File of the learnt word; None for none.
 
     Returns:
@@ -101,7 +92,7 @@ def draw(
     """
     from veneer.stages.generate import generate_files
 
-    word = folder.embedding_file if lora is not None and folder.embedding_file.is_file() else None
+    word = run.embedding_file if lora is not None and run.embedding_file.is_file() else None
     return generate_files(
         trial.base.model,
         trial.prompts,
@@ -110,7 +101,7 @@ def draw(
         lora=lora,
         scale=trial.scale,
         embedding=word,
-        table=trial.table,
+        generate=trial.table,
         vae=trial.base.vae,
         on_event=on_event,
     )
@@ -118,11 +109,6 @@ def draw(
 
 def place(studio: Studio, run: str, trial: OwnPrompts) -> Path:
     """Where the pictures of a trial are kept.
-
-    Args:
-        studio: The studio.
-        run: Name of the run.
-        trial: The trial.
 
     Returns:
         A folder; the base's pictures go to ``base/`` in it.
@@ -133,33 +119,25 @@ def place(studio: Studio, run: str, trial: OwnPrompts) -> Path:
 def tuned_folder(trial: OwnPrompts) -> str:
     """Name of the folder of a strength's pictures.
 
-    Args:
-        trial: The trial.
-
     Returns:
         Such as ``tuned-0.8``.
     """
     return f"tuned-{trial.scale:g}"
 
 
-def checkpoints(folder: RunDir) -> list[str]:
+def checkpoints(run: RunDir) -> list[str]:
     """Names of a run's checkpoints.
-
-    Args:
-        folder: The run.
 
     Returns:
         Such as ``step-000500``, by rising step.
     """
-    return sorted(path.parent.name for path in folder.checkpoints.glob(f"step-*/{ADAPTER_FILE}"))
+    return sorted(path.parent.name for path in run.checkpoints.glob(f"step-*/{ADAPTER_FILE}"))
 
 
-def checkpoint_lora(folder: RunDir, name: str, out: Path) -> Path:
+def checkpoint_lora(run: RunDir, name: str, out: Path) -> Path:
     """A checkpoint as a LoRA file.
 
     Args:
-        folder: The run.
-        name: Name of the checkpoint.
         out: Folder for the file.
 
     Returns:
@@ -170,19 +148,16 @@ def checkpoint_lora(folder: RunDir, name: str, out: Path) -> Path:
     """
     from veneer.lora.convert import export_file
 
-    if name not in checkpoints(folder):
+    if name not in checkpoints(run):
         raise RunError("the checkpoint is gone", where=name, todo="Choose another one")
-    source, target = folder.checkpoints / name / ADAPTER_FILE, out / f"{name}.safetensors"
+    source, target = run.checkpoints / name / ADAPTER_FILE, out / f"{name}.safetensors"
     if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
         export_file(source, target, layout="diffusers")
     return target
 
 
-def learnt(folder: RunDir) -> tuple[Path | None, Path | None]:
+def learnt(run: RunDir) -> tuple[Path | None, Path | None]:
     """What a run has made.
-
-    Args:
-        folder: The run.
 
     Returns:
         The adapter and the learnt word, each None where the run has none.
@@ -190,17 +165,16 @@ def learnt(folder: RunDir) -> tuple[Path | None, Path | None]:
     Raises:
         RunError: If it has neither.
     """
-    found = [path if path.is_file() else None for path in (folder.lora_file, folder.embedding_file)]
+    found = [path if path.is_file() else None for path in (run.lora_file, run.embedding_file)]
     if found == [None, None]:
-        raise RunError("this run has no LoRA yet", where=folder.name, todo="Wait for its end, or resume it")
+        raise RunError("this run has no LoRA yet", where=run.name, todo="Wait for its end, or resume it")
     return found[0], found[1]
 
 
-def command(folder: RunDir, trial: OwnPrompts, out: str) -> list[str]:
+def command(run: RunDir, trial: OwnPrompts, out: str) -> list[str]:
     """The shell command that draws the tuned pictures of a trial.
 
     Args:
-        folder: The run.
         trial: What is drawn.
         out: Folder of the pictures.
 
@@ -209,9 +183,9 @@ def command(folder: RunDir, trial: OwnPrompts, out: str) -> list[str]:
     """
     prompts: Sequence[str] = [word for prompt in trial.prompts for word in ("--prompt", prompt)]
     seeds = [word for seed in trial.seeds for word in ("--seed", str(seed))]
-    lora, embedding = learnt(folder)
-    files = ["--lora", f"runs/{folder.name}/lora/{lora.name}", "--scale", f"{trial.scale:g}"] if lora else []
-    files += ["--embedding", f"runs/{folder.name}/lora/{embedding.name}"] if embedding else []
+    lora, embedding = learnt(run)
+    files = ["--lora", f"runs/{run.name}/lora/{lora.name}", "--scale", f"{trial.scale:g}"] if lora else []
+    files += ["--embedding", f"runs/{run.name}/lora/{embedding.name}"] if embedding else []
     table = trial.table
     how = ["--steps", str(table.num_inference_steps), "--guidance", f"{table.guidance_scale:g}"]
     how += ["--scheduler", table.scheduler, "--resolution", str(table.resolution)]

@@ -36,7 +36,6 @@ def find_beside(base: Path, tuned: Path, prompts: Path, note: str = "") -> list[
 
     Args:
         base: Folder of the base's pictures, named ``P-SEED.png``.
-        tuned: Folder of the tuned model's.
         prompts: ``prompts.json``, which says what each P was.
         note: Put behind each label.
 
@@ -58,9 +57,6 @@ def find_beside(base: Path, tuned: Path, prompts: Path, note: str = "") -> list[
 def slider(pair: SideBySide) -> str:
     """Two pictures over each other, with an edge that can be moved by mouse, finger and arrow keys.
 
-    Args:
-        pair: The pictures.
-
     Returns:
         HTML.
     """
@@ -81,7 +77,6 @@ def grid(corner: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence
     """Pictures in rows and columns.
 
     Args:
-        corner: What rows and columns are.
         columns: Headings of the columns.
         rows: Heading and pictures of each row.
 

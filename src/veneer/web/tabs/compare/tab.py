@@ -34,14 +34,11 @@ class CompareTab:
     """The tab's parts.
 
     Attributes:
-        run: Which run.
         verdict: Verdict and measures.
         pair: Which pictures are beside each other.
-        beside: They.
         prompts: One's own prompts.
         rows: Checkpoints of the grid.
         files: Buttons that download the LoRA and the report.
-        message: What the last button said.
     """
 
     run: Any
@@ -61,9 +58,6 @@ class CompareTab:
 
 def build(studio: Studio) -> CompareTab:
     """Lay out the tab.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Its parts.
@@ -126,8 +120,6 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
     """Fill the tab when it is opened or another run is chosen.
 
     Args:
-        studio: The studio.
-        tab: Its parts.
         moments: Events that fill it.
     """
     fails = (gr.skip(),) * len(tab.outputs)
@@ -193,9 +185,9 @@ def _nothing() -> tuple[Any, ...]:
     return text, lists[0], "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
 
 
-def _own(folder: RunDir) -> str:
+def _own(run: RunDir) -> str:
     try:
-        return "\n".join(folder.read_recipe().generate.prompts[:2])
+        return "\n".join(run.read_recipe().generate.prompts[:2])
     except VeneerError:
         return ""
 
@@ -281,12 +273,12 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
     yield outcome.message("The grid is drawn.") + (outcome.result or "")
 
 
-def _refuse_words(folder: RunDir) -> None:
+def _refuse_words(run: RunDir) -> None:
     """Checkpoints are drawn by their adapters; the words that they learnt are not kept apart."""
-    lora, embedding = own_prompts.learnt(folder)
+    lora, embedding = own_prompts.learnt(run)
     if lora is None or embedding is not None:
         raise RunError(
             "a run that learnt a word has no grid of checkpoints",
-            where=folder.name,
+            where=run.name,
             todo="Draw base and tuned instead",
         )

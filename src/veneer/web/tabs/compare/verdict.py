@@ -15,9 +15,6 @@ def verdict_html(metrics: dict[str, Any]) -> str:
 
     Args:
         metrics: Content of metrics.json; empty before `compare`.
-
-    Returns:
-        HTML.
     """
     if not metrics:
         return markup.empty("No verdict yet", "It is measured at the end of the run.")
@@ -45,10 +42,6 @@ def verdict_html(metrics: dict[str, Any]) -> str:
 
 def report_frame(studio: Studio, run: str | None) -> str:
     """The report inside the page, kept apart from it: its script moves its slider, and reaches nothing else.
-
-    Args:
-        studio: The studio.
-        run: Name of the run.
 
     Returns:
         HTML.

@@ -28,8 +28,6 @@ class Card:
 
     Attributes:
         name: Its file name within the data set; of a rejected one the name it had.
-        path: The file.
-        caption: Its caption.
         notes: What is wrong with it, in plain words.
         flags: The same as flags.
         can_return: Whether a rejected picture can be brought back.
@@ -70,9 +68,6 @@ class Gallery:
     def shown(self, chosen: str) -> list[Card]:
         """The pictures that a filter lets through.
 
-        Args:
-            chosen: A filter.
-
         Returns:
             Cards; rejected ones only by their own filter.
         """
@@ -90,9 +85,6 @@ class Gallery:
 
 def read_gallery(folder: Path) -> Gallery:
     """Read a data set.
-
-    Args:
-        folder: The data set.
 
     Returns:
         Its pictures.
@@ -118,9 +110,6 @@ def read_gallery(folder: Path) -> Gallery:
 def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
     """Read what `veneer check` found.
 
-    Args:
-        dataset: The data set.
-
     Returns:
         Findings by picture; empty where it was not checked.
     """
@@ -133,9 +122,6 @@ def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
 def checked_resolution(dataset: Dataset) -> int:
     """Read which training resolution `veneer check` was last asked about.
 
-    Args:
-        dataset: The data set.
-
     Returns:
         Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
     """
@@ -146,11 +132,7 @@ def card_html(card: Card, cache: Path) -> str:
     """A picture with its name and findings.
 
     Args:
-        card: The picture.
         cache: Folder of the thumbnails.
-
-    Returns:
-        HTML.
     """
     small = thumbnail(card.path, cache)
     alt = card.caption or f"{card.name}, no caption yet"
@@ -178,7 +160,6 @@ def facts(folder: Path, gallery: Gallery) -> str:
     """Counts, sizes and buckets of a data set; buckets at the resolution that it was checked for.
 
     Args:
-        folder: The data set.
         gallery: Its pictures.
 
     Returns:

@@ -27,7 +27,6 @@ class DatasetTab:
     Attributes:
         chosen: Which data set.
         views: What is redrawn when something changes.
-        message: What the last button said.
     """
 
     chosen: Any
@@ -58,9 +57,6 @@ class Gathering:
 
 def build(studio: Studio) -> DatasetTab:
     """Lay out the tab.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Its parts.
@@ -123,8 +119,6 @@ def wire(studio: Studio, tab: DatasetTab, page: Any, opened: Any) -> None:
     """Fill the tab when the page is opened.
 
     Args:
-        studio: The studio.
-        tab: Its parts.
         page: The page as a whole.
         opened: Event of the tab being opened: data sets made meanwhile are then offered.
     """

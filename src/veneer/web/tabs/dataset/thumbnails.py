@@ -21,7 +21,6 @@ def thumbnail(path: Path, cache: Path) -> bytes:
     """A picture's small version.
 
     Args:
-        path: The picture.
         cache: Folder where small versions are kept.
 
     Returns:

@@ -26,11 +26,7 @@ def staged(workspace: Workspace, files: Sequence[str]) -> Iterator[Path]:
     """Uploaded files in a folder of their own, for as long as the block lasts.
 
     Args:
-        workspace: The workspace.
         files: Where the server put them.
-
-    Yields:
-        The folder.
 
     Raises:
         VeneerError: If there are too many, or one is too large or of another kind.
@@ -52,9 +48,6 @@ def staged(workspace: Workspace, files: Sequence[str]) -> Iterator[Path]:
 
 def check_file(file: Path) -> None:
     """Refuse a file by its kind or size; what is inside is looked at by `collect`.
-
-    Args:
-        file: The file.
 
     Raises:
         VeneerError: If it is too large, or neither a picture nor captions.
@@ -92,7 +85,6 @@ def free_path(folder: Path, name: str) -> Path:
     """A path that is not taken.
 
     Args:
-        folder: The folder.
         name: The name wanted.
 
     Returns:
@@ -109,7 +101,6 @@ def address_list(workspace: Workspace, dataset: str, text: str) -> str:
     """Web addresses that the user pasted, as a file that `veneer collect` can be given.
 
     Args:
-        workspace: The workspace.
         dataset: Name of the data set; a list is kept for each.
         text: One address a line, maybe with a caption behind a tab.
 

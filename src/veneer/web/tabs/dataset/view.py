@@ -21,7 +21,6 @@ class Cards:
 
     Attributes:
         boxes: What holds each.
-        pictures: The pictures.
         texts: Their captions.
         ticks: Whether each is chosen.
         shown: Hidden in the page: name of the data set, and file names of the pictures.
@@ -97,7 +96,6 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     """Updates of everything that shows a data set.
 
     Args:
-        studio: The studio.
         name: Name of the data set; None where there is none.
         show: The filter.
         page: Number of the page, from 1; out of range is put right.
@@ -162,11 +160,7 @@ def subject(dataset: str, name: str) -> str:
 
 
 def look_ahead(studio: Studio) -> None:
-    """Make the thumbnails that the page will show first, while the page itself is being put together.
-
-    Args:
-        studio: The studio.
-    """
+    """Make the thumbnails that the page will show first, while the page itself is being put together."""
     gallery.make_ahead(_first_cards(studio), studio.workspace.thumbnails)
 
 

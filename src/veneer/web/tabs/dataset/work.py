@@ -27,7 +27,6 @@ def saver(studio: Studio, number: int) -> Callable[..., Any]:
     """Keep what a person wrote below a picture.
 
     Args:
-        studio: The studio.
         number: Which picture of the page.
 
     Returns:
@@ -57,9 +56,6 @@ def saver(studio: Studio, number: int) -> Callable[..., Any]:
 def redrawer(studio: Studio) -> Callable[..., list[Any]]:
     """Show a data set as it is now.
 
-    Args:
-        studio: The studio.
-
     Returns:
         A handler of the data set, filter and page.
     """
@@ -68,9 +64,6 @@ def redrawer(studio: Studio) -> Callable[..., list[Any]]:
 
 def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
     """Collect files that were dropped, a source, and a list of addresses.
-
-    Args:
-        studio: The studio.
 
     Returns:
         A handler of the data set's name, the files, and maybe a source, addresses and the most pictures to
@@ -122,7 +115,6 @@ def editor(studio: Studio, change: Callable[..., int]) -> Callable[..., Any]:
     """Change all captions of a data set.
 
     Args:
-        studio: The studio.
         change: Takes the folder and words, and tells how many captions it changed.
 
     Returns:
@@ -144,7 +136,6 @@ def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> 
     """Have pictures described by a model.
 
     Args:
-        studio: The studio.
         overwrite: Whether captions that a model wrote are written anew.
         chosen_only: Whether only the chosen pictures are, whoever wrote their captions.
 
@@ -192,7 +183,6 @@ def checker(
     """Look for bad pictures.
 
     Args:
-        studio: The studio.
         apply: Whether what `veneer check --apply` moves away is moved.
         restore: Whether everything is brought back instead.
 
@@ -227,7 +217,6 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
     """Reject the chosen pictures, or bring them back.
 
     Args:
-        studio: The studio.
         restore: Whether they are brought back.
 
     Returns:

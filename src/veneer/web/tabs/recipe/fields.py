@@ -34,12 +34,10 @@ class Field:
     """A key of a recipe.
 
     Attributes:
-        table: Its table.
         key: Its name in the table.
         kind: How it is written on the page.
         choices: What can be chosen, for the kind "choice".
         is_optional: Whether it may be none.
-        default: Its default.
         sentence: What it means, with range and default.
     """
 
@@ -104,11 +102,7 @@ class Field:
 
 
 def fields() -> list[Field]:
-    """Every key of a recipe, in the order of the config model.
-
-    Returns:
-        Fields.
-    """
+    """Every key of a recipe, in the order of the config model."""
     found = []
     for table, entry in Recipe.model_fields.items():
         assert isinstance(entry.default, BaseModel)
@@ -118,15 +112,7 @@ def fields() -> list[Field]:
 
 
 def values_of(recipe: Recipe, asked: Sequence[Field]) -> list[Any]:
-    """What a recipe's fields show.
-
-    Args:
-        recipe: The recipe.
-        asked: Fields.
-
-    Returns:
-        One value for each.
-    """
+    """What a recipe's fields show."""
     return [field.shown(getattr(getattr(recipe, field.table), field.key)) for field in asked]
 
 
@@ -134,7 +120,6 @@ def read_form(asked: Sequence[Field], shown: Sequence[Any]) -> tuple[Recipe | No
     """Read a form.
 
     Args:
-        asked: Its fields.
         shown: What stands in each.
 
     Returns:

@@ -42,13 +42,6 @@ class Measured:
 def plan_html(studio: Studio, recipe: Recipe) -> str:
     """The plan of a run: as `veneer train --plan` estimates it, or as an earlier run like it has shown.
 
-    Args:
-        studio: The studio.
-        recipe: The recipe.
-
-    Returns:
-        HTML.
-
     Raises:
         VeneerError: If the base's settings cannot be read.
     """
@@ -86,10 +79,6 @@ def plan_html(studio: Studio, recipe: Recipe) -> str:
 def num_pictures(studio: Studio, recipe: Recipe) -> int:
     """Pictures in a recipe's sources, as far as these are folders here or bundled.
 
-    Args:
-        studio: The studio.
-        recipe: The recipe.
-
     Returns:
         How many; 0 where that is only known after collecting.
     """
@@ -107,10 +96,6 @@ def num_pictures(studio: Studio, recipe: Recipe) -> int:
 
 def like_it(studio: Studio, recipe: Recipe) -> Measured | None:
     """The newest finished run with the same base, size and batch.
-
-    Args:
-        studio: The studio.
-        recipe: The recipe.
 
     Returns:
         What it took; None where there is none.
@@ -131,10 +116,10 @@ def _size(recipe: Recipe) -> tuple[Any, ...]:
     return (recipe.base.model, recipe.encode.resolution, *effort)
 
 
-def _measured(name: str, folder: RunDir) -> Measured:
-    steps = read_steps(folder.log_jsonl)
+def _measured(name: str, run: RunDir) -> Measured:
+    steps = read_steps(run.log_jsonl)
     seconds = statistics.median(one.seconds for one in steps if one.seconds is not None)
-    stages = folder.read_record().stages
+    stages = run.read_record().stages
     others = sum(entry.seconds for stage, entry in stages.items() if stage != "train")
     peak = max(entry.peak_memory_gib for entry in stages.values())
-    return Measured(name, seconds, others, peak, disk_use(folder.root))
+    return Measured(name, seconds, others, peak, disk_use(run.root))

@@ -35,8 +35,6 @@ class RecipeTab:
         asked: Fields in the order of ``parts``.
         parts: Their inputs.
         about: What the starting point says about itself.
-        toml: The recipe as TOML.
-        message: What the last button said.
     """
 
     start: Any
@@ -50,9 +48,6 @@ class RecipeTab:
 
 def build(studio: Studio) -> RecipeTab:
     """Lay out the tab.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Its parts.
@@ -117,7 +112,6 @@ def part_for(field: Field, shown: Any) -> Any:
     """The input of a field.
 
     Args:
-        field: The field.
         shown: What stands in it at first.
 
     Returns:
@@ -138,8 +132,6 @@ def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
     """Offer new recipes and data sets whenever the tab is opened.
 
     Args:
-        studio: The studio.
-        tab: Its parts.
         opened: Event of the tab being opened.
     """
     late.mark(opened, partial(lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
@@ -147,9 +139,6 @@ def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
 
 def lists(studio: Studio) -> list[Any]:
     """What the lists of the tab offer now.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Updates of starting points and data sets.

@@ -32,7 +32,6 @@ def status(studio: Studio, name: str | None) -> str:
     """How a run stands.
 
     Args:
-        studio: The studio.
         name: Name of the run; None where there is none.
 
     Returns:
@@ -58,10 +57,6 @@ def status(studio: Studio, name: str | None) -> str:
 def charts(studio: Studio, name: str | None) -> str:
     """Curves of a run's training.
 
-    Args:
-        studio: The studio.
-        name: Name of the run.
-
     Returns:
         HTML.
     """
@@ -75,10 +70,6 @@ def charts(studio: Studio, name: str | None) -> str:
 
 def previews(studio: Studio, name: str | None) -> str:
     """Pictures that a run made: previews while it trains, or its first samples.
-
-    Args:
-        studio: The studio.
-        name: Name of the run.
 
     Returns:
         HTML; empty where there are none yet.
@@ -94,10 +85,6 @@ def previews(studio: Studio, name: str | None) -> str:
 
 def log_text(studio: Studio, name: str | None) -> str:
     """The end of what a run printed.
-
-    Args:
-        studio: The studio.
-        name: Name of the run.
 
     Returns:
         HTML.

@@ -23,7 +23,6 @@ class TrainTab:
     Attributes:
         recipe: Which recipe is started.
         shown: Which run is shown.
-        message: What the last button said.
         clock: Refreshes the views while the tab is open.
     """
 
@@ -35,9 +34,6 @@ class TrainTab:
 
 def build(studio: Studio) -> TrainTab:
     """Lay out the tab.
-
-    Args:
-        studio: The studio.
 
     Returns:
         Its parts.
@@ -82,8 +78,6 @@ def wire(studio: Studio, tab: TrainTab, moments: list[Any]) -> None:
     """Fill the tab when it is opened.
 
     Args:
-        studio: The studio.
-        tab: Its parts.
         moments: Events that fill it.
     """
     for moment in moments:
@@ -100,8 +94,6 @@ def choices(studio: Studio, recipe: str | None, shown: str | None) -> tuple[Any,
     """What the lists of the tab offer now.
 
     Args:
-        studio: The studio.
-        recipe: The recipe chosen.
         shown: The run shown.
 
     Returns:
@@ -114,9 +106,6 @@ def choices(studio: Studio, recipe: str | None, shown: str | None) -> tuple[Any,
 
 def try_demo(studio: Studio) -> tuple[Any, str]:
     """Start the bundled demo, or show it where it runs already.
-
-    Args:
-        studio: The studio.
 
     Returns:
         The run to show, and a message.
