@@ -324,7 +324,7 @@ def test_an_error_of_an_interrupted_library_is_an_interruption(
 
     signals = Signals()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         signals.is_interrupted = True
         raise ImportError("cut in the middle")
 
