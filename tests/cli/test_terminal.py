@@ -250,7 +250,9 @@ def test_a_terminal_made_narrower_and_an_interrupted_training(
 
 def untrained(run: Path, copy: Path) -> Path:
     """A copy of a run that stands where `train` begins."""
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("train", "lora", "samples", "report"))
+    shutil.copytree(
+        run, copy, ignore=shutil.ignore_patterns("train", "lora", "samples", "report", "checksums.json")
+    )
     record = json.loads((copy / "run.json").read_text())
     for stage in STAGE_NAMES[STAGE_NAMES.index("train") :]:
         del record["stages"][stage]
