@@ -245,7 +245,7 @@ def test_a_terminal_made_narrower_and_an_interrupted_training(
     assert seen.is_cursor_shown
     assert "Traceback" not in written
     assert seen.text()[-1] == "veneer: interrupted; the same command goes on from here"
-    assert list((run / "train" / "checkpoints").glob("step-*"))
+    assert list((run / "train").glob("stopped/step-*"))
 
 
 def untrained(run: Path, copy: Path) -> Path:
