@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.fault_files import damaged
 from veneer.data.standard import Standardised, standardise
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DatasetError
@@ -30,24 +31,6 @@ def originals(folder: Path) -> dict[str, Any]:
     Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(folder / "sixteen.png")
     made["16.png"] = (folder / "sixteen.png").read_bytes()
     return made
-
-
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Cut at a random place, flip bits (in the head more often than not), swap or repeat pieces."""
-    data = bytearray(content)
-    match chance.randrange(4):
-        case 0:
-            return bytes(data[: chance.randrange(len(data))])
-        case 1:
-            for _ in range(chance.randrange(1, 12)):
-                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        case 2:
-            for _ in range(chance.randrange(1, 6)):
-                data[chance.randrange(min(64, len(data)))] = chance.randrange(256)
-        case _:
-            start, size = chance.randrange(len(data)), chance.randrange(1, 40)
-            data[start : start + size] = data[:size] * chance.randrange(3)
-    return bytes(data)
 
 
 def fuzz(folder: Path, count: int) -> tuple[list[tuple[str, Any]], Path]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
 from veneer.errors import AdapterError
-from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error, what_it_is
+from veneer.lora.tensorfile import FLOATS, read_tensors
 from veneer.models.quiet import quiet_libraries
 
+LONGEST_WORD = 200
 PARAMS_KEY = "emb_params"
 """Key of the vectors in files of A1111's and kohya's tools; the file's name is the word there."""
 
@@ -65,28 +65,22 @@ def read_embedding(path: Path) -> Embedding:
     Raises:
         AdapterError: If the file is missing, damaged, a pickle, or no such file.
     """
-    if path.suffix in PICKLE_SUFFIXES:
-        raise AdapterError(pickle_error(path).what, where=str(path), todo="Take the .safetensors file")
-    if not path.is_file():
-        raise AdapterError("no such embedding file", where=str(path), todo="Name a .safetensors file")
-    if other := what_it_is(path):
-        raise AdapterError(other.what, where=str(path), todo=other.todo)
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise AdapterError(f"the embedding file is damaged: {error}", where=str(path)) from error
-    if len(tensors) != 1 or not 0 < next(iter(tensors.values())).ndim <= 2:
+    tensors, metadata = read_tensors(path, "embedding")
+    name, vectors = next(iter(tensors.items()), ("", None))
+    if len(tensors) != 1 or vectors is None or not 0 < vectors.ndim <= 2 or not _is_word(name):
         todo = "Name the file of one learnt word; a LoRA goes to --lora"
         raise AdapterError("the file holds no textual-inversion embedding", where=str(path), todo=todo)
-    name, vectors = next(iter(tensors.items()))
-    if not vectors.numel() or not vectors.is_floating_point() or not torch.isfinite(vectors.float()).all():
-        what = f"the embedding {name[:60]!r} holds numbers that are not finite, or none"
+    if not vectors.numel() or vectors.dtype not in FLOATS or not torch.isfinite(vectors).all():
+        what = f"the embedding {name!r} holds numbers that are not finite, of no usual precision, or none"
         raise AdapterError(what, where=str(path), todo="Take the file again: it is useless")
     return Embedding(
         path.stem if name == PARAMS_KEY else name, vectors.reshape(-1, vectors.shape[-1]), metadata
     )
+
+
+def _is_word(name: str) -> bool:
+    """Whether a tensor's name can be a word of a prompt; a LoRA's weight is none."""
+    return name.isprintable() and 0 < len(name.strip()) <= LONGEST_WORD and not name.endswith(".weight")
 
 
 def load_textual_inversion(pipeline: Any, embedding: Embedding, where: str = "") -> None:

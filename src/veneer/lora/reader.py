@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from veneer.errors import AdapterError
@@ -21,10 +20,9 @@ from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.kinds import BUNDLED, SDXL_WIDTH, WIDTHS, family_of, refusal, shown
 from veneer.lora.metadata import DIFFUSERS_KEY, alphas_of_metadata
 from veneer.lora.names import TEXT_PREFIX, read_name
+from veneer.lora.tensorfile import FLOATS, read_tensors
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, Layout, LoraFile
-from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error, what_it_is
 
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 SMALL_FLOATS = tuple(
     getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name)
 )
@@ -58,7 +56,7 @@ def read_lora(path: Path, on_event: OnEvent = ignore, *, may_be_broken: bool = F
             that are no finite numbers.
     """
     path = file_of(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path, "LoRA")
     bundled = [name for name in tensors if name.startswith(BUNDLED)]
     if bundled:
         words = sorted({name.split(".")[1] for name in bundled})
@@ -119,22 +117,6 @@ def file_of(path: Path) -> Path:
         else "the folder holds no LoRA"
     )
     raise AdapterError(what, where=str(path), todo="Name the .safetensors file itself")
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.suffix in PICKLE_SUFFIXES:
-        raise AdapterError(pickle_error(path).what, where=str(path), todo="Take the LoRA's .safetensors file")
-    if not path.is_file():
-        raise AdapterError("no such LoRA file", where=str(path), todo="Name a .safetensors file")
-    if other := what_it_is(path):
-        raise AdapterError(other.what, where=str(path), todo=other.todo)
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in sorted(file.keys())}, metadata
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-        line = shown(" ".join(str(error).split()), 200)
-        raise AdapterError(f"the LoRA file is damaged: {line}", where=str(path)) from error
 
 
 def _refuse_word(path: Path, tensors: Mapping[str, Tensor]) -> None:

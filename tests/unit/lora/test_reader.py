@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from helpers import ldm
 from helpers.loras import random_lora
 from veneer.errors import AdapterError
+from veneer.lora.embedding_file import read_embedding
 from veneer.lora.info import inspect
 from veneer.lora.merge import delta, merge_adapters
 from veneer.lora.reader import file_of, read_lora
@@ -377,6 +378,16 @@ HEADERS = {
     "four bits": raw_file(json.dumps({NAME: entry(dtype="F4", offsets=(0, 16))}).encode(), bytes(16)),
     "a surrogate": raw_file(b'{"\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', bytes(4)),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_malformed_header_is_no_learnt_word(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(HEADERS[case])
+    with pytest.raises(AdapterError) as refused:
+        read_embedding(path)
+    assert refused.value.what.isprintable()
+    assert len(refused.value.what) < 400
 
 
 @pytest.mark.parametrize("case", HEADERS)
