@@ -13,39 +13,47 @@ from veneer.cli.output import print_json
 from veneer.cli.stage import do_stage
 from veneer.errors import EXIT_DONE, EXIT_WORSE
 
+RunOrFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder, or a folder of the base's pictures.",
+        autocompletion=completion.runs,
+    ),
+]
+Tuned = Annotated[
+    Path | None, typer.Argument(metavar="TUNED", help="A folder of the tuned model's pictures.")
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option("--held-out", help="With two folders: pictures of the style, not trained on."),
+]
+Training = Annotated[
+    Path | None, typer.Option("--training", help="With two folders: pictures that were trained on.")
+]
+Lora = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="FILE", help="With a run: an adapter to compare; may be given often."),
+]
+Scale = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--scale", metavar="S", min=0.0, help="With a run: a strength to compare; may be given often."
+    ),
+]
+Embedder = Annotated[
+    str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
+]
+
 
 def compare(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN",
-            help="A run folder, or a folder of the base's pictures.",
-            autocompletion=completion.runs,
-        ),
-    ],
-    tuned: Annotated[
-        Path | None, typer.Argument(metavar="TUNED", help="A folder of the tuned model's pictures.")
-    ] = None,
-    held_out: Annotated[
-        Path | None,
-        typer.Option("--held-out", help="With two folders: pictures of the style, not trained on."),
-    ] = None,
-    training: Annotated[
-        Path | None, typer.Option("--training", help="With two folders: pictures that were trained on.")
-    ] = None,
-    lora: Annotated[
-        list[Path] | None,
-        typer.Option("--lora", metavar="FILE", help="With a run: an adapter to compare; may be given often."),
-    ] = None,
-    scale: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--scale", metavar="S", min=0.0, help="With a run: a strength to compare; may be given often."
-        ),
-    ] = None,
-    embedder: Annotated[
-        str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
-    ] = "pocket",
+    run: RunOrFolder,
+    tuned: Tuned = None,
+    held_out: HeldOut = None,
+    training: Training = None,
+    lora: Lora = None,
+    scale: Scale = None,
+    embedder: Embedder = "pocket",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:

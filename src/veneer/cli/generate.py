@@ -11,50 +11,45 @@ from veneer.choices import Scheduler
 from veneer.cli.options import Json, Quiet
 from veneer.cli.output import show
 
+Prompt = Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="A prompt; may be given often.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures, named P-SEED.png.")]
+Base = Annotated[
+    str,
+    typer.Option("--base", metavar="ID", help="Hub name, folder, .safetensors checkpoint, or pocket."),
+]
+Seed = Annotated[list[int] | None, typer.Option("--seed", metavar="N", help="A seed; may be given often.")]
+Lora = Annotated[Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, of either layout.")]
+Scale = Annotated[float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")]
+Embedding = Annotated[
+    Path | None,
+    typer.Option("--embedding", metavar="FILE", help="A learnt word's file; prompts call it by its name."),
+]
+Vae = Annotated[str | None, typer.Option("--vae", help="VAE in place of the base's own.")]
+NegativePrompt = Annotated[str | None, typer.Option(help="What guidance pushes away from.")]
+NumInferenceSteps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")]
+GuidanceScale = Annotated[float | None, typer.Option("--guidance", min=1.0, help="Guidance; 1 for none.")]
+Scheduler = Annotated[Scheduler | None, typer.Option("--scheduler", help="How the noise is taken away.")]
+Resolution = Annotated[int | None, typer.Option(help="Side in pixels; the base's own size by default.")]
+TwoPass = Annotated[
+    bool, typer.Option("--two-pass", help="Draw at the base's own size first, then enlarge and refine.")
+]
+
 
 def generate(
-    prompt: Annotated[
-        list[str], typer.Option("--prompt", metavar="TEXT", help="A prompt; may be given often.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures, named P-SEED.png.")
-    ],
-    base: Annotated[
-        str,
-        typer.Option("--base", metavar="ID", help="Hub name, folder, .safetensors checkpoint, or pocket."),
-    ] = "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    seed: Annotated[
-        list[int] | None, typer.Option("--seed", metavar="N", help="A seed; may be given often.")
-    ] = None,
-    lora: Annotated[
-        Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, of either layout.")
-    ] = None,
-    scale: Annotated[
-        float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")
-    ] = 1.0,
-    embedding: Annotated[
-        Path | None,
-        typer.Option(
-            "--embedding", metavar="FILE", help="A learnt word's file; prompts call it by its name."
-        ),
-    ] = None,
-    vae: Annotated[str | None, typer.Option("--vae", help="VAE in place of the base's own.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What guidance pushes away from.")] = None,
-    num_inference_steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Denoising steps.")
-    ] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option("--guidance", min=1.0, help="Guidance; 1 for none.")
-    ] = None,
-    scheduler: Annotated[
-        Scheduler | None, typer.Option("--scheduler", help="How the noise is taken away.")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Side in pixels; the base's own size by default.")
-    ] = None,
-    two_pass: Annotated[
-        bool, typer.Option("--two-pass", help="Draw at the base's own size first, then enlarge and refine.")
-    ] = False,
+    prompt: Prompt,
+    out: Out,
+    base: Base = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    seed: Seed = None,
+    lora: Lora = None,
+    scale: Scale = 1.0,
+    embedding: Embedding = None,
+    vae: Vae = None,
+    negative_prompt: NegativePrompt = None,
+    num_inference_steps: NumInferenceSteps = None,
+    guidance_scale: GuidanceScale = None,
+    scheduler: Scheduler = None,
+    resolution: Resolution = None,
+    two_pass: TwoPass = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:

@@ -15,62 +15,69 @@ from veneer.cli.output import print_json, print_run
 if TYPE_CHECKING:
     from veneer.config import Recipe
 
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A bundled name, or a .toml file.", autocompletion=completion.recipes
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="RUN",
+        help="Run folder; runs/RECIPE or runs/STYLE by default.",
+        autocompletion=completion.runs,
+    ),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Option("--pictures", metavar="SOURCE", help="Your own pictures in place of the recipe's."),
+]
+Style = Annotated[
+    str,
+    typer.Option(
+        "--style",
+        metavar="WORDS",
+        help="What they are, such as `watercolour painting`: captions, prompts and names follow it.",
+    ),
+]
+Redo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redo",
+        metavar="STAGE",
+        help="Do a finished stage and all later ones again.",
+        autocompletion=completion.stages,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and do nothing.")
+]
+Events = Annotated[
+    Path | None,
+    typer.Option("--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."),
+]
+Within = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--within",
+        metavar="DIR",
+        help="Refuse a recipe that leads out of DIR, as a stranger's may; may be given often.",
+    ),
+]
+
 
 def run(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE", help="A bundled name, or a .toml file.", autocompletion=completion.recipes
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="RUN",
-            help="Run folder; runs/RECIPE or runs/STYLE by default.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
-    pictures: Annotated[
-        list[str] | None,
-        typer.Option("--pictures", metavar="SOURCE", help="Your own pictures in place of the recipe's."),
-    ] = None,
-    style: Annotated[
-        str,
-        typer.Option(
-            "--style",
-            metavar="WORDS",
-            help="What they are, such as `watercolour painting`: captions, prompts and names follow it.",
-        ),
-    ] = "",
+    recipe: RecipeName,
+    out: Out = None,
+    pictures: Pictures = None,
+    style: Style = "",
     settings: Set = None,
-    redo: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--redo",
-            metavar="STAGE",
-            help="Do a finished stage and all later ones again.",
-            autocompletion=completion.stages,
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and do nothing.")
-    ] = False,
-    events: Annotated[
-        Path | None,
-        typer.Option(
-            "--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."
-        ),
-    ] = None,
-    within: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--within",
-            metavar="DIR",
-            help="Refuse a recipe that leads out of DIR, as a stranger's may; may be given often.",
-        ),
-    ] = None,
+    redo: Redo = None,
+    dry_run: DryRun = False,
+    events: Events = None,
+    within: Within = None,
     allow_private_addresses: AllowPrivate = False,
     as_json: Json = False,
     quiet: Quiet = False,
