@@ -28,7 +28,7 @@ Vae = Annotated[str | None, typer.Option("--vae", help="VAE in place of the base
 NegativePrompt = Annotated[str | None, typer.Option(help="What guidance pushes away from.")]
 NumInferenceSteps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")]
 GuidanceScale = Annotated[float | None, typer.Option("--guidance", min=1.0, help="Guidance; 1 for none.")]
-Scheduler = Annotated[Scheduler | None, typer.Option("--scheduler", help="How the noise is taken away.")]
+NoiseScheduler = Annotated[Scheduler | None, typer.Option("--scheduler", help="How the noise is taken away.")]
 Resolution = Annotated[int | None, typer.Option(help="Side in pixels; the base's own size by default.")]
 TwoPass = Annotated[
     bool, typer.Option("--two-pass", help="Draw at the base's own size first, then enlarge and refine.")
@@ -47,7 +47,7 @@ def generate(
     negative_prompt: NegativePrompt = None,
     num_inference_steps: NumInferenceSteps = None,
     guidance_scale: GuidanceScale = None,
-    scheduler: Scheduler = None,
+    scheduler: NoiseScheduler = None,
     resolution: Resolution = None,
     two_pass: TwoPass = False,
     as_json: Json = False,
