@@ -20,7 +20,7 @@ from pocket.draw import draw_plain
 from pocket.sources import TRAINED
 from pocket.subjects import Subject, find_icon
 from veneer.models.embedder import Embedder, load_embedder
-from veneer.proof.measures import style_measure
+from veneer.proof.likeness import style_measure
 from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import texture_measure, texture_view
 from veneer.stats import Measure

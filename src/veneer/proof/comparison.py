@@ -9,18 +9,16 @@ from typing import Any
 
 from veneer.events import OnEvent, ignore
 from veneer.models.embedder import Embedders
+from veneer.proof.copies import Memorisation
 from veneer.proof.distances import matching_p_value
 from veneer.proof.evidence import Evidence, References, look
-from veneer.proof.measures import (
-    MEASURES,
-    Memorisation,
-    find_copies,
-    mean_smoothness,
-    style_cost,
-    style_word_share,
-)
+from veneer.proof.facts import Facts
+from veneer.proof.likeness import style_cost
+from veneer.proof.margins import MIN_COST_CAPTIONS
+from veneer.proof.measures import MEASURES, find_copies
 from veneer.proof.pairs import Pair, View, count_broken, count_identical
-from veneer.proof.verdict import MIN_COST_CAPTIONS, Facts, Verdict, judge
+from veneer.proof.training_set import mean_smoothness, style_word_share
+from veneer.proof.verdict import Verdict, judge
 from veneer.stats import Measure
 
 MIN_CAPTIONS = 8
@@ -98,17 +96,8 @@ def compare_pairs(
         Measures and verdict.
     """
     seen = look(pairs, references, embedders, on_event)
-    styled, general = seen.of_kinds("recipe", "held_out"), seen.of_kinds("general")
-    by_kind = {"styled": styled, "general": general, "none": seen}
-    measures: dict[str, Measure | None] = {}
-    unavailable: dict[str, str] = {}
-    for spec in MEASURES:
-        found = spec.of(by_kind[spec.prompts])
-        if not isinstance(found, str):
-            measures[spec.name] = found
-        elif not spec.is_optional:
-            measures[spec.name], unavailable[spec.name] = None, found
-    copies = find_copies(styled)
+    measures, unavailable = take_measures(seen)
+    copies = find_copies(seen.of_kinds("recipe", "held_out"))
     facts = replace(
         _facts(pairs, references, copies),
         caption_p_value=_caption_chance(seen.pictures, embedders, references),
@@ -124,6 +113,21 @@ def compare_pairs(
         embedders.names,
         facts,
     )
+
+
+def take_measures(seen: Evidence) -> tuple[dict[str, Measure | None], dict[str, str]]:
+    """Every measure of the table, and why those that are None cannot be had."""
+    styled, general = seen.of_kinds("recipe", "held_out"), seen.of_kinds("general")
+    by_kind = {"styled": styled, "general": general, "none": seen}
+    measures: dict[str, Measure | None] = {}
+    unavailable: dict[str, str] = {}
+    for spec in MEASURES:
+        found = spec.of(by_kind[spec.prompts])
+        if not isinstance(found, str):
+            measures[spec.name] = found
+        elif not spec.is_optional:
+            measures[spec.name], unavailable[spec.name] = None, found
+    return measures, unavailable
 
 
 def _facts(

@@ -10,9 +10,9 @@ import numpy as np
 
 from veneer.events import OnEvent, Progress, ignore
 from veneer.models.embedder import Embedders
+from veneer.proof.facts import Losses
 from veneer.proof.pairs import Pair, View, view_pairs
 from veneer.proof.texture import texture_view
-from veneer.proof.verdict import Losses
 from veneer.records.prompts import Kind
 from veneer.stats import Array
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from veneer.proof.verdict import Losses
+from veneer.proof.facts import Losses
 from veneer.records.candidates import CandidatesFile, Kind
 from veneer.records.trainlog import LoggedStep
 

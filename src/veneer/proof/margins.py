@@ -1,0 +1,63 @@
+"""What must be kept, and which loss of it still counts as none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from veneer.proof.facts import Facts
+from veneer.proof.reasons import percent, signed
+from veneer.stats import Measure
+
+RETRIEVAL_MARGIN = 0.1
+"""Fall of the share of subjects found that still counts as none."""
+COST_CAP = 0.05
+"""Most that the style's own cost can add to the prompt's margin."""
+MIN_COST_CAPTIONS = 5
+"""Fewest held-out captions that tell what the style costs."""
+COPY_MARGIN = 0.1
+"""Rise of the share of copies of training pictures that still counts as none."""
+DIVERSITY_KEPT = 1 / 3
+"""Share of the base's diversity that must surely be left."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Fall of the prompt measure that still counts as none.
+
+    Attributes:
+        asked: The recipe's.
+        cost: By how much true pictures of the style surely lie below the base's own, up to
+            `COST_CAP`: no model can be asked for more.
+    """
+
+    asked: float
+    cost: float
+
+    @property
+    def whole(self) -> float:
+        """The fall that still counts as none."""
+        return self.asked + self.cost
+
+    @property
+    def words(self) -> str:
+        """The margin, and what it is made of."""
+        if not self.cost:
+            return f"margin {self.asked:g}"
+        cause = "by which true pictures of the same captions lie below the base's"
+        return f"margin {self.whole:.3f}: {self.asked:g}, and {self.cost:.3f} {cause}"
+
+
+def margin_of(facts: Facts, asked: float) -> Margin:
+    """The margin of the prompt measure, the style's own cost added."""
+    return Margin(asked, min(COST_CAP, max(0.0, facts.style_cost or 0.0)))
+
+
+def may_lose(measure: Measure | None, margin: float) -> TypeGuard[Measure]:
+    """Whether a loss beyond the margin is not excluded; a measure without interval excludes nothing else."""
+    return measure is not None and measure.ci95 is not None and not measure.holds(margin)
+
+
+def within(measure: Measure, margin: float) -> str:
+    """Why a loss beyond a margin is not excluded."""
+    return f"a loss above {percent(margin)} is not excluded ({signed(measure, 95)})"
