@@ -13,8 +13,9 @@ import random
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.faults import Slice, WrongError
 from helpers import tiny
 from veneer.config import Recipe
 from veneer.errors import VeneerError
+from veneer.events import Event, OnEvent, StageFinished
 from veneer.pipeline import STAGE_NAMES, run_stage
 from veneer.recipe import resolve
 from veneer.records.run import RunDir
@@ -34,6 +36,8 @@ TIMES = re.compile(
 )
 UNCOMPARED = ("dataset/.measures.jsonl", ".lock", "report/index.html", "report/report.md", "checksums.json")
 """Files that tell times in their own words, and the sums of such."""
+STOPS = 12
+"""At how many of a stage's events it is stopped."""
 LATEST = 1.15
 """Latest moment of a kill, as a share of the stage's time."""
 
@@ -46,6 +50,7 @@ class Runs:
         before: The run as it is before each stage.
         after: Hashes of its files after each stage.
         seconds: What each stage takes.
+        events: How many things each stage tells of before it is done.
         place: Where the run of a case lies.
         context: Makes processes to be killed.
     """
@@ -53,8 +58,19 @@ class Runs:
     before: Mapping[str, Path]
     after: Mapping[str, Mapping[str, str]]
     seconds: Mapping[str, float]
+    events: Mapping[str, int]
     place: Path
     context: BaseContext
+
+
+def bench_pictures(folder: Path) -> Path:
+    """Pictures to take and to leave out, and one caption that is too long."""
+    pictures = tiny.tiny_pictures(folder, 10)
+    first = min(pictures.glob("*.png"))
+    (folder / "damaged.png").write_bytes(first.read_bytes()[:90])
+    shutil.copy(first, folder / "the same.png")
+    first.with_suffix(".txt").write_text("a red dot beside a blue one, " * 20)
+    return pictures
 
 
 def bench_recipe(base: Path, clip: Path, pictures: Path) -> Recipe:
@@ -100,20 +116,24 @@ def whole_runs(folder: Path) -> Runs:
     """
     shutil.rmtree(folder, ignore_errors=True)
     base, clip = tiny.tiny_base(folder / "base"), tiny.tiny_clip(folder / "clip")
-    pictures = tiny.tiny_pictures(folder / "pictures", 10)
+    pictures = bench_pictures(folder / "pictures")
     run = RunDir(folder / "run")
     run.root.mkdir(parents=True)
     run.write_recipe(bench_recipe(base, clip, pictures))
-    before, after, seconds = {}, {}, {}
+    before, after, seconds, events = {}, {}, {}, Counter[str]()
+
+    def count(event: Event) -> None:
+        events[stage] += not isinstance(event, StageFinished)
+
     for stage in STAGE_NAMES:
         before[stage] = Path(shutil.copytree(run.root, folder / "before" / stage))
         began = time.monotonic()
-        run_stage(stage, run, redo=False)
+        run_stage(stage, run, redo=False, on_event=count)
         seconds[stage] = time.monotonic() - began
         after[stage] = hashes(run.root)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.fault_runs", *(f"veneer.stages.{stage}" for stage in STAGE_NAMES)])
-    return Runs(before, after, seconds, run.root, context)
+    return Runs(before, after, seconds, events, run.root, context)
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -158,6 +178,47 @@ def try_kill(runs: Runs, number: int) -> str:
         child.kill()
         child.join()
     return _same(runs, stage)
+
+
+class StopError(BaseException):
+    """A stop at an event; no `Exception`, as Ctrl-C is none."""
+
+
+def try_stop(runs: Runs, number: int) -> str:
+    """Stop a stage at one of the events that it tells of, and go on; where it has few, stop it there again.
+
+    Args:
+        runs: What to begin at.
+        number: Number of the case; the stages take turns, and their events.
+
+    Returns:
+        "the same bytes".
+
+    Raises:
+        WrongError: If a file differs, is missing or left over.
+    """
+    stage, turn = STAGE_NAMES[number % len(STAGE_NAMES)], number // len(STAGE_NAMES)
+    count = runs.events[stage]
+    _begin(runs, stage)
+    for _ in range(1 + turn // count):
+        with suppress(StopError):
+            run_stage(
+                stage,
+                RunDir(runs.place),
+                redo=False,
+                on_event=_stop_at(turn * max(1, count // STOPS) % count),
+            )
+    return _same(runs, stage)
+
+
+def _stop_at(left: int) -> OnEvent:
+    def listen(event: Event) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 and not isinstance(event, StageFinished):
+            raise StopError
+
+    return listen
 
 
 def try_full_disk(runs: Runs, number: int) -> str:
@@ -218,8 +279,11 @@ def _full_at(write: int) -> Iterator[None]:
 
 
 SLICES = (
-    Slice("kills", "a stage killed at random moments", 200, (4, 6), whole_runs, try_kill, 300.0),
     Slice(
-        "full-disk", "no space left at one of a stage's writes", 90, (6, 13), whole_runs, try_full_disk, 300.0
+        "stops", "a stage stopped at one of its events", 9 * STOPS, (27, 33, 39), whole_runs, try_stop, 300.0
+    ),
+    Slice("kills", "a stage killed at random moments", 200, (3,), whole_runs, try_kill, 300.0),
+    Slice(
+        "full-disk", "no space left at one of a stage's writes", 90, (13,), whole_runs, try_full_disk, 300.0
     ),
 )

@@ -101,6 +101,22 @@ def judge(one: Slice, prepared: Any, number: int) -> Outcome:
     return Outcome(one.name, number, came, is_bad, round(time.monotonic() - began, 3), detail)
 
 
+class Prepared:
+    """What slices need, made once in a process; slices of one `prepare` share it."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._made: dict[Prepare, Any] = {}
+
+    def __call__(self, one: Slice) -> Any:
+        """What a slice needs."""
+        if one.prepare not in self._made:
+            folder = self._work / one.name
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made[one.prepare] = one.prepare(folder)
+        return self._made[one.prepare]
+
+
 def go_on(
     slices: Sequence[Slice], work: Path, seconds: float, tell: Callable[[Outcome], None]
 ) -> list[Outcome]:
@@ -115,15 +131,11 @@ def go_on(
     """
     kept, until = work / "outcomes.jsonl", time.monotonic() + seconds
     outcomes = read_outcomes(kept)
-    prepared: dict[str, Any] = {}
+    prepare = Prepared(work)
     for one, number in _turns(slices, outcomes):
         if time.monotonic() > until:
             break
-        if one.name not in prepared:
-            folder = work / one.name
-            folder.mkdir(parents=True, exist_ok=True)
-            prepared[one.name] = one.prepare(folder)
-        outcome = judge(one, prepared[one.name], number)
+        outcome = judge(one, prepare(one), number)
         outcomes.append(outcome)
         with kept.open("a", encoding="utf-8") as file:
             file.write("\n" + json.dumps(asdict(outcome)))  # after a line that was cut

@@ -63,11 +63,14 @@ class Notice(Event):
     Attributes:
         code: Short fixed name, such as "caption-truncated"; equal codes are counted together.
         message: What, where, and what to do.
+        is_passing: Whether it may be otherwise when the same command goes on, so that it stays in no record
+            of a stage that was stopped.
     """
 
     stage: str
     code: str
     message: str
+    is_passing: bool = False
 
 
 @dataclass(frozen=True)

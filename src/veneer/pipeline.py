@@ -12,7 +12,6 @@ import datetime
 import importlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,20 +24,25 @@ from veneer.changes import has_new_input, is_done, stages_to_redo
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.recipe import fingerprint
 from veneer.records.checksums import damaged_files, known_record, write_checksums
 from veneer.records.locks import locked
-from veneer.records.run import CountedNotice, Identity, RunDir, RunRecord, StageRecord
+from veneer.records.notices import Notices, forget_notices
+from veneer.records.run import Identity, RunDir, RunRecord, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
 
 
 class StageResult(Protocol):
-    """What every stage returns: a frozen object with one line of what came out."""
+    """What every stage returns: a frozen object with one line of what came out.
+
+    One that goes on where it was stopped has `news` too: what this command did of it.
+    """
 
     @property
     def summary(self) -> str:
-        """One line of what came out."""
+        """One line of what there is now, the same whether it was made in one go or in several."""
 
 
 @dataclass(frozen=True)
@@ -191,22 +195,30 @@ def _do(
 ) -> StageOutcome:
     record = run.read_record().stages
     if stage.name not in {*again, *damaged} and is_done(run, recipe, stage.name):
+        if processes.is_main_process():
+            forget_notices(run, stage.name)  # after a kill just when it was done
         on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
         return _outcome_before(stage.name, record[stage.name])
     if stage.name in again or has_new_input(stage, run, redo):
         _forget(stage, run)
     if processes.is_main_process():
         write_checksums(run, stage.name, ())  # until it is done
-    notices = [notice for notice in told if notice.stage == stage.name]
+    notices = Notices(
+        run, stage.name, fingerprint(stage.settings_in(recipe)), keeps=processes.is_main_process()
+    )
+    for notice in told:
+        if notice.stage == stage.name:
+            notices.add(notice)
     with machine.measure() as usage:
-        summary = _perform(stage, run, recipe, _tee(notices, on_event), options)
+        summary, news = _perform(stage, run, recipe, _tee(notices, on_event), options)
     outcome = _outcome(stage.name, summary, usage())
     if processes.is_main_process():
         identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(run))
         _write_entry(run, stage.name, _entry(identity, outcome, notices))
+        forget_notices(run, stage.name)
         write_checksums(run, stage.name, stage.made(run))
     processes.wait_for_everyone()
-    on_event(StageFinished(stage.name, summary, outcome.seconds))
+    on_event(StageFinished(stage.name, summary + (f" ({news})" if news else ""), outcome.seconds))
     return outcome
 
 
@@ -227,10 +239,12 @@ def _tell_unused(
 
 def _perform(
     stage: Stage, run: RunDir, recipe: Recipe, on_event: OnEvent, options: Mapping[str, bool]
-) -> str:
+) -> tuple[str, str]:
+    """What there is now, which is recorded, and what this command did of it, which is only told."""
     if not stage.is_shared and not processes.is_main_process():
-        return ""
-    return load_stage(stage.name)(run, recipe, on_event, **options).summary
+        return "", ""
+    result = load_stage(stage.name)(run, recipe, on_event, **options)
+    return result.summary, str(getattr(result, "news", ""))
 
 
 def load_stage(name: str) -> Callable[..., StageResult]:
@@ -238,7 +252,7 @@ def load_stage(name: str) -> Callable[..., StageResult]:
     return cast("Callable[..., StageResult]", importlib.import_module(f"veneer.stages.{name}").run)
 
 
-def _entry(identity: Identity, outcome: StageOutcome, notices: list[Notice]) -> StageRecord:
+def _entry(identity: Identity, outcome: StageOutcome, notices: Notices) -> StageRecord:
     return StageRecord(
         identity=identity,
         summary=outcome.summary,
@@ -246,7 +260,7 @@ def _entry(identity: Identity, outcome: StageOutcome, notices: list[Notice]) -> 
         peak_memory_gib=outcome.peak_memory_gib,
         peak_device_memory_gib=outcome.peak_device_memory_gib,
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        notices=_counted(notices),
+        notices=notices.counted(),
     )
 
 
@@ -266,6 +280,7 @@ def _forget(stage: Stage, run: RunDir) -> None:
     if not processes.is_main_process():
         return
     _write_entry(run, stage.name, None)
+    forget_notices(run, stage.name)
     for path in stage.cleared(run):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -309,19 +324,13 @@ def _mend_record(run: RunDir, on_event: OnEvent) -> None:
         (known or RunRecord(stages={})).write(run.run_json)
 
 
-def _tee(notices: list[Notice], on_event: OnEvent) -> OnEvent:
+def _tee(notices: Notices, on_event: OnEvent) -> OnEvent:
     def tee(event: Event) -> None:
         if isinstance(event, Notice):
-            notices.append(event)
+            notices.add(event)
         on_event(event)
 
     return tee
-
-
-def _counted(notices: list[Notice]) -> tuple[CountedNotice, ...]:
-    counts = Counter(notice.code for notice in notices)
-    first = {notice.code: notice.message for notice in reversed(notices)}
-    return tuple(CountedNotice(code=code, count=n, message=first[code]) for code, n in counts.items())
 
 
 def _write_recipe(run: RunDir, recipe: Recipe) -> None:

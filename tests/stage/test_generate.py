@@ -256,6 +256,8 @@ def test_diverged_adapter_gives_black_pictures_and_a_notice(tmp_path: Path, base
     assert result.num_broken == 1
     assert pixels(out / "000-0.png").max() == 0
     assert "picture-broken" in [getattr(event, "code", "") for event in events]
+    again = generate_files(str(base_folder), ["a dog"], [0], out, lora=path, generate=TABLE)
+    assert (again.num_drawn, again.num_broken) == (0, 1), "what another command drew is as broken"
 
 
 def test_no_prompt_no_seed_no_adapter(tmp_path: Path, run: RunDir, base_folder: Path, recipe: Recipe) -> None:

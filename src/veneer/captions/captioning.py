@@ -59,37 +59,30 @@ class CaptionWork:
         self._on_event = on_event
         self._done = 0
 
-    def name_all(self, todo: Sequence[str], records: Records) -> int:
+    def name_all(self, todo: Sequence[str], records: Records) -> None:
         """Take file and folder names as captions.
 
         Args:
             todo: Pictures without a caption.
             records: Gets their records.
-
-        Returns:
-            0: names are not asked for again.
         """
         names = found_names(self._folder)
         for name in todo:
             text = caption_from_name(names.get(name) or name)
             records[name] = self._record(name, "name", text, attempts=1)
-        return 0
 
-    def describe_all(self, todo: Sequence[str], records: Records) -> int:
+    def describe_all(self, todo: Sequence[str], records: Records) -> None:
         """Ask the captioner, look at what it wrote, and ask again where that has a fault.
 
         Args:
             todo: Pictures without a caption, the same in every process.
             records: Gets their records, of all processes.
 
-        Returns:
-            How many were asked again.
-
         Raises:
             CaptionerError: If the captioner cannot be loaded.
         """
         if not todo:
-            return 0
+            return
         machine.set_threads()
         captioner = load_captioner(self._config.model, machine.pick_device())
         self._describe(captioner, processes.shard(todo), FIRST, records)
@@ -108,7 +101,6 @@ class CaptionWork:
             unfit = (unfit - better) | (unfit_again & better)
         for name, found in self._faults(todo, records, unfit).items():
             records[name] = replace(records[name], faults=found)
-        return len(again)
 
     def _describe(
         self, captioner: Captioner, names: Sequence[str], decoding: Decoding, records: Records

@@ -65,7 +65,7 @@ def caption(
             prune=prune,
             embedder=optional_embedder("" if dry_run else embedder),
         )
-    show(result, as_json=as_json)
+    show(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
     return 0
 
 

@@ -152,20 +152,20 @@ def _notify_missed(source: str, missed: Missed, results: int, web: Web) -> None:
     message = (
         f"{source}: the search stopped{so_far}: {missed.reason}. The same command goes on. {OTHER_SOURCES}"
     )
-    web.on_event(Notice("collect", "search-stopped", message))
+    web.on_event(Notice("collect", "search-stopped", message, True))
 
 
 def _notify_nothing(source: str, query: Query, page: str, web: Web) -> None:
     if not page.strip():
         message = f"{source}: no results. Try other words or fewer filters"
-        web.on_event(Notice("collect", "no-results", message))
+        web.on_event(Notice("collect", "no-results", message, True))
         return
     name = re.sub(r"\W+", "-", query.text).strip("-")[:40] or "search"
     path = web.pages / f"{name}.html"
     with suppress(OSError):
         write_text(path, page)
     message = f"{source}: no results understood; the page is saved at {path}. {OTHER_SOURCES}"
-    web.on_event(Notice("collect", "no-results-understood", message))
+    web.on_event(Notice("collect", "no-results-understood", message, True))
 
 
 def refuse_wrong_queries(sources: Sequence[str]) -> None:

@@ -66,11 +66,12 @@ class CaptionResult:
 
     @property
     def summary(self) -> str:
-        """One line of what came out."""
-        verb = "to caption" if self.dry_run else "captioned"
-        parts = [f"{self.generated} of {self.pictures} pictures {verb}"]
-        if self.kept:
-            parts.append(f"{self.kept} captioned before")
+        """One line of what there is now, or of what would be done (``dry_run``)."""
+        if self.dry_run:
+            parts = [f"{self.generated} of {self.pictures} pictures to caption"]
+            parts += [f"{self.kept} captioned before"] if self.kept else []
+        else:
+            parts = [f"{self.generated + self.kept} of {self.pictures} pictures captioned"]
         if self.by_person:
             parts.append(f"{self.by_person} by a person ({self.edited} edited)")
         if self.asked_again:
@@ -79,6 +80,11 @@ class CaptionResult:
         if self.pruned:
             parts.append(f"{counted(self.pruned, 'line')} without a picture taken out")
         return ", ".join(parts)
+
+    @property
+    def news(self) -> str:
+        """What this command did of it; empty where nothing came before it."""
+        return f"{self.generated} now, {self.kept} before" if self.kept and not self.dry_run else ""
 
 
 def caption(
@@ -127,12 +133,13 @@ def caption(
         work = CaptionWork(folder, caption, count_tokens or _counter_of(embedder), embedder, on_event)
         on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
         describe = work.name_all if caption.model == "none" else work.describe_all
-        asked_again = describe(todo, records)
+        describe(todo, records)
         if processes.is_main_process():
             _write(folder, read, records, on_event)
             _notify_faults(records, on_event)
         processes.wait_for_everyone()
     faults = Counter(fault for record in records.values() for fault in record.faults)
+    asked_again = sum(record.by == "model" and record.attempts > 1 for record in records.values())
     return replace(result, asked_again=asked_again, faults=dict(faults))
 
 

@@ -269,7 +269,7 @@ class _Tally:
         self.network_is_dead = self.network_is_dead or missed.reason == DEAD
         self.reasons[missed.reason.partition(":")[0]] += 1
         self._on_event(
-            Notice(STAGE, "not-fetched", f"{found.origin}: {missed.reason}; tried again next time")
+            Notice(STAGE, "not-fetched", f"{found.origin}: {missed.reason}; tried again next time", True)
         )
 
     def _take_mask(self, found: Found, name: str) -> None:
@@ -358,4 +358,6 @@ def _refuse_failure(result: CollectResult, dataset: Dataset, tally: _Tally) -> N
 
 
 def _counted(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda x: -x[1]))
+    return ", ".join(
+        f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda x: (-x[1], x[0]))
+    )

@@ -62,11 +62,15 @@ class EncodeResult:
 
     @property
     def summary(self) -> str:
-        """One line of what came out."""
+        """One line of what there is now."""
         sizes = ", ".join(f"{n} of {w}x{h} px" for (w, h), n in self.buckets)
         cut = f"{self.reshaping.cut_percent:.1f} % of their pixels cropped away"
-        reused = f", {self.reused} taken from the cache" if self.reused else ""
-        return f"{self.pictures} pictures encoded ({sizes}), {cut}, {self.held_out} held out{reused}"
+        return f"{self.pictures} pictures encoded ({sizes}), {cut}, {self.held_out} held out"
+
+    @property
+    def news(self) -> str:
+        """What this command did of it; empty where nothing came before it."""
+        return f"{self.reused} taken from the cache" if self.reused else ""
 
 
 def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:

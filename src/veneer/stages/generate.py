@@ -48,7 +48,7 @@ class GenerateResult:
         folder: Folder of the pictures.
         num_pictures: Pictures in it, of base and tuned model together.
         num_drawn: Pictures drawn now; the others were there.
-        num_broken: Pictures among those drawn now that came out as no finite numbers.
+        num_broken: Pictures in it that came out as no finite numbers.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class GenerateResult:
 
     @property
     def summary(self) -> str:
-        """One line for people, the same whether it was done in one go or in several."""
+        """One line of what there is now."""
         broken = f", {self.num_broken} broken" if self.num_broken else ""
         return f"{self.num_pictures} pictures{broken}"
 
@@ -89,6 +89,11 @@ class _Series:
         """
         batches = shard(batched(self.jobs, self.batch_size))
         return [batch for batch in batches if self._found(batch) != self.identities(batch)]
+
+    @property
+    def num_broken(self) -> int:
+        """Pictures that came out as no finite numbers, as far as they are there."""
+        return sum(_is_broken(self.folder / job.file_name) for job in self.jobs)
 
     def _found(self, batch: Sequence[Job]) -> list[str | None]:
         return [_identity_of(self.folder / job.file_name) for job in batch]
@@ -125,20 +130,21 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     adapter = _hashes(lora, recipe.compare.scale, word)
     base = _series(sizes, "base", jobs, first_word, 0)
     tuned = _series(sizes, "tuned", jobs, first_word | adapter, len(sizes) * len(jobs))
-    num_drawn, num_broken = _draw_sizes(sizes, base, on_event)
-    if num_broken:
+    num_drawn = _draw_sizes(sizes, base, on_event)
+    if num_broken := sum(one.num_broken for one in base):
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
     _put_on(sampler, lora, recipe.compare.scale, word, on_event)
-    more_drawn, num_broken = _draw_sizes(sizes, tuned, on_event)
+    num_drawn += _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
+    num_broken = sum(_notify_broken(one, on_event) for one in tuned)
     if is_main_process():
         if len(sizes) == 1:
             shutil.rmtree(run.native_samples, ignore_errors=True)
         for (_, samples), before, after in zip(sizes, base, tuned, strict=True):
             _finish(samples, prompts, {"base": before, "tuned": after})
     total = 2 * len(jobs) * len(sizes)
-    return GenerateResult(run.samples, total, num_drawn + more_drawn, num_broken)
+    return GenerateResult(run.samples, total, num_drawn, num_broken)
 
 
 run = generate
@@ -187,9 +193,9 @@ def generate_files(
     settings = _settings(sampler) | _hashes(lora, scale, embedding)
     _put_on(sampler, lora, scale, embedding, on_event)
     series = _Series(out, jobs, settings, 0, sampler.batch_size)
-    num_drawn, num_broken = _draw_series(sampler, series, on_event)
+    num_drawn = _draw_series(sampler, series, on_event)
     write_prompts(prompts_in(out), chosen)
-    return GenerateResult(out, len(jobs), num_drawn, num_broken)
+    return GenerateResult(out, len(jobs), num_drawn, _notify_broken(series, on_event))
 
 
 def _sampler(recipe: Recipe, on_event: OnEvent) -> Sampler:
@@ -233,10 +239,9 @@ def _series(
 
 def _draw_sizes(
     sizes: Sequence[tuple[Sampler, Samples]], series: Sequence[_Series], on_event: OnEvent
-) -> tuple[int, int]:
-    """Draw one model at every size: how many were drawn, and how many of them are broken."""
-    counts = [_draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True)]
-    return sum(drawn for drawn, _ in counts), sum(broken for _, broken in counts)
+) -> int:
+    """Draw one model at every size; how many were drawn."""
+    return sum(_draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True))
 
 
 def _put_on(sampler: Sampler, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
@@ -270,27 +275,32 @@ def _load_first_word(sampler: Sampler, recipe: Recipe, on_event: OnEvent) -> dic
     return {"word": [token, settings.embedding_vectors, settings.embedding_init]}
 
 
-def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> tuple[int, int]:
-    """Draw what is missing; how many were drawn, and how many of them are broken."""
+def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> int:
+    """Draw what is missing; how many were drawn."""
     batches = series.missing()
     missing = [
         (job, name) for batch in batches for job, name in zip(batch, series.identities(batch), strict=True)
     ]
-    done, num_broken = series.offset + len(series.jobs) - len(missing), 0
+    done = series.offset + len(series.jobs) - len(missing)
     on_event(Progress(STAGE, done))
     wanted = [[(job.prompt.prompt, job.seed) for job in batch] for batch in batches]
     drawn = sample_batches(sampler, wanted, on_event)
     for (job, identity), one in zip(missing, drawn, strict=True):
         _save(series, job, identity, one)
-        num_broken += one.is_broken
         done += 1
         on_event(Progress(STAGE, done, series.folder.name))
-    if num_broken:
+    return len(missing)
+
+
+def _notify_broken(series: _Series, on_event: OnEvent) -> int:
+    """Say how many pictures of a series are broken, whichever command drew them."""
+    if num_broken := series.num_broken:
         message = (
-            f"{num_broken} of {len(missing)} pictures in {series.folder} are no finite numbers, kept as black"
+            f"{num_broken} of {len(series.jobs)} pictures in {series.folder} are no finite numbers, kept as "
+            "black: the adapter may have diverged"
         )
-        on_event(Notice(STAGE, "picture-broken", f"{message}: the adapter may have diverged"))
-    return len(missing), num_broken
+        on_event(Notice(STAGE, "picture-broken", message))
+    return num_broken
 
 
 def _save(series: _Series, job: Job, identity: str, drawn: Sample) -> None:
@@ -321,6 +331,15 @@ def _identity_of(path: Path) -> str | None:
             return picture.info.get(IDENTITY)
     except (OSError, SyntaxError, UnidentifiedImageError):
         return None
+
+
+def _is_broken(path: Path) -> bool:
+    """What `_save` wrote of it, without decoding it."""
+    try:
+        with Image.open(path) as picture:
+            return BROKEN in picture.info
+    except (OSError, SyntaxError, UnidentifiedImageError):
+        return False
 
 
 def _finish(samples: Samples, prompts: Sequence[Prompt], series: Mapping[str, _Series]) -> None:

@@ -45,7 +45,9 @@ def watch_signals(on_event: OnEvent) -> Iterator[Interruption]:
         if asked.is_asked:
             raise KeyboardInterrupt
         asked.is_asked = True
-        notice = Notice("train", "interrupted", "finishing this step and saving; once more stops at once")
+        notice = Notice(
+            "train", "interrupted", "finishing this step and saving; once more stops at once", True
+        )
         # In a thread: whoever was printing when the signal came holds its lock until the handler returns.
         threading.Thread(target=on_event, args=(notice,), daemon=True).start()
 

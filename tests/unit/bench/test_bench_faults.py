@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from bench.bench_faults import SLICES
-from bench.faults import Outcome, Slice, WrongError, go_on, judge, table
+from bench.faults import Outcome, Prepared, Slice, WrongError, go_on, judge, table
 from veneer.errors import AdapterError
 
 
+@pytest.fixture(scope="module")
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("faults"))
+
+
 @pytest.mark.parametrize("one", SLICES, ids=lambda one: one.name)
-def test_a_few_faults_of_every_kind(one: Slice, tmp_path: Path) -> None:
-    prepared = one.prepare(tmp_path)
+def test_a_few_faults_of_every_kind(one: Slice, prepare: Prepared) -> None:
+    prepared = prepare(one)
     outcomes = [judge(one, prepared, number) for number in one.quick]
     assert not [outcome for outcome in outcomes if outcome.is_bad]
 

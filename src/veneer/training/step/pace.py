@@ -49,4 +49,4 @@ class Pace:
             message = (
                 f"steps take {now:.3g} s at step {event.step}, and took {self._first:.3g} s at the start"
             )
-            self._on_event(Notice(STAGE, "slower", message))
+            self._on_event(Notice(STAGE, "slower", message, True))
