@@ -1,11 +1,12 @@
-"""False alarms: how often the verdict calls the bundled base different from itself.
+"""False alarms and power: how often the base is called different from itself, and an effect found.
 
-    python -m bench.bench_null [--comparisons N] [--work FOLDER]
+    python -m bench.bench_null [--comparisons N] [--effects N] [--seeds N] [--work FOLDER]
 
-The base draws each prompt with many seeds, once. Every comparison then takes two seeds of each prompt at
-random, calls one picture the base's and the other the tuned model's, and judges them with `veneer compare`'s
-own functions. The answer should be `not shown`. Writes ``bench/results/null_HARDWARE_DATE.{json,md}`` and
-ends with status 1 where more than 5 in 100 are called different.
+The base draws each subject with many seeds, once. Every comparison then takes subjects, seeds and held-out
+pictures at random, calls one half of the seeds the base's and the other the tuned model's, and judges them
+with `veneer compare`'s own measures and rules. Prompts share their seeds, as a recipe's do. Writes
+``bench/results/null_HARDWARE_DATE.{json,md}`` and ends with status 1 where more than 1 in 100 are called
+different in either direction.
 """
 
 from __future__ import annotations
@@ -14,112 +15,65 @@ import argparse
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from bench.machine import heading, setting, write_results
-from veneer.models.embedder import Embedder, Embedders, choose_embedders
-from veneer.models.modelfiles import pocket_folder
-from veneer.models.sampling import load_sampler, sample
-from veneer.proof.comparison import compare_pairs
-from veneer.proof.evidence import References
-from veneer.proof.pairs import Pair
-from veneer.recipe import load_recipe
-from veneer.stats import Array, Measure
+from bench.machine import setting, write_results
+from bench.null_pool import NUM_PROMPTS, NUM_SEEDS, Design, Pool, comparison, look
+from bench.null_tables import document
+from veneer.proof.measures import MEASURES
+from veneer.proof.style_views import style_falls, style_rises
+from veneer.proof.verdict import judge
+from veneer.stats import Measure
 
-SUBJECTS = (
-    "bird", "hen", "chick", "goat", "cat", "dog", "house", "tree",
-    "apple", "boat", "car", "cow", "fish", "flower", "mushroom", "rabbit",
-)  # fmt: skip
-NUM_SEEDS, NUM_STEPS = 60, 6
-NUM_HELD_OUT = 8
-AIM = 0.05
-
-
-@dataclass(frozen=True)
-class Remembering(Embedder):
-    """An embedder that looks at each file once."""
-
-    seen: dict[Path | Image.Image, Array] = field(default_factory=dict)
-
-    def image_features(self, pictures: Sequence[Image.Image | Path]) -> Array:
-        """Embed pictures, those that are new.
-
-        Args:
-            pictures: Files.
-
-        Returns:
-            Features, shape (N, D).
-        """
-        new = [one for one in dict.fromkeys(pictures) if one not in self.seen]
-        if new:
-            self.seen.update(zip(new, super().image_features(new), strict=True))
-        return np.stack([self.seen[one] for one in pictures])
+DESIGNS = {
+    "5": Design(5),
+    "6": Design(6),
+    "8": Design(8),
+    "14": Design(14),
+    "24": Design(24),
+    "8 + 12": Design(8, 12),
+    "8, one seed": Design(8, num_seeds=1),
+    "8, 4 held out": Design(8, num_held_out=4),
+}
+"""Comparisons of the base with itself; "8 + 12" is the demo's: twelve prompts have seeds of their own."""
+PULLS = (0.05, 0.1, 0.2, 0.4)
+"""Effects: parts of a tuned picture that are the true picture of its subject."""
+READ = ("style", "style_texture", "prompt", "retrieval", "diversity", "memorisation")
+"""Measures that the rules read."""
+AIM = 0.01
 
 
-def draw(folder: Path) -> list[list[Path]]:
-    """Draw every prompt with every seed, where that was not done before.
+def judged(pool: Pool, design: Design, num_comparisons: int, seed: int) -> dict[str, float]:
+    """Draw and judge many comparisons.
 
     Returns:
-        Files by prompt and seed.
+        Shares of the words, of reasons that decide, of measures that rise and fall; "way" is the mean share
+        of the way to the held-out pictures.
     """
-    files = [[folder / f"{name}-{seed:03d}.png" for seed in range(NUM_SEEDS)] for name in SUBJECTS]
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (path, prompt_of(name), seed)
-        for name, row in zip(SUBJECTS, files, strict=True)
-        for seed, path in enumerate(row)
-        if not path.is_file()
-    ]
-    if jobs:
-        recipe = load_recipe("pocket-8bit", [f"generate.num_inference_steps={NUM_STEPS}"])
-        sampler = load_sampler("pocket", recipe.generate)
-        drawn = sample(sampler, [(prompt, seed) for _, prompt, seed in jobs])
-        for (path, _, _), one in zip(jobs, drawn, strict=True):
-            one.image.save(path)
-    return files
-
-
-def prompt_of(subject: str) -> str:
-    """What the base is asked for.
-
-    Args:
-        subject: A subject that it knows.
-    """
-    return f"a flat illustration of a {subject}"
-
-
-def compare_with_itself(
-    files: Sequence[Sequence[Path]], num_comparisons: int, embedders: Embedders
-) -> dict[str, Any]:
-    """Compare the base with itself many times.
-
-    Args:
-        files: Pictures by prompt and seed.
-        embedders: What they are seen through.
-
-    Returns:
-        Shares of the words, of what decided where it was not `not shown`, and of rises and falls.
-    """
-    held_out = tuple(sorted((pocket_folder() / "demo").glob("*.png")))[:NUM_HELD_OUT]
-    random, counts = np.random.default_rng(len(files)), Counter[str]()
-    for number in range(num_comparisons):
-        pairs = []
-        for subject, row in zip(SUBJECTS, files, strict=False):
-            base, tuned = random.choice(NUM_SEEDS, 2, replace=False)
-            pairs.append(Pair(prompt_of(subject), "recipe", number, row[base], row[tuned]))
-        found = compare_pairs(pairs, References(held_out), embedders)
-        counts[found.verdict.word] += 1
-        if found.verdict.word != "not shown":
-            counts.update(reason.code for reason in found.verdict.reasons if reason.decides)
-        for name, measure in found.measures.items():
+    random, counts = np.random.default_rng(seed), Counter[str]()
+    ways: list[float] = []
+    for _ in range(num_comparisons):
+        seen, facts = comparison(pool, design, random)
+        measures = {spec.name: _known(spec.of(seen)) for spec in MEASURES if spec.name in READ}
+        verdict = judge(measures, facts)
+        counts[verdict.word] += 1
+        counts["nearer"] += style_rises(measures)
+        counts["further"] += style_falls(measures)
+        counts.update({reason.code for reason in verdict.reasons if reason.decides})
+        for name, measure in measures.items():
             counts.update(_directions(name, measure))
-    return {name: count / num_comparisons for name, count in sorted(counts.items())}
+        style = measures["style"]
+        ways += [style.share] if style and style.share is not None else []
+    shares = {name: count / num_comparisons for name, count in sorted(counts.items())}
+    return shares | {"way": float(np.mean(ways)) if ways else 0.0}
+
+
+def _known(found: Measure | str) -> Measure | None:
+    return None if isinstance(found, str) else found
 
 
 def _directions(name: str, measure: Measure | None) -> list[str]:
@@ -129,29 +83,10 @@ def _directions(name: str, measure: Measure | None) -> list[str]:
     return [f"{name} {word}" for word, is_so in directions.items() if is_so]
 
 
-def _document(record: dict[str, Any]) -> str:
-    found = record["found"]
-    names = sorted({name for shares in found.values() for name in shares})
-    words = [name for name in ("not shown", "better", "worse", "trade") if name in names]
-    rows = [
-        f"| {name} | " + " | ".join(f"{100 * shares.get(name, 0):.1f} %" for shares in found.values()) + " |"
-        for name in [*words, *(name for name in names if name not in words)]
-    ]
-    return "\n".join(
-        [
-            *heading("The base against itself", record),
-            f"{record['comparisons']} comparisons for each number of prompts: a picture of {NUM_STEPS} steps "
-            f"for each prompt and side, two of {NUM_SEEDS} seeds at random; {NUM_HELD_OUT} pictures are the "
-            "style. "
-            "First the verdict, then what decided where it was not `not shown`, then how often the 99 % "
-            "interval of a measure lay on one side of zero.",
-            "",
-            "| | " + " | ".join(f"{number} prompts" for number in found) + " |",
-            "|---|" + "---:|" * len(found),
-            *rows,
-            "",
-        ]
-    )
+def false_alarms(shares: dict[str, float]) -> tuple[float, float]:
+    """How often the base is called better and worse than itself; a trade is a false alarm in both."""
+    trade = shares.get("trade", 0)
+    return shares.get("better", 0) + trade, shares.get("worse", 0) + trade
 
 
 def main() -> int:
@@ -164,23 +99,32 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--comparisons", type=int, default=500)
+    parser.add_argument("--effects", type=int, default=100, help="comparisons for each effect")
+    parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="seeds of the pool")
     parser.add_argument("--work", type=Path, default=Path("runs/null"))
     asked = parser.parse_args()
-    files, chosen = draw(asked.work), choose_embedders("pocket", "pocket")
-    assert chosen.clip is not None
-    embedders = Embedders(Remembering(**vars(chosen.clip)), None)
+    pool = look(asked.work, NUM_PROMPTS, asked.seeds)
     found = {
-        str(number): compare_with_itself(files[:number], asked.comparisons, embedders)
-        for number in (len(SUBJECTS) // 2, len(SUBJECTS))
+        name: judged(pool, one, asked.comparisons, seed=n) for n, (name, one) in enumerate(DESIGNS.items())
     }
-    record = setting(shlex.join(["python", "-m", "bench.bench_null", *sys.argv[1:]])) | {
+    effects = {
+        name: {
+            str(pull): judged(pool, replace(DESIGNS[name], pull=pull), asked.effects, seed=100 + n)
+            for n, pull in enumerate(PULLS)
+        }
+        for name in ("5", "8", "14", "24", "8 + 12")
+    }
+    record: dict[str, Any] = setting(shlex.join(["python", "-m", "bench.bench_null", *sys.argv[1:]])) | {
         "comparisons": asked.comparisons,
+        "comparisons_of_effects": asked.effects,
+        "seeds": asked.seeds,
         "found": found,
+        "effects": effects,
     }
-    text = _document(record)
+    text = document(record)
     print(text)
     write_results("null", record, text)
-    return int(any(1 - shares.get("not shown", 0) > AIM for shares in found.values()))
+    return int(any(max(false_alarms(shares)) > AIM for shares in found.values()))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequ
     with Image.open(pairs[0].base) as first:
         side = first.width
     sides = [pair.base for pair in pairs], [pair.tuned for pair in pairs]
-    before, after, real, seen = (_statistics(paths, side) for paths in (*sides, held_out, training))
+    before, after, real, seen = (texture_rows(paths, side) for paths in (*sides, held_out, training))
     return View(before, after, None, real, seen)
 
 
@@ -157,7 +157,8 @@ def _of_differences(differences: np.ndarray[Any, Any]) -> list[float]:
     return [*logs, float((size < FLAT).mean()), float((size > STEEP).mean())]
 
 
-def _statistics(paths: Sequence[Path], side: int) -> Array:
+def texture_rows(paths: Sequence[Path], side: int) -> Array:
+    """Statistics of pictures, each at a side in pixels; a row for each."""
     rows = [texture_statistics(_square(path, side)) for path in paths]
     return np.stack(rows) if rows else np.empty((0, 0))
 

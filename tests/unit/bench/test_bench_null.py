@@ -1,64 +1,74 @@
-"""The bench of false alarms: what it remembers is what it would see, and what it counts are comparisons."""
+"""The bench of false alarms: its rules are the verdict's, and an effect that is there is found."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bench import bench_null
-from veneer.models.embedder import Embedders, choose_embedders
+from bench.null_pool import Design, Pool, comparison
+from bench.null_tables import document
+
+NUM_SUBJECTS, NUM_SEEDS, NUM_REAL, WIDTH = 12, 8, 30, 24
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True))
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
-    monkeypatch.setattr(bench_null, "NUM_SEEDS", 3)
+def pool() -> Pool:
+    """Random pictures of twelve subjects, and a style that lies elsewhere."""
     random = np.random.default_rng(0)
-    rows = [[tmp_path / f"{prompt}-{seed}.png" for seed in range(3)] for prompt in range(6)]
-    for path in (path for row in rows for path in row):
-        Image.fromarray(random.integers(0, 255, (64, 64, 3), np.uint8)).save(path)
-    return rows
+    subjects = random.normal(size=(NUM_REAL, WIDTH))
+    style = 2 * random.normal(size=WIDTH)
+    shown = subjects[:NUM_SUBJECTS, None] + random.normal(size=(NUM_SUBJECTS, NUM_SEEDS, WIDTH))
+    real = subjects + style
+    return Pool(unit(shown), shown, unit(subjects[:NUM_SUBJECTS]), unit(real), real)
 
 
-def test_features_are_remembered_in_the_order_asked(files: list[list[Path]]) -> None:
-    clip = choose_embedders("pocket", "pocket").clip
-    remembering = bench_null.Remembering(**vars(clip))
-    first, second, third = files[0]
-    remembering.image_features([second, first])
-    asked = [first, third, second, first]
-    assert remembering.image_features(asked) == pytest.approx(clip.image_features(asked), abs=1e-5)
-    third.unlink()
-    assert len(remembering.image_features([third])) == 1
+def test_the_base_is_not_shown_to_differ_from_itself(pool: Pool) -> None:
+    found = bench_null.judged(pool, Design(8), 30, seed=0)
+    assert found["not shown"] >= 0.9
+    assert sum(found.get(word, 0) for word in ("better", "worse", "trade", "not shown")) == pytest.approx(1)
 
 
-def test_every_comparison_is_counted_once(files: list[list[Path]]) -> None:
-    clip = choose_embedders("pocket", "pocket").clip
-    found = bench_null.compare_with_itself(files, 4, Embedders(bench_null.Remembering(**vars(clip)), None))
-    assert sum(found.get(word, 0) for word in ("better", "worse", "trade", "not shown")) == 1
+def test_an_effect_that_is_there_is_found(pool: Pool) -> None:
+    """Were both sides of a pair the same picture, or dealt at random, this would find nothing."""
+    found = bench_null.judged(pool, Design(8, pull=0.6), 10, seed=0)
+    assert found["nearer"] == 1
+    assert found["way"] > 0.4
 
 
-def test_a_set_that_always_falls_is_never_no_different(
-    files: list[list[Path]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Were the two sides of a pair the same picture, or swapped at random, this would find nothing."""
-    for row in files:
-        Image.new("RGB", (64, 64), "white").save(row[2])
-
-    class Chosen:
-        def choice(self, *given: Any, **options: Any) -> Any:
-            return 0, 2
-
-    monkeypatch.setattr(bench_null.np.random, "default_rng", lambda seed: Chosen())
-    clip = choose_embedders("pocket", "pocket").clip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("veneer.stats.mean_interval", _always_sure)
-        found = bench_null.compare_with_itself(
-            files, 2, Embedders(bench_null.Remembering(**vars(clip)), None)
-        )
-    assert found["worse"] == 1
-    assert found["broken-pictures"] == 1
+def test_no_seed_stands_on_both_sides_and_prompts_share_them(pool: Pool) -> None:
+    told = np.broadcast_to(np.eye(NUM_SEEDS, WIDTH), (NUM_SUBJECTS, NUM_SEEDS, WIDTH))
+    seen, _ = comparison(replace(pool, pictures=told), Design(6), np.random.default_rng(0))
+    before, after = (set(side.argmax(1)) for side in (seen.pictures.base, seen.pictures.tuned))
+    assert len(before) == len(after) == len(set(seen.seeds)) == 3
+    assert len(seen.prompts) == 18
+    assert not before & after
 
 
-def _always_sure(values: Any, *, seed: int = 0, level: float = 0.95) -> tuple[tuple[float, float], str]:
-    return (float(np.mean(values)), float(np.mean(values))), ""
+def test_held_out_prompts_have_seeds_of_their_own(pool: Pool) -> None:
+    seen, facts = comparison(pool, Design(3, 5), np.random.default_rng(0))
+    assert (len(seen.prompts), facts.num_prompts) == (3 * 3 + 5 * 2, 8)
+    own = seen.seeds[9:]
+    assert len(set(own)) == len(own)
+
+
+def test_a_trade_is_a_false_alarm_in_both_directions() -> None:
+    assert bench_null.false_alarms({"better": 0.01, "worse": 0.02, "trade": 0.5}) == (0.51, 0.52)
+
+
+def test_the_document_names_every_design_and_effect(pool: Pool) -> None:
+    one = bench_null.judged(pool, Design(6, pull=0.2), 5, seed=0)
+    setting = {"date": "2026-01-01", "hardware": {"processor": "p", "cores": 1}, "versions": {"torch": "2"}}
+    text = document(
+        setting
+        | {"command": "c", "comparisons": 5, "comparisons_of_effects": 5, "seeds": NUM_SEEDS}
+        | {"found": {"6": one}, "effects": {"6": {"0.2": one}}}
+    )
+    assert "| | 6 |" in text
+    assert "share of the way" in text

@@ -1,0 +1,191 @@
+"""The pool of the null: the bundled base's pictures of many prompts with many seeds, each drawn once."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from veneer.models.embedder import choose_embedders
+from veneer.models.modelfiles import pocket_folder
+from veneer.models.sampling import load_sampler, sample
+from veneer.proof.evidence import Evidence, evidence_of
+from veneer.proof.facts import Facts
+from veneer.proof.likeness import style_cost
+from veneer.proof.pairs import Pair, View
+from veneer.proof.texture import texture_rows
+from veneer.recipe import load_recipe
+from veneer.stats import Array
+
+NUM_PROMPTS, NUM_SEEDS, NUM_STEPS, SIDE_PX = 40, 24, 6, 128
+STYLE = "8-bit illustration of"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of the style, and what it shows."""
+
+    path: Path
+    subject: str
+
+    @property
+    def prompt(self) -> str:
+        """What is asked for, and the picture's caption."""
+        return f"{STYLE} a {self.subject}"
+
+
+def drawings() -> list[Drawing]:
+    """The bundled pictures of the style, in the order of their list."""
+    demo = pocket_folder() / "demo"
+    with (demo / "NAMES.csv").open(newline="", encoding="utf-8") as file:
+        return [Drawing(demo / row["file_name"], row["subject"]) for row in csv.DictReader(file)]
+
+
+def picture_of(folder: Path, subject: str, seed: int) -> Path:
+    """Where the picture of a subject and a seed lies."""
+    return folder / f"{subject.replace(' ', '-')}-{seed:03d}.png"
+
+
+def draw(folder: Path, subjects: list[str], num_seeds: int) -> None:
+    """Draw every subject with every seed, seed by seed, where that was not done before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(subject, seed) for seed in range(num_seeds) for subject in subjects]
+    missing = [job for job in jobs if not picture_of(folder, *job).is_file()]
+    if not missing:
+        return
+    recipe = load_recipe("pocket-8bit", [f"generate.num_inference_steps={NUM_STEPS}"])
+    sampler = load_sampler("pocket", recipe.generate)
+    drawn = sample(sampler, [(f"{STYLE} a {subject}", seed) for subject, seed in missing])
+    for job, one in zip(missing, drawn, strict=True):
+        one.image.save(picture_of(folder, *job))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All pictures as numbers: P subjects, S seeds, R real pictures of the style, in the order of `drawings`.
+
+    Attributes:
+        pictures: Through the bundled CLIP, (P, S, D).
+        textures: Texture statistics, (P, S, T).
+        texts: Each subject's prompt, (P, D).
+        real: The style's pictures through CLIP, (R, D); the first P show the subjects.
+        real_textures: Their texture statistics, (R, T).
+    """
+
+    pictures: Array
+    textures: Array
+    texts: Array
+    real: Array
+    real_textures: Array
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that every subject was drawn with."""
+        return int(self.pictures.shape[1])
+
+
+def look(folder: Path, num_prompts: int, num_seeds: int) -> Pool:
+    """Look at the pool through the bundled CLIP and at its texture, once: kept beside the pictures."""
+    kept = folder / f"features-{num_prompts}-{num_seeds}.npz"
+    if not kept.is_file():
+        real = drawings()
+        draw(folder, [one.subject for one in real[:num_prompts]], num_seeds)
+        files = [
+            picture_of(folder, one.subject, seed) for one in real[:num_prompts] for seed in range(num_seeds)
+        ]
+        clip = choose_embedders("pocket", "pocket").pictures
+        texts = clip.text_features([one.prompt for one in real[:num_prompts]])
+        assert texts is not None
+        shape = (num_prompts, num_seeds, -1)
+        np.savez(
+            kept,
+            pictures=clip.image_features(files).reshape(shape),
+            textures=texture_rows(files, SIDE_PX).reshape(shape),
+            texts=texts,
+            real=clip.image_features([one.path for one in real]),
+            real_textures=texture_rows([one.path for one in real], SIDE_PX),
+        )
+    with np.load(kept) as found:
+        return Pool(**found)
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a comparison is drawn out of the pool.
+
+    Attributes:
+        num_shared: Prompts that share their seeds, as a recipe's own do.
+        num_own: Prompts with two seeds of their own, as held-out captions have.
+        num_seeds: Seeds of the prompts that share.
+        num_held_out: Pictures that stand for the style.
+        pull: Part of a tuned picture that is the true picture of its subject: the effect; 0 is none.
+    """
+
+    num_shared: int
+    num_own: int = 0
+    num_seeds: int = 3
+    num_held_out: int = 12
+    pull: float = 0.0
+
+    @property
+    def num_prompts(self) -> int:
+        """Prompts in all."""
+        return self.num_shared + self.num_own
+
+
+def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple[Evidence, Facts]:
+    """One comparison of the base with itself, or with itself drawn towards the style.
+
+    Subjects, held-out pictures and seeds are drawn without putting back; no seed stands on both sides, and no
+    held-out picture shows a subject that is drawn.
+
+    Returns:
+        What the measures look at, and what the rules read beside them.
+    """
+    subjects = random.choice(len(pool.pictures), design.num_prompts, replace=False)
+    shared = random.choice(pool.num_seeds, (design.num_seeds, 2), replace=False)
+    rows: list[tuple[int, int, int, int]] = []
+    for number, subject in enumerate(subjects):
+        is_shared = number < design.num_shared
+        seeds = shared if is_shared else random.choice(pool.num_seeds, (2, 2), replace=False)
+        rows += [(subject, *pair, k if is_shared else 1000 * number + k) for k, pair in enumerate(seeds)]
+    who, before, after, label = (list(one) for one in zip(*rows, strict=True))
+    others = np.setdiff1d(np.arange(len(pool.real)), subjects)
+    held_out = random.choice(others, design.num_held_out, replace=False)
+    training = np.setdiff1d(np.arange(len(pool.real)), held_out)
+    towards = partial(_towards, pull=design.pull)
+    pictures = View(
+        pool.pictures[who, before],
+        _unit(towards(pool.pictures[who, after], pool.real[who])),
+        pool.texts[who],
+        pool.real[held_out],
+        pool.real[training],
+    )
+    texture = View(
+        pool.textures[who, before],
+        towards(pool.textures[who, after], pool.real_textures[who]),
+        None,
+        pool.real_textures[held_out],
+        pool.real_textures[training],
+    )
+    pairs = [Pair(str(one), "recipe", seed, Path(), Path()) for one, seed in zip(who, label, strict=True)]
+    facts = Facts(design.num_prompts, design.num_held_out, len(pairs), style_cost=_cost(pool, pictures, who))
+    return evidence_of(pairs, pictures, texture=texture), facts
+
+
+def _cost(pool: Pool, pictures: View, who: list[int]) -> float | None:
+    """What the style costs the prompt, were all prompts captions of held-out pictures."""
+    assert pictures.texts is not None
+    cost = style_cost(pictures.base, pool.real[who], pictures.texts, who)
+    return None if cost.ci95 is None else -cost.ci95[1]
+
+
+def _towards(rows: Array, target: Array, *, pull: float) -> Array:
+    return (1 - pull) * rows + pull * target
+
+
+def _unit(rows: Array) -> Array:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

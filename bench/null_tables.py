@@ -1,0 +1,90 @@
+"""The document of `bench.bench_null`: false alarms, and which effect is found with how many prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.machine import heading
+from bench.null_pool import NUM_PROMPTS, NUM_STEPS
+
+WORDS = ("not shown", "better", "worse", "trade")
+Shares = Mapping[str, float]
+
+ASSUMED = """\
+What the resampling assumes: the comparisons of a column are drawn from one pool, so they are not independent
+of each other, and say nothing of other bases, styles and embedders. A seed that turns all pictures the same
+way comes back in many comparisons, so the shares vary more from pool to pool than the binomial law says. Each
+comparison's own pictures are as in a run: subjects, seeds and held-out pictures without putting back, no seed
+on both sides. Pictures have fewer steps than a run's. Captions that do not fit, noise and held-out loss,
+which only keep a result from being `better`, are left out: the share of `better` is an upper bound."""
+
+
+def document(record: Mapping[str, Any]) -> str:
+    """Both tables as Markdown."""
+    found, effects = record["found"], record["effects"]
+    lines = heading("The base against itself", record)
+    lines += [
+        f"{record['comparisons']} comparisons a column, out of a pool of {NUM_PROMPTS} subjects with "
+        f"{record['seeds']} seeds each, {NUM_STEPS} steps a picture. A column's name is its number of "
+        "prompts; they share three seeds, and twelve pictures are held out, where it does not say otherwise. "
+        '"8 + 12" is the demo: twelve further prompts have two seeds of their own.',
+        "",
+        ASSUMED,
+        "",
+        "First the word, then how often all views of style together said nearer or further, then what "
+        "decided, then how often the sure interval of a measure lay on one side of zero.",
+        "",
+        *_false_alarms(found),
+        "",
+        "## Which effect is found",
+        "",
+        f"{record['comparisons_of_effects']} comparisons a cell. Part of each tuned picture, as numbers, is "
+        "the true picture of its subject; the effect is given as the share of the way from the base to the "
+        "held-out pictures that this makes on average. Real training differs more from prompt to prompt.",
+        "",
+        *_effects(effects),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _false_alarms(found: Mapping[str, Shares]) -> list[str]:
+    names = {name for shares in found.values() for name in shares} - {"way", "style-same", *WORDS}
+    seen = [name for name in WORDS if any(name in shares for shares in found.values())]
+    rows = [*seen, *sorted(names, key=lambda name: (name not in ("nearer", "further"), " " in name, name))]
+    return [
+        "| | " + " | ".join(found) + " |",
+        "|---|" + "---:|" * len(found),
+        *(
+            f"| {row} | " + " | ".join(_percent(one.get(row, 0)) for one in found.values()) + " |"
+            for row in rows
+        ),
+    ]
+
+
+def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    lines = [
+        "| prompts | share of the way | nearer | `better` | most frequent doubt |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for prompts, by_pull in effects.items():
+        for one in by_pull.values():
+            lines.append(
+                f"| {prompts} | {_percent(one['way'], 0)} | {_percent(one.get('nearer', 0), 0)} "
+                f"| {_percent(one.get('better', 0), 0)} | {_doubt(one)} |"
+            )
+    return lines
+
+
+def _doubt(shares: Shares) -> str:
+    doubts = {name: share for name, share in shares.items() if "-" in name and name not in DECIDING}
+    worst = max(doubts, key=lambda name: doubts[name], default="")
+    return f"`{worst}` in {_percent(doubts[worst], 0)}" if worst else ""
+
+
+DECIDING = ("style-rose", "prompt-kept")
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
