@@ -104,9 +104,10 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/null"))
     asked = parser.parse_args()
     pool = look(asked.work, NUM_PROMPTS, asked.seeds)
-    found = {
-        name: judged(pool, one, asked.comparisons, seed=n) for n, (name, one) in enumerate(DESIGNS.items())
-    }
+    found: dict[str, dict[str, float]] = {}
+    for number, (name, design) in enumerate(DESIGNS.items()):
+        found[name] = judged(pool, design, asked.comparisons, seed=number)
+        print(name, found[name], file=sys.stderr, flush=True)
     effects = {
         name: {
             str(pull): judged(pool, replace(DESIGNS[name], pull=pull), asked.effects, seed=100 + n)

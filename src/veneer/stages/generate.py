@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from veneer.config import GenerateTable, Recipe
+from veneer.encoding.choosing import judging
 from veneer.errors import BaseModelError, RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
@@ -120,7 +121,7 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
             "the run has no adapter yet", where=str(run.lora_file), todo="Train and export it first"
         )
     index = known_index(run)
-    held_out = [item.caption for item in index.split("held_out")] if index else []
+    held_out = [item.caption for item in judging(index, recipe)] if index else []
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
     sampler = _sampler(recipe, on_event)

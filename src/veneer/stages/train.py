@@ -157,7 +157,7 @@ def build_trainer(
     if settings.compile:
         first = next(source.at(1)).to(accelerator.device)
         compile_unet(network.unet, loss, first, accelerator.autocast, on_event)
-    style = style_scorer(run, recipe, network, accelerator, validator.pictures)
+    style = style_scorer(run, recipe, network, accelerator, index)
     return Trainer(
         TrainerParts(
             run=run,

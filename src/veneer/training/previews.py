@@ -13,12 +13,13 @@ from accelerate import Accelerator
 
 from veneer import processes
 from veneer.config import Recipe
-from veneer.errors import RecipeError
+from veneer.encoding.choosing import choosing, choosing_jobs
 from veneer.events import OnEvent, PreviewEvent
 from veneer.kernels.cudnn import trying
 from veneer.models.base import assemble, load_base
 from veneer.models.embedder import choose_embedders
 from veneer.models.sampling import Sample, Sampler, sample
+from veneer.records.cache import CacheIndex
 from veneer.records.files import write_bytes
 from veneer.records.run import RunDir
 from veneer.training.network import Network
@@ -58,33 +59,27 @@ def preview_maker(
 
 
 def style_scorer(
-    run: RunDir, recipe: Recipe, network: Network, accelerator: Accelerator, held_out: Sequence[str]
+    run: RunDir, recipe: Recipe, network: Network, accelerator: Accelerator, index: CacheIndex
 ) -> Style | None:
-    """Make the function that measures style: likeness of drawn pictures to the held-out ones.
+    """Make the function that measures style: likeness of drawn pictures to the held-out ones that choose.
 
     Args:
-        recipe: The resolved recipe; its prompts, seeds, sampler and embedder are used.
-        held_out: Names of the held-out pictures, relative to the data set.
+        recipe: The resolved recipe; its sampler and embedder are used.
+        index: What is held out; `veneer.encoding.choosing` says which of it chooses.
 
     Returns:
         A function that gives the mean cosine similarity, in [-1, 1]; None where style does not choose.
 
     Raises:
-        RecipeError: If nothing is held out to measure by.
+        RecipeError: If fewer than two pictures are held out.
 
     Source: Ruiz et al. 2023, "DreamBooth", section 4.1 (CLIP-I and DINO), on pictures never trained on.
     """
     if recipe.train.choose != "style":
         return None
-    if not held_out:
-        raise RecipeError(
-            "no picture is held out to choose by style",
-            where="train.choose",
-            todo="Set train.validation_share above 0, or choose last",
-        )
+    pictures, jobs = choosing(index), choosing_jobs(index, recipe)
     embedder = choose_embedders(recipe.compare.embedder, recipe.base.model, accelerator.device).pictures
-    references = embedder.image_features([run.dataset / name for name in held_out])
-    jobs = [(prompt, seed) for prompt in recipe.generate.prompts for seed in recipe.generate.seeds]
+    references = embedder.image_features([run.dataset / item.file_name for item in pictures])
 
     def style() -> float:
         share = processes.shard(jobs)
