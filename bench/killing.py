@@ -90,6 +90,6 @@ def _logged(run: RunDir) -> int:
 
 
 def _found(run: RunDir) -> str:
-    if list(run.train.rglob("*.partial")):
+    if list(run.train.rglob("*partial")):
         return "writing a checkpoint"
     return "done" if run.candidates_json.is_file() else "training"

@@ -18,6 +18,7 @@ from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train
 from veneer.config import Recipe
 from veneer.errors import RunError, TrainingError
 from veneer.events import CheckpointEvent, Event, Notice, PreviewEvent, StepEvent, ValidationEvent
+from veneer.records import files
 from veneer.records.run import RunDir
 from veneer.training import checkpoints, trainer
 from veneer.training.network import Network
@@ -182,19 +183,19 @@ def test_a_full_disk_is_told_and_leaves_older_checkpoints(
     run: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(base_folder)
-    original = checkpoints.sync_tree
+    original = files.sync_tree
 
     def full(folder: Path) -> None:
-        if folder.name == "step-000006.partial":
+        if folder.name.startswith(".step-000006."):
             raise OSError(errno.ENOSPC, "No space left on device")
         original(folder)
 
-    monkeypatch.setattr(checkpoints, "sync_tree", full)
+    monkeypatch.setattr(files, "sync_tree", full)
     with pytest.raises(RunError, match="disk is full"):
         train_quietly(run, recipe)
     assert checkpoints.saved_steps(run.checkpoints) == [3]
-    assert not list(run.checkpoints.glob("*.partial"))
-    monkeypatch.setattr(checkpoints, "sync_tree", original)
+    assert not list(run.checkpoints.glob("*partial"))
+    monkeypatch.setattr(files, "sync_tree", original)
     assert train_quietly(run, recipe)[0].steps == 6
 
 
@@ -243,7 +244,7 @@ def test_a_file_system_that_fills_up_leaves_what_was_saved(
         train(run, recipe, fill)
     assert (told.value.where == str(run.checkpoints)) == (too_small_for == "checkpoint")
     assert checkpoints.saved_steps(run.checkpoints) == [3]
-    assert not list(run.train.rglob("*.partial"))
+    assert not list(run.train.rglob("*partial"))
     checkpoints.load(run.checkpoint(3))
     filler.unlink()
     train_quietly(run, recipe)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from veneer.errors import RunError
+
+PARTIAL = ".veneer-partial"
+"""How the name ends of what is not there to its end: ``.NAME.PROCESS-NUMBER.veneer-partial``."""
+CLOCK_SECONDS = 60
+"""How far the times of files and of processes may be apart."""
+_NAME = re.compile(rf"\..*\.(\d{{1,9}})-\d+{re.escape(PARTIAL)}", re.DOTALL)
+_NUMBERS = itertools.count()
+_OWN: set[str] = set()
+_SWEPT: set[Path] = set()
 
 
 class Record(BaseModel):
@@ -64,15 +76,12 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: aside, flushed, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with _aside(path) as aside:
         with aside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -85,23 +94,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(final: Path, *, resume: bool = False) -> Iterator[Path]:
+def staged_folder(final: Path) -> Iterator[Path]:
     """A folder written under a temporary name, and renamed when the block ends well.
 
     Args:
         final: The folder's name in the end; an older one is replaced.
-        resume: Whether what an interrupted command left under the temporary name is kept.
 
     Yields:
         The folder to write into.
     """
-    aside = final.with_name(f"{final.name}.partial")
-    if aside.exists() and not resume:
-        shutil.rmtree(aside)
-    aside.mkdir(parents=True, exist_ok=True)
-    yield aside
-    sync_tree(aside)
-    replace_folder(aside, final)
+    with _aside(final) as aside:
+        aside.mkdir(parents=True)
+        yield aside
+        sync_tree(aside)
+        _replace_folder(aside, final)
 
 
 @contextlib.contextmanager
@@ -114,33 +120,86 @@ def staged_files(final: Path) -> Iterator[Path]:
     Yields:
         The folder to write into.
     """
-    aside = final.with_name(f"{final.name}.partial")
-    if aside.exists():
-        shutil.rmtree(aside)
-    aside.mkdir(parents=True)
-    yield aside
-    sync_tree(aside)
-    for path in sorted(path for path in aside.rglob("*") if path.is_file()):
-        target = final / path.relative_to(aside)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    shutil.rmtree(aside)
+    with _aside(final) as aside:
+        aside.mkdir(parents=True)
+        yield aside
+        sync_tree(aside)
+        for path in sorted(path for path in aside.rglob("*") if path.is_file()):
+            target = final / path.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
 
-def replace_folder(new: Path, final: Path) -> None:
-    """Put a complete folder in the place of another.
+def _replace_folder(new: Path, final: Path) -> None:
+    """Put a complete folder in the place of another, which is removed."""
+    if not final.exists():
+        new.rename(final)
+        return
+    with _aside(final) as old:
+        final.rename(old)
+        try:
+            new.rename(final)
+        except OSError:
+            old.rename(final)
+            raise
+
+
+@contextlib.contextmanager
+def _aside(final: Path) -> Iterator[Path]:
+    """A name beside a file or folder for what becomes it; whatever has that name at the end is removed.
+
+    What killed processes left beside it goes first, once for each folder.
+    """
+    if final.parent not in _SWEPT:
+        _SWEPT.add(final.parent)
+        remove_partials(final.parent)
+    name = f".{final.name[:40]}.{os.getpid()}-{next(_NUMBERS)}{PARTIAL}"
+    _OWN.add(name)
+    aside = final.with_name(name)
+    try:
+        yield aside
+    finally:
+        _remove(aside)
+        _OWN.discard(name)
+
+
+def remove_partials(folder: Path, *, deep: bool = False) -> None:
+    """Remove what killed processes left half written.
 
     Args:
-        final: Where it goes; an older one is removed.
+        folder: The folder; a missing one is passed over.
+        deep: Whether all folders below it are looked through too.
     """
-    if final.exists():
-        old = final.with_name(f"{final.name}.old.partial")
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
-        new.rename(final)
-        shutil.rmtree(old)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if name.endswith(PARTIAL) and _is_left(Path(place) / name):
+                _remove(Path(place) / name)
+        folders[:] = [name for name in folders if not name.endswith(PARTIAL)] if deep else []
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a file is one of ours, of no process that lives: its number may have gone to another since."""
+    written = _NAME.fullmatch(path.name)
+    if written is None:
+        return False
+    number = int(written[1])
+    if number == os.getpid():
+        return path.name not in _OWN
+    try:
+        began: float = psutil.Process(number).create_time()
+        return began > path.lstat().st_mtime + CLOCK_SECONDS
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OSError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        new.rename(final)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sync_tree(folder: Path) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import filelock
-import psutil
 
 from veneer import processes
 from veneer.errors import DatasetError, RunError
-
-_PARTIAL = re.compile(r"\..+\.(\d{1,9})\.partial")
-"""What `veneer.records.files` calls a file that is not there to its end: with the number of its process."""
+from veneer.records.files import remove_partials
 
 
 @contextmanager
@@ -50,14 +46,5 @@ def locked(
         ) from error
     with lock:
         if name == ".lock":
-            remove_partials(folder)
+            remove_partials(folder, deep=True)
         yield
-
-
-def remove_partials(folder: Path) -> None:
-    """Remove what killed commands left half written, in a folder and two levels below."""
-    for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
-        for path in folder.glob(pattern):
-            written = _PARTIAL.fullmatch(path.name)
-            if written is not None and not psutil.pid_exists(int(written[1])):
-                path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from veneer.errors import DISK_FULL, RunError, is_disk_full
 from veneer.events import Notice, OnEvent
-from veneer.records.files import replace_folder, sync_tree
+from veneer.records.files import staged_folder
 
 State = dict[str, Any]
 _TENSOR = "__tensor__"
@@ -61,23 +61,15 @@ def save(path: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], sta
     Raises:
         RunError: If the disk is full; older checkpoints are untouched.
     """
-    aside = path.with_name(f"{path.name}.partial")
-    with as_run_error(path.parent):
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
-            files = {}
-            for stem, content in tensors.items():
-                raw = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in content.items()})
-                (aside / f"{stem}.safetensors").write_bytes(raw)
-                files[f"{stem}.safetensors"] = hashlib.sha256(raw).hexdigest()
-            told: State = {"step": step, "files": files, "state": state}
-            text = json.dumps(told | {"sha256": _checksum(told)}, indent=1)
-            (aside / "state.json").write_text(text, "utf-8")
-            sync_tree(aside)
-            replace_folder(aside, path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    with as_run_error(path.parent), staged_folder(path) as aside:
+        files = {}
+        for stem, content in tensors.items():
+            raw = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in content.items()})
+            (aside / f"{stem}.safetensors").write_bytes(raw)
+            files[f"{stem}.safetensors"] = hashlib.sha256(raw).hexdigest()
+        told: State = {"step": step, "files": files, "state": state}
+        text = json.dumps(told | {"sha256": _checksum(told)}, indent=1)
+        (aside / "state.json").write_text(text, "utf-8")
 
 
 def load(path: Path) -> Checkpoint:

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import threading
@@ -57,14 +56,16 @@ def test_another_thread_is_kept_out_and_an_inner_block_let_in(tmp_path: Path) ->
 def test_what_killed_commands_left_half_written_goes(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    stale = [f".x.json.{dead.pid}.partial", f"train/.log.{dead.pid}.partial", f"a/b/.c.{dead.pid}.partial"]
-    kept = [f".x.json.{os.getpid()}.partial", ".mine.partial", "mine.partial", f"x.{dead.pid}.partial"]
+    ended = f"{dead.pid}-7.veneer-partial"
+    stale = [f".x.json.{ended}", f"a/b/c/d/.e.{ended}", f"train/.step-1.{ended}/state.json"]
+    kept = [".mine.veneer-partial", f"x.{ended}", f".notes.{dead.pid}.partial", "lora.partial/mine"]
     for name in (*stale, *kept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     with locked(tmp_path, "run"):
         pass
     assert [name for name in (*stale, *kept) if (tmp_path / name).exists()] == kept
+    assert not list((tmp_path / "train").iterdir())
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:

@@ -59,12 +59,3 @@ def test_a_staged_folder_replaces_an_older_one(tmp_path: Path) -> None:
             (folder / content).write_text("x")
     assert [p.name for p in final.iterdir()] == ["two"]
     assert [p.name for p in tmp_path.iterdir()] == ["lora"]
-
-
-def test_resume_keeps_what_was_written_aside(tmp_path: Path) -> None:
-    final = tmp_path / "dataset"
-    with pytest.raises(RuntimeError), staged_folder(final) as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
-    with staged_folder(final, resume=True) as folder:
-        assert (folder / "half").exists()
