@@ -28,7 +28,7 @@ LossType = Literal["l2", "huber"]
 TimestepSampling = Literal["uniform", "stratified", "logit_normal"]
 Choice = Literal["validation", "last", "style"]
 Optimizer = Literal["adamw", "adamw8bit", "prodigy", "schedulefree", "adafactor", "lion"]
-Schedule = Literal[
+LrScheduler = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
 ]
 TargetSet = Literal["none", "attention", "attention+ff", "attention+ff+conv"]
@@ -160,7 +160,7 @@ class TrainTable(Table):
     """Learning rate of B divided by that of A (LoRA+)."""
     optimizer: Optimizer = "adamw"
     """Optimizer."""
-    lr_scheduler: Schedule = "cosine"
+    lr_scheduler: LrScheduler = "cosine"
     """Shape of the learning rate over the steps."""
     lr_warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises from zero."""

@@ -22,7 +22,7 @@ from accelerate import PartialState
 
 from veneer.errors import RecipeError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _WANT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory"
     r"|could not create a (primitive(?! descriptor)|memory object)"  # oneDNN's words for it

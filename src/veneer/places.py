@@ -14,7 +14,7 @@ from typing import Any
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 
-WORDS = frozenset(
+WORD_KEYS = frozenset(
     {
         "caption.prefix",
         "caption.trigger",
@@ -90,7 +90,7 @@ def texts_of(tables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     for table, settings in tables.items():
         for name, value in settings.items():
-            if (key := f"{table}.{name}") not in WORDS:
+            if (key := f"{table}.{name}") not in WORD_KEYS:
                 yield from ((key, text) for text in _texts(value))
 
 

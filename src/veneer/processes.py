@@ -19,7 +19,7 @@ from veneer.config import MixedPrecision
 from veneer.errors import RecipeError
 from veneer.machine import machine_state, pick_device
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def accelerator(mixed_precision: MixedPrecision = "no") -> Accelerator:
@@ -104,7 +104,7 @@ def sum_in_place(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def shard(items: Sequence[T]) -> Sequence[T]:
+def shard(items: Sequence[_T]) -> Sequence[_T]:
     """This process's share of some work: every n-th piece.
 
     Args:

@@ -10,6 +10,7 @@ APART = {
     "test_api.py": "the public names",
     "test_docs.py": "the documentation",
     "test_mirror.py": "this",
+    "test_public_names.py": "the names of all modules",
 }
 
 

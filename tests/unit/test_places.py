@@ -11,7 +11,7 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.errors import RecipeError
-from veneer.places import WORDS, outside, refuse_outside, texts_of
+from veneer.places import WORD_KEYS, outside, refuse_outside, texts_of
 from veneer.recipe import known_keys, load_recipe, resolve
 
 OUT = (
@@ -52,7 +52,7 @@ def keys_with_texts() -> list[str]:
 
 def test_every_key_that_takes_texts_is_kept_in_or_known_for_words(root: Path) -> None:
     """A key that is new in the config is kept in by itself; nobody can forget to list it."""
-    places = [key for key in keys_with_texts() if key not in WORDS]
+    places = [key for key in keys_with_texts() if key not in WORD_KEYS]
     assert places == ["base.model", "base.vae", "base.revision", "collect.sources", "caption.model",
                       "train.prior_sources", "compare.embedder"]  # fmt: skip
     for key in places:
@@ -63,7 +63,7 @@ def test_every_key_that_takes_texts_is_kept_in_or_known_for_words(root: Path) ->
 
 
 def test_words_are_known_keys() -> None:
-    assert set(known_keys()) >= WORDS
+    assert set(known_keys()) >= WORD_KEYS
 
 
 def test_two_embedders_are_looked_at_each(root: Path) -> None:

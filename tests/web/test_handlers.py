@@ -105,12 +105,12 @@ def called(function: Any, values: list[Any]) -> list[Any]:
 
 
 def test_no_handler_opens_what_lies_outside(studio: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from veneer.web.app import build
+    from veneer.web.app import build_page
 
     opened, _ = studio
     secret = f"{out}/secret.txt"
     hostile = [str(out), secret, f"hf: {out}", f"urls:{secret}", "../outside", f"pocket,{out}"]
-    functions = [function for function in build(opened).fns.values() if function.fn and function.inputs]
+    functions = [function for function in build_page(opened).fns.values() if function.fn and function.inputs]
     assert len(functions) > 50
     tried = 0
     for function in functions:

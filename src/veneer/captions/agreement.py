@@ -10,10 +10,10 @@ import numpy as np
 from veneer.data.picture import load_all_small
 from veneer.models.embedder import Embedder
 
-CHUNK = 128
+_CHUNK = 128
 """Pictures held against each other's captions at a time."""
 
-LONGEST_SIDE_PX = 512
+_LONGEST_SIDE_PX = 512
 """Pictures are held in memory no larger than this; CLIP looks at 224 or 336 pixels."""
 
 MIN_OTHERS = 8
@@ -40,11 +40,11 @@ def low_agreement(
         File names of low agreement; none where there are too few to compare.
     """
     low: set[str] = set()
-    for start in range(0, len(pairs), CHUNK):
-        chunk = pairs[start : start + CHUNK]
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
         if only is not None and not any(name in only for name, _ in chunk):
             continue
-        there, loaded = load_all_small(root, [name for name, _ in chunk], LONGEST_SIDE_PX)
+        there, loaded = load_all_small(root, [name for name, _ in chunk], _LONGEST_SIDE_PX)
         chunk = [pair for pair in chunk if pair[0] in there]
         texts = embedder.text_features([text for _, text in chunk]) if chunk else None
         if len(chunk) <= MIN_OTHERS or texts is None:

@@ -16,7 +16,7 @@ from veneer.errors import CaptionerError
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 
-BATCH_SIZE = 8
+CAPTION_BATCH_SIZE = 8
 INSTRUCTION = "Describe this picture in one short sentence."
 """What models that follow instructions are asked."""
 

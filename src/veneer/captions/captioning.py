@@ -9,8 +9,9 @@ from itertools import islice
 from PIL import Image
 
 from veneer import machine, processes
+from veneer.captions import STAGE
 from veneer.captions.agreement import low_agreement
-from veneer.captions.captioner import AGAIN, BATCH_SIZE, FIRST, Captioner, Decoding, load_captioner
+from veneer.captions.captioner import AGAIN, CAPTION_BATCH_SIZE, FIRST, Captioner, Decoding, load_captioner
 from veneer.captions.faults import Fault, sameness_key, text_faults, too_common
 from veneer.captions.records import (
     CaptionRecord,
@@ -18,7 +19,7 @@ from veneer.captions.records import (
     caption_from_name,
     found_names,
     read_records,
-    render,
+    written_caption,
 )
 from veneer.config import CaptionTable
 from veneer.data.picture import load_small
@@ -27,8 +28,7 @@ from veneer.events import Notice, OnEvent, Progress, StageStarted
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
 
-STAGE = "caption"
-LONGEST_SIDE_PX = 1024
+_LONGEST_SIDE_PX = 1024
 """Pictures are handed to the captioner no larger than this; captioners look at 224 to 768 pixels."""
 
 Records = dict[str, CaptionRecord]
@@ -107,8 +107,8 @@ class CaptionWork:
     ) -> None:
         attempts = 1 if decoding is FIRST else 2
         with Workers(load_small, count=processes_for(len(names))) as workers:
-            loaded = workers.map((name, (self._folder.root / name, LONGEST_SIDE_PX)) for name in names)
-            for batch in _batches(self._readable(loaded), BATCH_SIZE):
+            loaded = workers.map((name, (self._folder.root / name, _LONGEST_SIDE_PX)) for name in names)
+            for batch in _batches(self._readable(loaded), CAPTION_BATCH_SIZE):
                 texts = captioner.describe([picture for _, picture in batch], decoding)
                 new = [
                     self._record(name, "model", text, attempts=attempts)
@@ -130,7 +130,7 @@ class CaptionWork:
                 yield name, picture
 
     def _record(self, name: str, by: str, text: str, *, attempts: int) -> CaptionRecord:
-        words = render(text, self._config)
+        words = written_caption(text, self._config)
         faults = text_faults(text, self._count_tokens) or text_faults(words, self._count_tokens)
         return CaptionRecord(
             file_name=name,

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-Fault = Literal["empty", "loop", "artefact", "too-long", "same-as-others", "low-agreement"]
+from veneer.models.vocabulary import MAX_TOKENS
 
-MAX_TOKENS = 77
-"""Tokens that CLIP's text encoder reads, with the marks of beginning and end."""
+Fault = Literal["empty", "loop", "artefact", "too-long", "same-as-others", "low-agreement"]
 
 MANY_ALIKE = 3
 """From this many pictures with one and the same caption on, it says little about each."""

@@ -111,7 +111,7 @@ def plan_item(
         stale = overwrite or record.model != config.model
         if stale or (caption == "" and not pending):
             return None
-        return replace(record, caption=render(record.text, config), trigger=config.trigger)
+        return replace(record, caption=written_caption(record.text, config), trigger=config.trigger)
     if not caption:
         return None
     if record is not None and record.by == "person" and caption == record.caption:
@@ -123,7 +123,7 @@ def plan_item(
     return replace(kept, caption=with_trigger(kept.text, config.trigger), trigger=config.trigger)
 
 
-def render(text: str, caption: CaptionTable) -> str:
+def written_caption(text: str, caption: CaptionTable) -> str:
     """Make a training caption of a generated text.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from veneer.cli.options import DatasetFolder, Json, Quiet, optional_embedder
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 
 
 def caption(
@@ -65,7 +65,7 @@ def caption(
             prune=prune,
             embedder=optional_embedder("" if dry_run else embedder),
         )
-    show(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
+    print_result(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from veneer.cli.options import AllowPrivate, Json, Quiet
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 
 
 def collect(
@@ -43,5 +43,5 @@ def collect(
             allow_private_addresses=allow_private_addresses,
             follow_links=follow_links,
         )
-    show(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
+    print_result(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
     return 0

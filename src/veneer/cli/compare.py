@@ -18,7 +18,7 @@ RunOrFolder = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run folder, or a folder of the base's pictures.",
-        autocompletion=completion.runs,
+        autocompletion=completion.complete_run,
     ),
 ]
 Tuned = Annotated[
@@ -31,17 +31,17 @@ HeldOut = Annotated[
 Training = Annotated[
     Path | None, typer.Option("--training", help="With two folders: pictures that were trained on.")
 ]
-Lora = Annotated[
+SomeLoras = Annotated[
     list[Path] | None,
     typer.Option("--lora", metavar="FILE", help="With a run: an adapter to compare; may be given often."),
 ]
-Scale = Annotated[
+SomeScales = Annotated[
     list[float] | None,
     typer.Option(
         "--scale", metavar="S", min=0.0, help="With a run: a strength to compare; may be given often."
     ),
 ]
-Embedder = Annotated[
+EmbedderName = Annotated[
     str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
 ]
 
@@ -51,9 +51,9 @@ def compare(
     tuned: Tuned = None,
     held_out: HeldOut = None,
     training: Training = None,
-    lora: Lora = None,
-    scale: Scale = None,
-    embedder: Embedder = "pocket",
+    lora: SomeLoras = None,
+    scale: SomeScales = None,
+    embedder: EmbedderName = "pocket",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def recipes(incomplete: str) -> list[str]:
+def complete_recipe(incomplete: str) -> list[str]:
     """Bundled recipes, recipe files, and folders that may hold some."""
     from veneer.recipe import bundled_names
 
@@ -13,14 +13,14 @@ def recipes(incomplete: str) -> list[str]:
     return [name for name in bundled_names() if name.startswith(incomplete)] + files
 
 
-def stages(incomplete: str) -> list[str]:
+def complete_stage(incomplete: str) -> list[str]:
     """Stages of a run."""
     from veneer.stage import STAGE_NAMES
 
     return [name for name in STAGE_NAMES if name.startswith(incomplete)]
 
 
-def runs(incomplete: str) -> list[str]:
+def complete_run(incomplete: str) -> list[str]:
     """Run folders, and folders that may hold some."""
     found = [path for path in _beside(incomplete) if path.endswith("/")]
     return [path.rstrip("/") if (Path(path) / "run.json").is_file() else path for path in found]

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from veneer.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, VeneerError
 from veneer.events import Event, OnEvent, Progress, StepEvent
 
-SECONDS_BETWEEN = 0.5
+_SECONDS_BETWEEN = 0.5
 """Least seconds between two lines of progress; steps are in `train/log.jsonl` already."""
 
 
@@ -52,7 +52,7 @@ class EventLog:
         if isinstance(event, StepEvent):
             return
         if isinstance(event, Progress):
-            if time.monotonic() - self._last < SECONDS_BETWEEN:
+            if time.monotonic() - self._last < _SECONDS_BETWEEN:
                 return
             self._last = time.monotonic()
         self._write(type(event).__name__, dataclasses.asdict(event))

@@ -10,14 +10,16 @@ import typer
 from veneer.choices import Precision
 from veneer.cli import completion
 from veneer.cli.options import Json, Quiet
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 from veneer.cli.stage import do_stage
 
 
 def export(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run folder; or give --lora.", autocompletion=completion.runs),
+        typer.Argument(
+            metavar="RUN", help="A run folder; or give --lora.", autocompletion=completion.complete_run
+        ),
     ] = None,
     lora: Annotated[
         Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, or a checkpoint's adapter.")
@@ -69,5 +71,5 @@ def export(
             base=base or None,
             on_event=on_event,
         )
-    show(result, as_json=as_json)
+    print_result(result, as_json=as_json)
     return 0

@@ -9,18 +9,22 @@ import typer
 
 from veneer.choices import Scheduler
 from veneer.cli.options import Json, Quiet
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 
-Prompt = Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="A prompt; may be given often.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures, named P-SEED.png.")]
-Base = Annotated[
+Prompts = Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="A prompt; may be given often.")]
+PicturesFolder = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures, named P-SEED.png.")
+]
+BaseName = Annotated[
     str,
     typer.Option("--base", metavar="ID", help="Hub name, folder, .safetensors checkpoint, or pocket."),
 ]
 Seed = Annotated[list[int] | None, typer.Option("--seed", metavar="N", help="A seed; may be given often.")]
-Lora = Annotated[Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, of either layout.")]
-Scale = Annotated[float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")]
-Embedding = Annotated[
+OneLora = Annotated[
+    Path | None, typer.Option("--lora", metavar="FILE", help="A LoRA file, of either layout.")
+]
+OneScale = Annotated[float, typer.Option("--scale", min=0.0, help="Strength of the LoRA; 0 is the base.")]
+WordFile = Annotated[
     Path | None,
     typer.Option("--embedding", metavar="FILE", help="A learnt word's file; prompts call it by its name."),
 ]
@@ -36,13 +40,13 @@ TwoPass = Annotated[
 
 
 def generate(
-    prompt: Prompt,
-    out: Out,
-    base: Base = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    prompt: Prompts,
+    out: PicturesFolder,
+    base: BaseName = "stable-diffusion-v1-5/stable-diffusion-v1-5",
     seed: Seed = None,
-    lora: Lora = None,
-    scale: Scale = 1.0,
-    embedding: Embedding = None,
+    lora: OneLora = None,
+    scale: OneScale = 1.0,
+    embedding: WordFile = None,
     vae: Vae = None,
     negative_prompt: NegativePrompt = None,
     num_inference_steps: NumInferenceSteps = None,
@@ -80,5 +84,5 @@ def generate(
             vae=vae,
             on_event=on_event,
         )
-    show(result, as_json=as_json)
+    print_result(result, as_json=as_json)
     return 0

@@ -31,7 +31,7 @@ def inspect(
     ``--json`` has all of it, the file's own metadata too.
     """
     from veneer.lora.info import inspect as inspect_file
-    from veneer.lora.kinds import shown
+    from veneer.lora.kinds import shown_name
 
     info = inspect_file(file)
     if as_json:
@@ -40,7 +40,7 @@ def inspect(
         print(info.recipe or f"# {file.name} does not say which recipe it was made by")
     else:
         for key, value in _rows(info):
-            print(f"{key:<10} {shown(value, SHOWN)}")
+            print(f"{key:<10} {shown_name(value, SHOWN)}")
     return 0
 
 

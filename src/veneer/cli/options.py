@@ -25,7 +25,7 @@ AllowPrivate = Annotated[
     typer.Option("--allow-private-addresses", help="Let downloads reach private and loopback addresses."),
 ]
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=completion.runs)
+    Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=completion.complete_run)
 ]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A data-set folder.")]
 

@@ -21,7 +21,7 @@ def print_json(result: Any) -> None:
     print(json.dumps(plain(result), indent=2, ensure_ascii=False))
 
 
-def show(result: Any, *, as_json: bool, words: str | None = None) -> None:
+def print_result(result: Any, *, as_json: bool, words: str | None = None) -> None:
     """Print a result as one JSON object or in words: its summary, or others."""
     if as_json:
         print_json(result)

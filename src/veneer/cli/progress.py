@@ -18,7 +18,7 @@ from veneer.cli.timeleft import Course, Pace, TimeLeft, clock
 from veneer.events import Event, Notice, StageFinished, StageStarted, StepEvent
 from veneer.events import Progress as ProgressEvent
 
-NOTICES_SHOWN = 3
+_NOTICES_SHOWN = 3
 """Notices of one code that are printed; the rest are counted."""
 
 PLAIN_SECONDS = 15.0
@@ -67,8 +67,8 @@ class ProgressPrinter:
         if self._live is not None:
             self._live.stop()
         for code, count in self._notices.items():
-            if count > NOTICES_SHOWN:
-                self._print(f"  note: {count - NOTICES_SHOWN} more of {code}, all in the report")
+            if count > _NOTICES_SHOWN:
+                self._print(f"  note: {count - _NOTICES_SHOWN} more of {code}, all in the report")
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -90,7 +90,7 @@ class ProgressPrinter:
 
     def _notice(self, event: Notice) -> None:
         self._notices[event.code] += 1
-        if self._notices[event.code] <= NOTICES_SHOWN:
+        if self._notices[event.code] <= _NOTICES_SHOWN:
             self._print(f"  note: {event.message}")
 
     def _begin(self, stage: str, total: int | None, unit: str) -> None:

@@ -38,8 +38,8 @@ def _opening(text: str) -> dict[str, str]:
     return {"purpose": purpose.strip(), **{key.lower(): text for key, text in facts.items()}}
 
 
-@app.command()
-def show(name: Name) -> None:
+@app.command("show")
+def show_recipe(name: Name) -> None:
     """Print a recipe with its comments."""
     from veneer.recipe import recipe_text
 

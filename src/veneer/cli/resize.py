@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from veneer.cli.options import Json
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 
 if TYPE_CHECKING:
     from veneer.choices import FileLayout
@@ -35,5 +35,5 @@ def resize(
         result = resize_file(
             lora, rank, out, layout=cast("FileLayout", layout), base=base or None, on_event=on_event
         )
-    show(result, as_json=as_json)
+    print_result(result, as_json=as_json)
     return 0

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 RecipeName = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="A bundled name, or a .toml file.", autocompletion=completion.recipes
+        metavar="RECIPE", help="A bundled name, or a .toml file.", autocompletion=completion.complete_recipe
     ),
 ]
-Out = Annotated[
+NewRun = Annotated[
     Path | None,
     typer.Option(
         "--out",
         metavar="RUN",
         help="Run folder; runs/RECIPE or runs/STYLE by default.",
-        autocompletion=completion.runs,
+        autocompletion=completion.complete_run,
     ),
 ]
 Pictures = Annotated[
     list[str] | None,
     typer.Option("--pictures", metavar="SOURCE", help="Your own pictures in place of the recipe's."),
 ]
-Style = Annotated[
+StyleWords = Annotated[
     str,
     typer.Option(
         "--style",
@@ -48,7 +48,7 @@ Redo = Annotated[
         "--redo",
         metavar="STAGE",
         help="Do a finished stage and all later ones again.",
-        autocompletion=completion.stages,
+        autocompletion=completion.complete_stage,
     ),
 ]
 DryRun = Annotated[
@@ -70,9 +70,9 @@ Within = Annotated[
 
 def run(
     recipe: RecipeName,
-    out: Out = None,
+    out: NewRun = None,
     pictures: Pictures = None,
-    style: Style = "",
+    style: StyleWords = "",
     settings: Set = None,
     redo: Redo = None,
     dry_run: DryRun = False,

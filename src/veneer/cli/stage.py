@@ -30,5 +30,5 @@ def do_stage(name: str, run: Path, as_json: bool, quiet: bool, listener: OnEvent
             listener(event)
 
         outcome = run_stage(name, RunDir(run), on_event=on_event)
-    output.show(outcome, as_json=as_json)
+    output.print_result(outcome, as_json=as_json)
     return 0

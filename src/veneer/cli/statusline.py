@@ -11,13 +11,13 @@ from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.style import Style
 
-GAP = "  "
+_GAP = "  "
 SHORT_BAR, LONG_BAR, LONG_FROM = 10, 24, 120
 """Cells of the bar, and the width of a terminal from which on it is long."""
 LEAST_DETAIL = 8
 """Cells below which a detail says nothing."""
 
-PARTS = ("number", "stage", "bar", "count", "unit", "speed", "time", "detail")
+_PARTS = ("number", "stage", "bar", "count", "unit", "speed", "time", "detail")
 """What a line may hold, from left to right."""
 
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
@@ -57,7 +57,7 @@ class Status:
         """The whole of it, as wide as it comes, without a bar."""
         counted = " ".join(filter(None, (self.count, self.unit if self.count else "")))
         head = " ".join(filter(None, (self.number, self.stage)))
-        return GAP.join(filter(None, (head, counted, self.speed, self.time, one_line(self.detail))))
+        return _GAP.join(filter(None, (head, counted, self.speed, self.time, one_line(self.detail))))
 
 
 class StatusLine:
@@ -77,7 +77,7 @@ class StatusLine:
         room = console.width - 1  # in the last column some terminals go to the next line
         kept = self._fitting(room, LONG_BAR if room >= LONG_FROM else SHORT_BAR)
         status, end = self._status, "..." if options.ascii_only else "…"
-        for place, name in enumerate(name for name in PARTS if name in kept):
+        for place, name in enumerate(name for name in _PARTS if name in kept):
             if place:
                 yield Segment(_gap(name))
             if name == "bar":
@@ -102,14 +102,14 @@ class StatusLine:
                 return kept or {name: room}
             kept[name], room = cells, room - cells - gap
         detail = cell_len(one_line(status.detail))
-        if detail and room - len(GAP) >= min(LEAST_DETAIL, detail):
-            kept["detail"] = min(detail, room - len(GAP))
+        if detail and room - len(_GAP) >= min(LEAST_DETAIL, detail):
+            kept["detail"] = min(detail, room - len(_GAP))
         return kept
 
 
 def _gap(name: str) -> str:
     """What stands before a part."""
-    return " " if name in {"stage", "unit"} else GAP
+    return " " if name in {"stage", "unit"} else _GAP
 
 
 def cut(text: str, cells: int, end: str) -> str:

@@ -38,11 +38,11 @@ def ui(
     Needs the extra `web` (pip install 'veneer[web]'). The page loads nothing from other hosts.
     """
     gc.disable()  # what is made while it starts stays; to look for what does not takes a tenth of the time
-    from veneer.web.app import serve
+    from veneer.web.app import open_studio
 
     try:
         password = os.environ.get("VENEER_PASSWORD", "")
-        serve(workspace, host=host, port=port, password=password, also=allow or (), on_ready=_say)
+        open_studio(workspace, host=host, port=port, password=password, also=allow or (), on_ready=_say)
     finally:
         gc.enable()
     return 0

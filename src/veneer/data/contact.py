@@ -14,7 +14,7 @@ from veneer.data.worker import Failure, Workers, processes_for
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
 
-THUMBNAIL_PX = 176
+_THUMBNAIL_PX = 176
 MOST_SHOWN = 60
 """Pictures shown for each flag: a sheet of thousands opens in no browser."""
 
@@ -137,7 +137,7 @@ def _thumbnails(root: Path, names: Sequence[str]) -> dict[str, str]:
     if not names:
         return {}
     with Workers(small_jpeg, count=processes_for(len(names))) as workers:
-        made = workers.map((name, (root / name, THUMBNAIL_PX)) for name in names)
+        made = workers.map((name, (root / name, _THUMBNAIL_PX)) for name in names)
         return {name: _data_url(jpeg) for name, jpeg in made if not isinstance(jpeg, Failure)}
 
 

@@ -23,7 +23,15 @@ import httpcore
 import httpx
 
 from veneer.data.decoding import ASKED_FOR, EncodingRefused, decoded_pieces
-from veneer.data.guard import Address, AddressRefused, Guard, GuardedTransport, Resolve, is_public, resolve
+from veneer.data.guard import (
+    Address,
+    AddressRefused,
+    Guard,
+    GuardedTransport,
+    Resolve,
+    addresses_of,
+    is_public,
+)
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
 PAGE_BYTES = 8 * 2**20
@@ -58,7 +66,7 @@ class Reach:
     connections: int = 12
     per_host: int = 4
     is_allowed: Callable[[Address], bool] = is_public
-    resolve: Resolve = resolve
+    resolve: Resolve = addresses_of
 
 
 @dataclass(frozen=True)

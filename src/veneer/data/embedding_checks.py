@@ -20,8 +20,8 @@ Features = NDArray[np.float32]
 COPY_LIMIT = 0.985
 """Cosine similarity of CLIP or DINO features from which on two pictures are the same one."""
 
-CHUNK = 64
-LONGEST_SIDE_PX = 512
+_CHUNK = 64
+_LONGEST_SIDE_PX = 512
 
 
 def likeness_findings(
@@ -57,8 +57,8 @@ def _features(dataset: Dataset, names: Sequence[str], embedder: Embedder) -> tup
     """Features of the pictures that are still there, shape (N, D), and their names."""
     kept: list[str] = []
     chunks = [np.zeros((0, 0), np.float32)]
-    for start in range(0, len(names), CHUNK):
-        part, pictures = load_all_small(dataset.root, names[start : start + CHUNK], LONGEST_SIDE_PX)
+    for start in range(0, len(names), _CHUNK):
+        part, pictures = load_all_small(dataset.root, names[start : start + _CHUNK], _LONGEST_SIDE_PX)
         if part:
             kept += part
             chunks.append(embedder.image_features(pictures).astype(np.float32))  # half the memory

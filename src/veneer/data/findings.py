@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from veneer.data.inspection import Inspected
 from veneer.data.phash import near_pairs
 
-Array = NDArray[np.floating[Any]]
+_Array = NDArray[np.floating[Any]]
 
 Flag = Literal[
     "broken",
@@ -142,7 +142,7 @@ def copy_findings(
 def embedding_findings(
     names: Sequence[str],
     seen: Sequence[Inspected],
-    features: Array,
+    features: _Array,
     limit: float,
     spoilt: Collection[str] = (),
 ) -> list[Finding]:
@@ -238,7 +238,7 @@ def _all_but_best(
     return sorted(found, key=lambda finding: finding.file_name)
 
 
-def _like_pairs(features: Array, limit: float) -> Iterator[tuple[int, int, float]]:
+def _like_pairs(features: _Array, limit: float) -> Iterator[tuple[int, int, float]]:
     """Pairs of rows whose cosine similarity reaches a limit; compared block by block, which saves memory."""
     for start in range(0, len(features), BLOCK):
         for other in range(0, start + BLOCK, BLOCK):

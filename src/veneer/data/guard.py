@@ -57,7 +57,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not is_service
 
 
-def resolve(host: str, port: int) -> list[str]:
+def addresses_of(host: str, port: int) -> list[str]:
     """Look up the addresses of a host.
 
     Args:
@@ -81,7 +81,7 @@ class Guard(httpcore.NetworkBackend):
     """
 
     is_allowed: Callable[[Address], bool] = is_public
-    resolve: Resolve = resolve
+    resolve: Resolve = addresses_of
     seconds: float = 60.0
 
     def connect_tcp(

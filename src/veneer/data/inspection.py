@@ -19,10 +19,10 @@ LOOK_PX = 512
 """Longer side at which pictures are looked at, in pixels; smaller ones as they are."""
 
 COLOUR_SIDE = 4
-THUMBNAIL_PX = 64
+EDGES_PX = 64
 """Longer side at which edges are looked for, in pixels."""
 
-VERSION = 1
+INSPECTION_VERSION = 1
 """Counts up when a measure changes: kept measures of another version are taken again."""
 
 
@@ -129,7 +129,7 @@ def _brightness(picture: Image.Image) -> NDArray[np.float64]:
 
 def _sharpness(picture: Image.Image) -> float:
     """Deviation of a thumbnail's edges; and of its histogram: few greys make few edges, unblurred."""
-    shrink = max(picture.size) / THUMBNAIL_PX
+    shrink = max(picture.size) / EDGES_PX
     if shrink > 1:
         picture = picture.resize(
             (max(1, int(picture.width // shrink)), max(1, int(picture.height // shrink)))

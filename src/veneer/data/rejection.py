@@ -13,13 +13,15 @@ from veneer.events import Notice, OnEvent, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_text
 from veneer.records.jsonlines import append_lines, drop_torn_line, json_line, read_lines
-from veneer.records.metadata import Row, read_row
+from veneer.records.metadata import MetadataRow, read_row
 from veneer.records.names import FreeNames, find_mask, is_within, mask_of, move_unless_there
 from veneer.records.spellings import assign
 from veneer.text import counted, some_of
 
-_STAGE = "check"
-Line = dict[str, Any]
+STAGE = "check"
+"""The stage that rejects, as its notices and reasons name it."""
+
+_Line = dict[str, Any]
 
 
 def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> int:
@@ -45,7 +47,7 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
         promised = [Path(str(line.get("file", ""))).name for line in read_lines(_reasons(dataset))]
         names = FreeNames(dataset.rejected, promised)
         new = {
-            name: _entry(dataset, name, known.get(name, Row(name)), found, names)
+            name: _entry(dataset, name, known.get(name, MetadataRow(name)), found, names)
             for name, found in findings.items()
             if name not in begun
         }
@@ -73,7 +75,7 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
         rows = {row.name: row for row in dataset.read_table().rows}
         moved, stay = 0, []
         captions: dict[str, str] = {}
-        added: dict[str, Row] = {}
+        added: dict[str, MetadataRow] = {}
         for line in mine:
             name, file = line["file_name"], dataset.root / line["file"]
             if os.path.lexists(file):
@@ -96,7 +98,7 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
     return moved
 
 
-def _row(dataset: Dataset, line: Line) -> Row:
+def _row(dataset: Dataset, line: _Line) -> MetadataRow:
     """The line of the metadata that a picture had."""
     name, raw = line["file_name"], line.get("row")
     if isinstance(raw, str) and dataset.metadata_file == dataset.metadata_jsonl:
@@ -104,23 +106,23 @@ def _row(dataset: Dataset, line: Line) -> Row:
         if row.name == name:
             return row
     others = tuple(str(one) for one in line.get("others") or ())
-    return Row(name, str(line.get("caption", "")), others, dict(line.get("extra") or {}))
+    return MetadataRow(name, str(line.get("caption", "")), others, dict(line.get("extra") or {}))
 
 
-def _notify(stay: Sequence[Line], on_event: OnEvent) -> None:
+def _notify(stay: Sequence[_Line], on_event: OnEvent) -> None:
     if stay:
         pairs = [f"{line['file']} for {line['file_name']}" for line in stay]
         message = (
             f"{counted(len(stay), 'picture')} not brought back, as another file has the place: "
             f"{some_of(pairs)}"
         )
-        on_event(Notice(_STAGE, "place-taken", message))
+        on_event(Notice(STAGE, "place-taken", message))
 
 
-def _ours(dataset: Dataset, lines: Sequence[Line]) -> Iterator[Line]:
+def _ours(dataset: Dataset, lines: Sequence[_Line]) -> Iterator[_Line]:
     """Lines of this stage; the folder may be a stranger's, so each must stay within it."""
     for line in lines:
-        if line.get("stage") != _STAGE:
+        if line.get("stage") != STAGE:
             continue
         for key in ("file", "file_name"):
             if not is_within(dataset.root, str(line.get(key, ""))):
@@ -132,24 +134,26 @@ def _ours(dataset: Dataset, lines: Sequence[Line]) -> Iterator[Line]:
         yield line
 
 
-def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, Line]:
+def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, _Line]:
     """Entries of a command that ended before it had moved their pictures, without a line in the metadata."""
     lines = _ours(dataset, list(read_lines(_reasons(dataset))))
     unmoved = (line for line in lines if _is_the_same(dataset, line) and not _has_arrived(dataset, line))
     return {line["file_name"]: line for line in unmoved if line["file_name"] in names}
 
 
-def _has_arrived(dataset: Dataset, line: Line) -> bool:
+def _has_arrived(dataset: Dataset, line: _Line) -> bool:
     file, place = dataset.root / line["file"], dataset.root / line["file_name"]
     return os.path.lexists(file) and not (place.is_file() and file.is_file() and file.samefile(place))
 
 
-def _entry(dataset: Dataset, name: str, row: Row, findings: Sequence[Finding], names: FreeNames) -> Line:
+def _entry(
+    dataset: Dataset, name: str, row: MetadataRow, findings: Sequence[Finding], names: FreeNames
+) -> _Line:
     more = {"others": list(row.others), "row": row.raw if not row.cells else ""}
     return {
         "file": f"rejected/{names.give(_flat(name)).name}",
         "origin": name,
-        "stage": _STAGE,
+        "stage": STAGE,
         "reason": "; ".join(finding.reason for finding in findings),
         "flags": [finding.flag for finding in findings],
         "file_name": name,
@@ -168,7 +172,7 @@ def _stamp(path: Path) -> str:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _is_the_same(dataset: Dataset, line: Line) -> bool:
+def _is_the_same(dataset: Dataset, line: _Line) -> bool:
     """Whether what lies in a picture's old place is that picture, and not a newer one."""
     stamp = _stamp(dataset.root / line["file_name"])
     return stamp != "" and line.get("stamp", stamp) == stamp

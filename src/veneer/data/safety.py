@@ -16,8 +16,8 @@ from veneer.models import asdata
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
 UNSAFE_SHARE = 0.5
-BATCH_SIZE = 16
-LONGEST_SIDE_PX = 512
+_BATCH_SIZE = 16
+_LONGEST_SIDE_PX = 512
 
 
 def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Finding]:
@@ -44,8 +44,8 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
             todo="Name another, or none",
         ) from error
     findings = []
-    for start in range(0, len(names), BATCH_SIZE):
-        part, pictures = load_all_small(root, names[start : start + BATCH_SIZE], LONGEST_SIDE_PX)
+    for start in range(0, len(names), _BATCH_SIZE):
+        part, pictures = load_all_small(root, names[start : start + _BATCH_SIZE], _LONGEST_SIDE_PX)
         if not part:
             continue
         with torch.inference_mode():

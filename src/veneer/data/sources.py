@@ -36,7 +36,7 @@ OTHER_PICTURE_SUFFIXES = frozenset(
 )
 """Suffixes of pictures too: each is tried, so that it is not passed over without a word."""
 
-KINDS = "a folder, bing:QUERY, urls:FILE, hf:NAME, or pocket"
+SOURCE_KINDS = "a folder, bing:QUERY, urls:FILE, hf:NAME, or pocket"
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,20 @@ def refuse_unknown(sources: Sequence[str]) -> None:
     """
     for source in sources:
         if not source.removeprefix("urls:").strip():
-            raise DatasetError("a source without a name", where=source or "''", todo=f"A source is {KINDS}")
+            raise DatasetError(
+                "a source without a name", where=source or "''", todo=f"A source is {SOURCE_KINDS}"
+            )
         path = Path(source.partition(":")[2] if source.startswith("urls:") else source).expanduser()
         if source == "pocket":
             if not POCKET_PICTURES.is_dir():
                 raise DatasetError("this installation lacks the bundled pictures", where=source)
         elif source.startswith("urls:") and path.is_dir():
-            raise DatasetError("a folder, not a list of addresses", where=source, todo=f"A source is {KINDS}")
+            raise DatasetError(
+                "a folder, not a list of addresses", where=source, todo=f"A source is {SOURCE_KINDS}"
+            )
         elif not source.startswith(("bing:", "hf:")) and not path.exists():
             kind = "file" if source.startswith("urls:") else "folder"
-            raise DatasetError(f"no such {kind}", where=source, todo=f"A source is {KINDS}")
+            raise DatasetError(f"no such {kind}", where=source, todo=f"A source is {SOURCE_KINDS}")
 
 
 def folder_pictures(

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 Grey = NDArray[np.float32]
 
-SIDE_PX = 512
+_SIDE_PX = 512
 MIN_LETTERS = 5
 """Fewest marks in a row that are taken for a word."""
 
@@ -44,13 +44,13 @@ def find_text(picture: Image.Image) -> Marks:
     """Look for rows of letters.
 
     Args:
-        picture: RGB; looked at with its longer side at `SIDE_PX` or less.
+        picture: RGB; looked at with its longer side at `_SIDE_PX` or less.
 
     Returns:
         What was found.
     """
     small = picture.convert("L")
-    small.thumbnail((SIDE_PX, SIDE_PX))
+    small.thumbnail((_SIDE_PX, _SIDE_PX))
     grey = np.asarray(small, dtype=np.float32)
     rows: list[tuple[int, float]] = []
     for signed in (grey, 255 - grey):  # dark letters on light, then light on dark

@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from veneer.errors import VeneerError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 J = TypeVar("J")
-Job = tuple[Callable[..., Any], tuple[Any, ...]]
+_Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
 SECONDS_A_FILE = 20.0
 """Longest that one file may take, in seconds."""
@@ -56,7 +56,7 @@ class Failure:
     timed_out: bool = False
 
 
-class Workers(Generic[T]):
+class Workers(Generic[_T]):
     """A few processes that do one kind of job, in order, with a time limit for each.
 
     Args:
@@ -67,7 +67,7 @@ class Workers(Generic[T]):
 
     def __init__(
         self,
-        function: Callable[..., T],
+        function: Callable[..., _T],
         *,
         count: int | None = None,
         seconds: float = SECONDS_A_FILE,
@@ -81,7 +81,7 @@ class Workers(Generic[T]):
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="worker")
 
-    def __enter__(self) -> Workers[T]:
+    def __enter__(self) -> Workers[_T]:
         return self
 
     def __exit__(
@@ -95,7 +95,7 @@ class Workers(Generic[T]):
         while not self._idle.empty():
             self._idle.get().kill()
 
-    def map(self, jobs: Iterable[tuple[J, tuple[Any, ...]]]) -> Iterator[tuple[J, T | Failure]]:
+    def map(self, jobs: Iterable[tuple[J, tuple[Any, ...]]]) -> Iterator[tuple[J, _T | Failure]]:
         """Do jobs side by side, and give their results in order; only a few wait at a time.
 
         Args:
@@ -104,7 +104,7 @@ class Workers(Generic[T]):
         Yields:
             The label, and the result or why there is none.
         """
-        waiting: deque[tuple[J, Future[T | Failure]]] = deque()
+        waiting: deque[tuple[J, Future[_T | Failure]]] = deque()
         for label, arguments in jobs:
             waiting.append((label, self._threads.submit(self.call, *arguments)))
             if len(waiting) >= 4 * self.count:
@@ -114,7 +114,7 @@ class Workers(Generic[T]):
             first, future = waiting.popleft()
             yield first, future.result()
 
-    def call(self, *arguments: Any) -> T | Failure:
+    def call(self, *arguments: Any) -> _T | Failure:
         """Do one job.
 
         Args:
@@ -139,12 +139,12 @@ class Workers(Generic[T]):
 class _Process:
     """A process that is started when it is first asked, and again after it was killed."""
 
-    def __init__(self, first: Job) -> None:
+    def __init__(self, first: _Job) -> None:
         self._first = first
         self._running: subprocess.Popen[bytes] | None = None
         self._is_aborted = False
 
-    def ask(self, job: Job, seconds: float) -> Any:
+    def ask(self, job: _Job, seconds: float) -> Any:
         if self._running is None:
             self._running = _start()
             if self._is_aborted:
@@ -155,7 +155,7 @@ class _Process:
                 return answer
         return self._exchange(self._running, job, seconds)
 
-    def _exchange(self, process: subprocess.Popen[bytes], job: Job, seconds: float) -> Any:
+    def _exchange(self, process: subprocess.Popen[bytes], job: _Job, seconds: float) -> Any:
         assert process.stdin is not None
         assert process.stdout is not None
         timed_out = threading.Event()

@@ -13,15 +13,14 @@ from PIL import ImageOps
 from veneer.config import Recipe
 from veneer.data.phash import near_pairs, perceptual_hash
 from veneer.data.picture import load_picture
+from veneer.encoding import STAGE
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.cache import Split
-from veneer.records.dataset import Dataset, Item
+from veneer.records.dataset import MIN_PICTURES, Dataset, Item
 from veneer.records.run import RunDir
 from veneer.seeds import derive
 
-STAGE = "encode"
-MIN_PICTURES = 4
 FEW_PICTURES = 12
 THREADS = 2
 

@@ -104,7 +104,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     Returns:
         Parameters that need a gradient, by peft's names, sorted by name.
     """
-    named = {plain_name(name): part for name, part in module.named_parameters() if part.requires_grad}
+    named = {saved_name(name): part for name, part in module.named_parameters() if part.requires_grad}
     return dict(sorted(named.items()))
 
 
@@ -114,7 +114,7 @@ def adapter_state(module: nn.Module) -> dict[str, Tensor]:
     Returns:
         Its weights by peft's names, sorted by name: float32, on the CPU, contiguous, detached copies.
     """
-    named = {plain_name(name): part for name, part in module.named_parameters() if is_adapter_weight(name)}
+    named = {saved_name(name): part for name, part in module.named_parameters() if is_adapter_weight(name)}
     return {
         name: part.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, part in sorted(named.items())
@@ -130,7 +130,7 @@ def load_adapter_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         AdapterError: If a weight is missing, left over or of another shape.
     """
-    own = {plain_name(name): part for name, part in module.named_parameters() if is_adapter_weight(name)}
+    own = {saved_name(name): part for name, part in module.named_parameters() if is_adapter_weight(name)}
     if missing := sorted(own.keys() ^ state.keys()):
         side = "the file lacks" if missing[0] in own else "the model has no place for"
         raise AdapterError(f"the adapter does not fit: {side} {missing[0]} and {len(missing) - 1} others")
@@ -177,7 +177,7 @@ def is_adapter_weight(name: str) -> bool:
     return ".lora_" in name
 
 
-def plain_name(name: str) -> str:
+def saved_name(name: str) -> str:
     """Name of an adapter's weight without the adapter's own name.
 
     Args:

@@ -31,7 +31,7 @@ def write_diffusers(path: Path, lora: LoraFile) -> None:
     """
     lora.refuse_by_inputs("cannot be written in diffusers' layout")
     own = {DIFFUSERS_KEY: json.dumps(diffusers_settings(lora), sort_keys=True)}
-    write_tensors(path, diffusers_tensors(lora), {**_carried(lora), **own})
+    write_weights(path, diffusers_tensors(lora), {**_carried(lora), **own})
 
 
 def diffusers_tensors(lora: LoraFile) -> dict[str, Tensor]:
@@ -79,10 +79,10 @@ def write_kohya(path: Path, lora: LoraFile) -> None:
                 tensors[f"{target}.dora_scale"] = weight.reshape(
                     -1, *[1] * (lora.state[f"{module}.{DOWN}"].ndim - 1)
                 )
-    write_tensors(path, tensors, {**_carried(lora), **kohya_metadata(lora, path.stem)}, hashed=True)
+    write_weights(path, tensors, {**_carried(lora), **kohya_metadata(lora, path.stem)}, hashed=True)
 
 
-def write_tensors(
+def write_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, hashed: bool = False
 ) -> None:
     """Write a safetensors file whose bytes depend on its content alone.

@@ -17,7 +17,7 @@ from veneer.lora.reader import broken_layers, file_of, read_lora
 from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
 from veneer.lora.weights import Layout
 
-KINDS = ATTENTION + FEED_FORWARD + CONVOLUTIONS
+LAYER_KINDS = ATTENTION + FEED_FORWARD + CONVOLUTIONS
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
         num_parameters=sum(weight.numel() for weight in lora.state.values()),
         size_bytes=path.stat().st_size,
         precision=str(next(iter(lora.state.values())).dtype).removeprefix("torch."),
-        layers=dict(Counter(kind_of(module) for module in lora.modules)),
+        layers=dict(Counter(layer_kind(module) for module in lora.modules)),
         blocks=tuple(_blocks(norms)),
         base=own.get("veneer.base") or own.get("ss_sd_model_name", ""),
         step=own.get("veneer.step") or own.get("ss_steps", ""),
@@ -127,13 +127,13 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
     )
 
 
-def kind_of(module: str) -> str:
+def layer_kind(module: str) -> str:
     """Kind of a layer.
 
     Returns:
         The end of its name that says what it is, such as ``to_out.0``, ``ff.net.2`` or ``conv1``.
     """
-    return next((ending for ending in KINDS if ends_with(module, ending)), module.rpartition(".")[2])
+    return next((ending for ending in LAYER_KINDS if ends_with(module, ending)), module.rpartition(".")[2])
 
 
 def _blocks(norms: dict[str, float]) -> Iterable[BlockInfo]:

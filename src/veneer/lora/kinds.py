@@ -11,7 +11,7 @@ from torch import Tensor
 from veneer.errors import AdapterError
 from veneer.lora.names import LONGEST_NAME, TEXT_PREFIX
 
-KINDS = {
+OTHER_ADAPTERS = {
     re.compile(r"\.hada_"): "a LoHa, not a LoRA",
     re.compile(r"\.lokr_"): "a LoKr, not a LoRA",
     re.compile(r"\.lora_mid"): "a LoCon with core tensors, not a LoRA",
@@ -47,7 +47,7 @@ WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", SDXL_WIDTH:
 """Width of the text states that cross-attention reads, which tells a base's family."""
 BUNDLED = "bundle_emb."
 """Prefix of learnt words that some tools put into a LoRA's file."""
-TODO = "Veneer reads LoRAs of Stable Diffusion 1.x and 2.x"
+_TODO = "Veneer reads LoRAs of Stable Diffusion 1.x and 2.x"
 
 
 def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterError:
@@ -57,16 +57,16 @@ def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterEr
         unknown: Names in it that no LoRA of Stable Diffusion 1.x and 2.x has.
         is_lora: Whether it has other names too, which are those of such a LoRA.
     """
-    for marks, say in ((KINDS, "this file is {}"), (FAMILIES, "the LoRA is of another family, {}")):
+    for marks, say in ((OTHER_ADAPTERS, "this file is {}"), (FAMILIES, "the LoRA is of another family, {}")):
         for mark, kind in marks.items():
             found = next((name for name in unknown if mark.search(name[:LONGEST_NAME])), None)
             if found is not None:
                 return AdapterError(
-                    f"{say.format(kind)}: it holds {shown(found)}", where=str(path), todo=TODO
+                    f"{say.format(kind)}: it holds {shown_name(found)}", where=str(path), todo=_TODO
                 )
     if is_lora or any("lora" in name for name in unknown):
-        what = f"the LoRA has a weight that is not known: {shown(min(unknown))}"
-        return AdapterError(what, where=str(path), todo=TODO)
+        what = f"the LoRA has a weight that is not known: {shown_name(min(unknown))}"
+        return AdapterError(what, where=str(path), todo=_TODO)
     return AdapterError("the file holds no LoRA", where=str(path), todo="Name a LoRA's .safetensors file")
 
 
@@ -86,7 +86,7 @@ def family_of(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def shown(name: str, length: int = 100) -> str:
+def shown_name(name: str, length: int = 100) -> str:
     """A stranger's name, fit to be printed.
 
     Args:

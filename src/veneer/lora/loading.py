@@ -14,8 +14,8 @@ from veneer.lora.weights import LoraFile
 from veneer.models.quiet import quiet_libraries
 from veneer.models.sampling import STAGE, Sampler
 
-ADAPTER = "tuned"
-LOADED = (f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight")
+_ADAPTER = "tuned"
+LOADED = (f"lora_A.{_ADAPTER}.weight", f"lora_B.{_ADAPTER}.weight")
 
 
 def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEvent = ignore) -> None:
@@ -43,7 +43,7 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
     loaded = sum(_count_loaded(part) for part in (sampler.pipeline.unet, sampler.pipeline.text_encoder))
     if loaded != (wanted := 2 * len(adapter.modules)):
         raise _misfit(sampler, lora, adapter, f"{loaded} of {wanted} matrices found their layer")
-    sampler.pipeline.set_adapters([ADAPTER], [scale])
+    sampler.pipeline.set_adapters([_ADAPTER], [scale])
     if _was_trained_on_other_weights(sampler, adapter):
         what = (
             f"{lora.name} was trained on other weights of {sampler.source} than these, and may not fit them"
@@ -65,7 +65,7 @@ def _load(pipeline: Any, adapter: LoraFile) -> None:
                 own,
                 None,
                 getattr(pipeline, name),
-                adapter_name=ADAPTER,
+                adapter_name=_ADAPTER,
                 metadata=settings,
                 low_cpu_mem_usage=True,
             )

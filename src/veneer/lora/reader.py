@@ -17,7 +17,7 @@ from torch import Tensor
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.lora.kinds import BUNDLED, SDXL_WIDTH, WIDTHS, family_of, refusal, shown
+from veneer.lora.kinds import BUNDLED, SDXL_WIDTH, WIDTHS, family_of, refusal, shown_name
 from veneer.lora.metadata import DIFFUSERS_KEY, alphas_of_metadata
 from veneer.lora.names import TEXT_PREFIX, read_name
 from veneer.lora.tensorfile import FLOATS, read_tensors
@@ -60,7 +60,7 @@ def read_lora(path: Path, on_event: OnEvent = ignore, *, may_be_broken: bool = F
     bundled = [name for name in tensors if name.startswith(BUNDLED)]
     if bundled:
         words = sorted({name.split(".")[1] for name in bundled})
-        message = f"learnt words inside the file are not used: {shown(', '.join(words))}"
+        message = f"learnt words inside the file are not used: {shown_name(', '.join(words))}"
         on_event(Notice("lora", "bundled-words", message))
     _refuse_word(path, tensors)
     found = _collect(path, {name: tensor for name, tensor in tensors.items() if name not in bundled})
@@ -110,7 +110,7 @@ def file_of(path: Path) -> Path:
     there = sorted(path.glob("*.safetensors"))
     if len(there) == 1:
         return there[0]
-    names = ", ".join(shown(one.name) for one in there[:5])
+    names = ", ".join(shown_name(one.name) for one in there[:5])
     what = (
         f"the folder holds {len(there)} files that may be meant: {names}"
         if there
@@ -121,7 +121,7 @@ def file_of(path: Path) -> Path:
 
 def _refuse_word(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if len(tensors) == 1 and "." not in (word := next(iter(tensors))) and tensors[word].ndim <= 2:
-        what = f"the file holds a learnt word, {shown(word)} (textual inversion), and no LoRA"
+        what = f"the file holds a learnt word, {shown_name(word)} (textual inversion), and no LoRA"
         raise AdapterError(what, where=str(path), todo="Draw with `veneer generate --embedding FILE`")
 
 
@@ -209,7 +209,7 @@ def _with_alphas(path: Path, lora: LoraFile, unsaid: set[str], on_event: OnEvent
         try:
             said = alphas_of_metadata(settings, unknown)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            message = f"the settings in {path} are not read: {shown(str(error))}"
+            message = f"the settings in {path} are not read: {shown_name(str(error))}"
             on_event(Notice("lora", "lora-settings-unread", message))
     if unknown and not said:
         message = f"{path} does not say its alpha; it is taken for the rank, as other tools do"
@@ -227,7 +227,7 @@ def _settings(path: Path, lora: LoraFile, on_event: OnEvent) -> Mapping[str, Any
         if not isinstance(plain, dict):
             raise ValueError("no table")
     except (ValueError, OSError, RecursionError) as error:
-        message = f"the settings of {path} are damaged and not used: {shown(str(error))}"
+        message = f"the settings of {path} are damaged and not used: {shown_name(str(error))}"
         on_event(Notice("lora", "lora-settings-unread", message))
         return {}
     return (

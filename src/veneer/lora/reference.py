@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+_Array = npt.NDArray[np.float64]
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 TEXT = "text_encoder."
-DOWN = (
+DOWN_SPELLINGS = (
     ".lora_A.weight", ".lora_down.weight", ".lora.down.weight", "_lora.down.weight",
     ".lora_linear_layer.down.weight", ".lora_A.default.weight",
 )  # fmt: skip
-UP = (
+UP_SPELLINGS = (
     ".lora_B.weight", ".lora_up.weight", ".lora.up.weight", "_lora.up.weight",
     ".lora_linear_layer.up.weight", ".lora_B.default.weight",
 )  # fmt: skip
@@ -43,7 +43,7 @@ class UnreadError(ValueError):
     """A file that holds something that this reference does not know."""
 
 
-def changed_weights(path: Path, weights: Mapping[str, Array]) -> dict[str, Array]:
+def changed_weights(path: Path, weights: Mapping[str, _Array]) -> dict[str, _Array]:
     """Weights of a model with a LoRA merged in.
 
     Args:
@@ -63,7 +63,8 @@ def changed_weights(path: Path, weights: Mapping[str, Array]) -> dict[str, Array
         module = name.removesuffix(".weight")
         for spelling in _spellings(module):
             down, up, *of_dora = (
-                _one(tensors, spelling, ends, used) for ends in (DOWN, UP, SCALE, MAGNITUDES)
+                _one(tensors, spelling, ends, used)
+                for ends in (DOWN_SPELLINGS, UP_SPELLINGS, SCALE, MAGNITUDES)
             )
             if down is None or up is None:
                 continue
@@ -76,8 +77,8 @@ def changed_weights(path: Path, weights: Mapping[str, Array]) -> dict[str, Array
     return changed
 
 
-def _changed(weight: Array, update: Array, dora_scale: Array | None, magnitudes: Array | None) -> Array:
-    result: Array = weight + update.reshape(weight.shape)
+def _changed(weight: _Array, update: _Array, dora_scale: _Array | None, magnitudes: _Array | None) -> _Array:
+    result: _Array = weight + update.reshape(weight.shape)
     if dora_scale is None and magnitudes is None:
         return result
     matrix = result.reshape(len(result), result.shape[1], -1)
@@ -88,11 +89,11 @@ def _changed(weight: Array, update: Array, dora_scale: Array | None, magnitudes:
         norms = np.sqrt((matrix**2).sum(axis=(1, 2), keepdims=True))
         own = dora_scale if magnitudes is None else magnitudes
         scale = np.asarray(own).reshape(-1, 1, 1)
-    changed: Array = (matrix / norms * scale).reshape(result.shape)
+    changed: _Array = (matrix / norms * scale).reshape(result.shape)
     return changed
 
 
-def _tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+def _tensors(path: Path) -> tuple[dict[str, _Array], dict[str, str]]:
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     header: dict[str, Any] = json.loads(raw[8:start])
@@ -100,7 +101,7 @@ def _tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     return {name: _tensor(raw, start, about) for name, about in header.items()}, metadata
 
 
-def _tensor(raw: bytes, start: int, about: Mapping[str, Any]) -> Array:
+def _tensor(raw: bytes, start: int, about: Mapping[str, Any]) -> _Array:
     kind = TYPES.get(about["dtype"])
     if kind is None:
         raise UnreadError(f"weights of type {about['dtype']}")
@@ -112,8 +113,8 @@ def _tensor(raw: bytes, start: int, about: Mapping[str, Any]) -> Array:
 
 
 def _one(
-    tensors: Mapping[str, Array], spelling: str, endings: tuple[str, ...], used: set[str]
-) -> Array | None:
+    tensors: Mapping[str, _Array], spelling: str, endings: tuple[str, ...], used: set[str]
+) -> _Array | None:
     for ending in endings:
         if (name := spelling + ending) in tensors:
             used.add(name)

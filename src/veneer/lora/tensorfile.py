@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from veneer.errors import AdapterError
-from veneer.lora.kinds import shown
+from veneer.lora.kinds import shown_name
 from veneer.models.modelfiles import PICKLE_SUFFIXES, pickle_error, what_it_is
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -40,5 +40,5 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
             metadata = dict(file.metadata() or {})
             return {name: file.get_tensor(name) for name in sorted(file.keys())}, metadata
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-        line = shown(" ".join(str(error).split()), 200)
+        line = shown_name(" ".join(str(error).split()), 200)
         raise AdapterError(f"the {kind} file is damaged: {line}", where=str(path)) from error

@@ -24,12 +24,12 @@ from veneer.lora.embedding_file import (
     token_names,
     unload_textual_inversion,
 )
-from veneer.lora.file import write_tensors
+from veneer.lora.file import write_weights
 from veneer.models.base import Base, assemble, encode_prompt, tokenize_prompt
 
 PROMPTS = ("{}", "a picture, {}", "{} of a city at night")
 """What the text encoder is asked when a written file is loaded back."""
-TOLERANCE = 1e-5
+_TOLERANCE = 1e-5
 
 
 class PlaceholderEmbedding(nn.Module):
@@ -138,7 +138,7 @@ def write_embedding(path: Path, embedding: Embedding) -> None:
     Args:
         path: The file; the last three call the word by the file's name.
     """
-    write_tensors(path, {embedding.token: embedding.vectors}, embedding.metadata, hashed=True)
+    write_weights(path, {embedding.token: embedding.vectors}, embedding.metadata, hashed=True)
 
 
 def file_stem(token: str) -> str:
@@ -174,7 +174,7 @@ def verify_embedding(path: Path, embedding: Embedding, base: Base) -> float:
         unload_textual_inversion(pipeline, embedding.token)
     wanted = _wanted(pipeline, embedding, prompts)
     difference = float((found - wanted).abs().max() / wanted.abs().max())
-    if not difference <= TOLERANCE:
+    if not difference <= _TOLERANCE:
         raise AdapterError(
             f"the written embedding does not load as trained: outputs differ by {difference:.2g}",
             where=str(path),

@@ -24,9 +24,9 @@ from veneer.stats import Array
 
 CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dinov2-base"
-BATCH_SIZE = 32
+EMBED_BATCH_SIZE = 32
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -253,6 +253,6 @@ def _unit_rows(features: torch.Tensor) -> Array:
     return np.asarray(unit.cpu().numpy(), dtype=np.float64)
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), BATCH_SIZE):
-        yield items[start : start + BATCH_SIZE]
+def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), EMBED_BATCH_SIZE):
+        yield items[start : start + EMBED_BATCH_SIZE]

@@ -34,7 +34,7 @@ PIPELINES = {
 }
 SAME_PARTS = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", ""}
 """Pipelines of the parts that Veneer customises."""
-TODO = "Veneer customises Stable Diffusion 1.x and 2.x: take one of those, or the bundled base, `pocket`"
+_TODO = "Veneer customises Stable Diffusion 1.x and 2.x: take one of those, or the bundled base, `pocket`"
 
 
 def family_of_folder(folder: Path) -> Family:
@@ -158,4 +158,4 @@ def _by_channels(channels: int) -> str:
 
 
 def _refusal(family: str, path: Path) -> BaseModelError:
-    return BaseModelError(f"this base is of another family: {family}", where=str(path), todo=TODO)
+    return BaseModelError(f"this base is of another family: {family}", where=str(path), todo=_TODO)

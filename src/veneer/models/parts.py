@@ -18,9 +18,8 @@ from veneer.errors import BaseModelError
 from veneer.models.families import open_safetensors
 from veneer.models.modelfiles import ModelFiles, weights_of
 from veneer.models.quiet import quiet_libraries
-from veneer.models.vocabulary import find_vocabulary
+from veneer.models.vocabulary import MAX_TOKENS, find_vocabulary
 
-MAX_TOKENS = 77
 SD1 = Path(str(resources.files("veneer") / "sd1"))  # settings that checkpoints of Stable Diffusion 1.x go by
 CHECKPOINT_PREFIXES = {
     "unet": ("model.diffusion_model.",),

@@ -22,7 +22,7 @@ from veneer.machine import hand_back_memory, is_out_of_memory, pick_device
 from veneer.models.base import assemble, load_base
 from veneer.seeds import torch_generator
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 STAGE = "generate"
 REFINE_STRENGTH = 0.55
 """Share of the denoising that the second pass repeats on the enlarged picture."""
@@ -171,7 +171,7 @@ def sample_batches(
             del todo[:number]
 
 
-def batched(jobs: Sequence[T], size: int) -> list[Sequence[T]]:
+def batched(jobs: Sequence[_T], size: int) -> list[Sequence[_T]]:
     """Cut a list into batches.
 
     Args:

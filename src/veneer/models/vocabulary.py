@@ -14,6 +14,9 @@ from veneer.errors import BaseModelError
 CLIP_REPOSITORY = "openai/clip-vit-large-patch14"
 CLIP_FILES = ("vocab.json", "merges.txt")
 NUM_TOKENS = 49408
+MAX_TOKENS = 77
+"""Tokens that CLIP's text encoder reads, with the marks of beginning and end."""
+
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from veneer.proof.facts import Losses
-from veneer.records.candidates import CandidatesFile, Kind
+from veneer.records.candidates import CandidatesFile, WeightsKind
 from veneer.records.trainlog import LoggedStep
 
 
@@ -78,7 +78,7 @@ def curves_of(steps: Sequence[LoggedStep]) -> dict[str, Curve]:
     return curves
 
 
-def held_out_curve(known: CandidatesFile, kind: Kind = "step") -> Curve:
+def held_out_curve(known: CandidatesFile, kind: WeightsKind = "step") -> Curve:
     """Held-out loss over the steps, the base's at step 0.
 
     Args:

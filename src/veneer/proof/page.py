@@ -25,7 +25,7 @@ from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 from veneer.records.trainlog import read_steps
 
-KINDS = {
+PROMPT_KINDS = {
     "recipe": "Prompts of the recipe",
     "held_out": "Captions of held-out pictures",
     "general": "Prompts outside the style",
@@ -145,7 +145,7 @@ def show(path: Path, alt: str, side_px: int = SAMPLE_PX) -> Shown:
 
 def _sections(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     sections = []
-    for kind, title in KINDS.items():
+    for kind, title in PROMPT_KINDS.items():
         groups = _by_prompt([pair for pair in pairs if pair.kind == kind])
         cells = [
             {"prompt": prompt, "cells": [_cell(pair) for pair in group]} for prompt, group in groups.items()

@@ -17,7 +17,7 @@ from veneer.stats import Array
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder
 
-FLAT = 1.0
+FLAT_GREY = 1.0
 """Deviation of grey values, of 255, below which a picture has no content."""
 
 
@@ -170,7 +170,7 @@ def grey_values(path: Path) -> np.ndarray[Any, Any]:
 
 
 def _is_flat(path: Path) -> bool:
-    return float(grey_values(path).std()) < FLAT
+    return float(grey_values(path).std()) < FLAT_GREY
 
 
 def _pixels(path: Path) -> np.ndarray[Any, Any]:

@@ -16,7 +16,7 @@ from veneer.config import Choice
 from veneer.records.files import Record
 from veneer.records.run import RunDir
 
-Kind = Literal["step", "ema", "average"]
+WeightsKind = Literal["step", "ema", "average"]
 
 
 class Candidate(Record):
@@ -24,7 +24,7 @@ class Candidate(Record):
 
     step: int
     """Step after which it was judged."""
-    kind: Kind
+    kind: WeightsKind
     """The weights themselves, their moving average, or a mean of checkpoints."""
     loss: float | None
     """Held-out loss, or None where nothing is held out."""

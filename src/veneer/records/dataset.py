@@ -23,12 +23,15 @@ from veneer.errors import DatasetError
 from veneer.records.files import write_bytes, write_text
 from veneer.records.jsonlines import json_line
 from veneer.records.locks import locked
-from veneer.records.metadata import Row, Table, read_table
+from veneer.records.metadata import MetadataRow, MetadataTable, read_table
 from veneer.records.names import FreeNames
 from veneer.records.spellings import alike, assign
 from veneer.text import counted, some_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})
+MIN_PICTURES = 4
+"""Fewest pictures that a data set can be trained and tested on."""
+
 WRITE_SECONDS = 10.0
 """Longest that a change of the metadata waits for another one, which takes milliseconds."""
 
@@ -175,7 +178,7 @@ class Dataset:
         """
         return [Item(row.name, row.caption, row.extra, row.others) for row in self.read_table().rows]
 
-    def read_table(self) -> Table:
+    def read_table(self) -> MetadataTable:
         """Read the metadata as it was written; see `read_metadata`.
 
         Returns:
@@ -236,12 +239,12 @@ class Dataset:
                 else:
                     rows.append(replace(row, caption=captions[name]))
             new = set(pictures).difference(meant.values())  # what is gone by now gets no line
-            added = [Row(name, caption) for name, caption in captions.items() if name in new]
+            added = [MetadataRow(name, caption) for name, caption in captions.items() if name in new]
             if rows != list(table.rows) or added or not table.path.is_file():
                 write_text(table.path, table.text(_in_order(rows, added)))
         return frozenset(kept)
 
-    def add_rows(self, added: Sequence[Row]) -> None:
+    def add_rows(self, added: Sequence[MetadataRow]) -> None:
         """Add lines to the metadata; those that are there stay as they are.
 
         Args:
@@ -272,12 +275,12 @@ class Dataset:
         return locked(self.root, "data set", name=".metadata.lock", seconds=WRITE_SECONDS)
 
 
-def new_row(item: Item) -> Row:
+def new_row(item: Item) -> MetadataRow:
     """An entry for an item that has no line in the metadata yet."""
-    return Row(item.file_name, item.caption, item.others, item.extra)
+    return MetadataRow(item.file_name, item.caption, item.others, item.extra)
 
 
-def _in_order(rows: Sequence[Row], added: Sequence[Row]) -> list[Row]:
+def _in_order(rows: Sequence[MetadataRow], added: Sequence[MetadataRow]) -> list[MetadataRow]:
     """Both; sorted by name where they were so before."""
     names = [row.name for row in rows]
     both = [*rows, *added]

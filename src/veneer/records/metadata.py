@@ -33,7 +33,7 @@ CAPTION_KEYS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class MetadataRow:
     """One picture's entry.
 
     Attributes:
@@ -68,7 +68,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class MetadataTable:
     """A metadata file.
 
     Attributes:
@@ -79,7 +79,7 @@ class Table:
     """
 
     path: Path
-    rows: tuple[Row, ...] = ()
+    rows: tuple[MetadataRow, ...] = ()
     header: tuple[str, ...] = ()
     heading: str = ""
     separator: str = ","
@@ -93,7 +93,7 @@ class Table:
         )
         return [] if has_captions else list(columns)
 
-    def text(self, rows: Sequence[Row]) -> str:
+    def text(self, rows: Sequence[MetadataRow]) -> str:
         """Write the file anew.
 
         Args:
@@ -107,7 +107,7 @@ class Table:
         return _csv_text(self, rows)
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> MetadataTable:
     """Read a metadata file, whatever its encoding.
 
     Returns:
@@ -117,7 +117,7 @@ def read_table(path: Path) -> Table:
         DatasetError: If a line cannot be read, lacks ``file_name`` or names a picture twice.
     """
     if not path.is_file():
-        return Table(path)
+        return MetadataTable(path)
     table = _read_jsonl(path) if path.suffix == ".jsonl" else _read_csv(path)
     seen: set[str] = set()
     for row in table.rows:
@@ -196,7 +196,7 @@ def _listed(text: str) -> list[str] | None:
     return None
 
 
-def _row(values: Mapping[str, Any], raw: str, where: str) -> Row:
+def _row(values: Mapping[str, Any], raw: str, where: str) -> MetadataRow:
     """Make an entry of columns and their values."""
     keys = {_key(key): key for key in reversed(list(values))}
     name = str(values.get(keys.get(NAME_KEY, ""), None) or "")
@@ -216,10 +216,10 @@ def _row(values: Mapping[str, Any], raw: str, where: str) -> Row:
             break
     extra = {str(k): v for k, v in values.items() if k not in {used, keys[NAME_KEY]} and v is not None}
     caption = texts[0] if texts else ""
-    return Row(name, caption, texts[1:], extra, used or "", raw, caption)
+    return MetadataRow(name, caption, texts[1:], extra, used or "", raw, caption)
 
 
-def read_row(line: str, where: str) -> Row:
+def read_row(line: str, where: str) -> MetadataRow:
     """Read one line of JSON.
 
     Args:
@@ -234,7 +234,7 @@ def read_row(line: str, where: str) -> Row:
     return _row(parse_object(line, where), line.removesuffix("\n") + "\n", where)
 
 
-def _read_jsonl(path: Path) -> Table:
+def _read_jsonl(path: Path) -> MetadataTable:
     rows = []
     for number, line in enumerate(
         read_text_any(path).split("\n"), 1
@@ -242,16 +242,16 @@ def _read_jsonl(path: Path) -> Table:
         if line.strip():
             where = f"{path}:{number}"
             rows.append(read_row(line, where))
-    return Table(path, tuple(rows))
+    return MetadataTable(path, tuple(rows))
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path) -> MetadataTable:
     text = read_text_any(path)
     separator = separator_of(text)
     records = csv_records(text, separator, path)
     first = next(records, None)
     if first is None:
-        return Table(path)
+        return MetadataTable(path)
     header, heading, _ = first
     rows = []
     for cells, raw, number in records:
@@ -260,7 +260,7 @@ def _read_csv(path: Path) -> Table:
         values = dict(zip(reversed(header), reversed(fitted), strict=True))  # of equal columns the first
         row = _row({key: values[key] for key in header}, raw, where)
         rows.append(replace(row, cells=tuple(cell or "" for cell in fitted)))
-    return Table(path, tuple(rows), tuple(header), heading, separator)
+    return MetadataTable(path, tuple(rows), tuple(header), heading, separator)
 
 
 def csv_records(text: str, separator: str, path: Path) -> Iterator[tuple[list[str], str, int]]:
@@ -321,13 +321,13 @@ def fit_cells(cells: list[str], header: list[str], separator: str, where: str) -
     )
 
 
-def _line_of(path: Path, table: Table, row: Row) -> int:
+def _line_of(path: Path, table: MetadataTable, row: MetadataRow) -> int:
     """The number of a row's line, as it is for files without line breaks in captions."""
     numbered = enumerate(table.rows, 2 if path.suffix == ".csv" else 1)
     return max(number for number, one in numbered if one.name == row.name)
 
 
-def _json_text(row: Row) -> str:
+def _json_text(row: MetadataRow) -> str:
     if row.is_as_read:
         return row.raw
     if not row.raw:
@@ -361,7 +361,7 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _csv_text(table: Table, rows: Sequence[Row]) -> str:
+def _csv_text(table: MetadataTable, rows: Sequence[MetadataRow]) -> str:
     header = list(table.header) or [NAME_KEY, "caption"]
     if caption_column(header) is None:
         header.append("caption")
@@ -385,7 +385,7 @@ def _csv_text(table: Table, rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def _cells(row: Row, header: Sequence[str]) -> list[str]:
+def _cells(row: MetadataRow, header: Sequence[str]) -> list[str]:
     """The values of a line: those that were read with the caption in its place, or all new ones."""
     if row.cells:
         cells = [*row.cells, *[""] * (len(header) - len(row.cells))]

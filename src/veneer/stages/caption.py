@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veneer import processes
-from veneer.captions.captioning import STAGE, CaptionWork, Records, TokenCounter
+from veneer.captions import STAGE
+from veneer.captions.captioning import CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
 from veneer.captions.records import plan_item, read_records, write_records
 from veneer.config import CaptionTable, Recipe

@@ -26,8 +26,8 @@ from veneer.data.findings import (
     copy_findings,
     own_findings,
 )
-from veneer.data.inspection import VERSION, Inspected, inspect_picture
-from veneer.data.rejection import bring_back, move_away
+from veneer.data.inspection import INSPECTION_VERSION, Inspected, inspect_picture
+from veneer.data.rejection import STAGE, bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
@@ -41,7 +41,6 @@ from veneer.text import counted, some_of
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder
 
-STAGE = "check"
 USUAL_CHECKER = "Falconsai/nsfw_image_detection"
 
 
@@ -264,7 +263,7 @@ def _stamp(path: Path) -> str:
         facts = path.stat()
     except OSError:  # deleted meanwhile
         return ""
-    return f"{VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
+    return f"{INSPECTION_VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _measures(dataset: Dataset) -> Path:

@@ -20,22 +20,20 @@ from veneer.data.hub import refuse_wrong_options
 from veneer.data.picture import begins_as_picture
 from veneer.data.provenance import Provenance
 from veneer.data.search import BING
-from veneer.data.sources import KINDS, Found, refuse_unknown
+from veneer.data.sources import SOURCE_KINDS, Found, refuse_unknown
 from veneer.data.standard import Standardised, standardise
 from veneer.data.websources import Web, refuse_wrong_queries
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DISK_FULL, DatasetError, NetworkError, is_disk_full
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.records.dataset import Dataset
+from veneer.records.dataset import MIN_PICTURES, Dataset
 from veneer.records.locks import locked
-from veneer.records.metadata import Row
+from veneer.records.metadata import MetadataRow
 from veneer.records.names import find_mask, mask_of
 from veneer.records.run import RunDir
 from veneer.text import counted
 
 STAGE = "collect"
-MIN_PICTURES = 4
-"""Fewest pictures that a data set can be trained and tested on."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def collect(
         NetworkError: If the network is dead, or gave too little; what was got is kept.
     """
     if not sources:
-        raise DatasetError("no source given", where="collect.sources", todo=f"Name {KINDS}")
+        raise DatasetError("no source given", where="collect.sources", todo=f"Name {SOURCE_KINDS}")
     refuse_unknown(sources)
     refuse_wrong_queries(sources)
     refuse_wrong_options(sources)
@@ -327,7 +325,7 @@ def _add_captions(dataset: Dataset, ledger: Provenance) -> None:
     left_out = [entry for entry in ledger.left_out() if "same_as" in entry and "caption" in entry]
     copies = {entry["same_as"]: entry["caption"] for entry in left_out}
     new = [
-        Row(name, str(entry.get("caption") or copies.get(name, "")), (), entry.get("extra", {}))
+        MetadataRow(name, str(entry.get("caption") or copies.get(name, "")), (), entry.get("extra", {}))
         for entry in ledger.entries()
         if (name := str(entry["file_name"])) not in known and (dataset.root / name).is_file()
     ]

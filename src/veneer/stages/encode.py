@@ -17,6 +17,7 @@ from torch import Tensor
 
 from veneer import machine, processes
 from veneer.config import Recipe
+from veneer.encoding import STAGE
 from veneer.encoding.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
 from veneer.encoding.jobs import (
     EncodeJob,
@@ -34,7 +35,6 @@ from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, 
 from veneer.records.run import RunDir
 from veneer.training.checkpoints import as_run_error
 
-STAGE = "encode"
 TEXT_BATCH = 16
 
 

@@ -26,7 +26,7 @@ from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.versions import VERSION
 
 STAGE = "export"
-Job = tuple[Path, Callable[[Path], float]]
+_FileJob = tuple[Path, Callable[[Path], float]]
 """A file in the end, and what writes it under another name and gives its difference once loaded back."""
 
 
@@ -72,7 +72,7 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
     if recipe.lora.timestep_rank:
         message = "trained with timestep_rank (T-LoRA): other tools use all ranks at every timestep"
         on_event(Notice(STAGE, "timestep-rank", message))
-    jobs: list[Job] = []
+    jobs: list[_FileJob] = []
     if state := read_checkpoint(path):
         jobs += _lora_jobs(run, from_state(state, recipe.lora, text), base)
     if recipe.lora.embedding_token:
@@ -94,7 +94,7 @@ run = export
 """The stage, as the pipeline calls it."""
 
 
-def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[Job]:
+def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[_FileJob]:
     measure = outputs_with(base, lora)
 
     def written(write: Callable[[Path, LoraFile], None]) -> Callable[[Path], float]:
@@ -107,7 +107,7 @@ def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[Job]:
     return [(run.lora_file, written(write_diffusers)), (run.kohya_file, written(write_kohya))]
 
 
-def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[Job]:
+def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[_FileJob]:
     def write_and_verify(path: Path) -> float:
         write_embedding(path, word)
         return verify_embedding(path, word, base)

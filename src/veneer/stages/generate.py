@@ -27,7 +27,7 @@ from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
-from veneer.models.sampling import Sample, Sampler, batched, load_sampler, sample_batches
+from veneer.models.sampling import STAGE, Sample, Sampler, batched, load_sampler, sample_batches
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.recipe import fingerprint
@@ -36,9 +36,8 @@ from veneer.records.files import hash_file, write_bytes, write_json
 from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
 from veneer.records.run import RunDir
 
-STAGE = "generate"
 IDENTITY = "veneer"
-BROKEN = "broken"
+_BROKEN = "broken"
 
 
 @dataclass(frozen=True)
@@ -309,7 +308,7 @@ def _save(series: _Series, job: Job, identity: str, drawn: Sample) -> None:
     about.add_text(IDENTITY, identity)
     about.add_text("parameters", _parameters(series.settings, job))
     if drawn.is_broken:
-        about.add_text(BROKEN, "no finite numbers")
+        about.add_text(_BROKEN, "no finite numbers")
     out = io.BytesIO()
     drawn.image.save(out, "PNG", pnginfo=about)
     write_bytes(series.folder / job.file_name, out.getvalue())
@@ -338,7 +337,7 @@ def _is_broken(path: Path) -> bool:
     """What `_save` wrote of it, without decoding it."""
     try:
         with Image.open(path) as picture:
-            return BROKEN in picture.info
+            return _BROKEN in picture.info
     except (OSError, SyntaxError, UnidentifiedImageError):
         return False
 

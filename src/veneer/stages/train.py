@@ -20,7 +20,7 @@ from veneer.records.cache import BUDGET_BYTES, CacheIndex, CacheReader, read_ind
 from veneer.records.candidates import Candidate
 from veneer.records.run import RunDir
 from veneer.stage import FREE_KEYS, pick, stage_of
-from veneer.training import checkpoints
+from veneer.training import STAGE, checkpoints
 from veneer.training.batches import batch_source
 from veneer.training.cache_checks import check_against_cache
 from veneer.training.evaluator import Evaluator
@@ -32,13 +32,11 @@ from veneer.training.optimizers import build_stepper
 from veneer.training.plan import plan_for
 from veneer.training.previews import preview_maker, style_scorer
 from veneer.training.step.compile import compile_unet
-from veneer.training.step.pace import Pace
+from veneer.training.step.pace import SlowdownWatch
 from veneer.training.step.prefetch import Prefetcher
 from veneer.training.trainer import Trainer, TrainerParts
 from veneer.training.validation import Validator
 from veneer.unused_settings import unused_settings
-
-STAGE = "train"
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
 
 def _train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResult:
     machine.set_threads()
-    on_event = Pace(on_event)
+    on_event = SlowdownWatch(on_event)
     index = read_index(run)
     identity = checkpoint_identity(index, recipe)
     found = _newest(run, on_event)

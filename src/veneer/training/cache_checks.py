@@ -6,9 +6,8 @@ from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.events import Notice, OnEvent
 from veneer.records.cache import CacheIndex
+from veneer.training import STAGE
 from veneer.unused_settings import Unused, changed_keys
-
-STAGE = "train"
 
 
 def check_against_cache(recipe: Recipe, index: CacheIndex, on_event: OnEvent) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from veneer import processes
 from veneer.config import TrainTable
 from veneer.events import OnEvent, ValidationEvent
-from veneer.records.candidates import Candidate, Candidates, Kind
+from veneer.records.candidates import Candidate, Candidates, WeightsKind
 from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.training import checkpoints
 from veneer.training.network import Files, Network
@@ -90,7 +90,7 @@ class Evaluator:
             reason = f"the held-out loss did not fall in {patience} validations, up to step {step}"
             self.ledger.stopped = reason
 
-    def _evaluator(self, step: int, kind: Kind, files: Files) -> None:
+    def _evaluator(self, step: int, kind: WeightsKind, files: Files) -> None:
         measured = self.validator.measure()
         numbers = {} if measured is None else asdict(measured)
         style = None if self.style is None else self.style()

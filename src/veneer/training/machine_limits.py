@@ -14,8 +14,8 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.events import Notice, OnEvent
 from veneer.machine import has_bf16_instructions
+from veneer.training import STAGE
 
-STAGE = "train"
 SPARE_SHARE = 0.9
 """Share of an accelerator's free memory that a training may plan with."""
 

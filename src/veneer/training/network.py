@@ -18,6 +18,7 @@ from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.kernels.fast import use_fast_kernels
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
+from veneer.lora.names import TEXT_PREFIX
 from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
 from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
 from veneer.training.batches import MicroBatch
@@ -25,7 +26,6 @@ from veneer.training.tlora import RankMask
 
 KEPT_SHARE = 8
 """Part of the free memory, one in so many, in which attention weights may wait for the backward pass."""
-TEXT_PREFIX = "text_encoder."
 WORD = f"{TEXT_PREFIX}token_embedding"
 """Name of a learnt word's vectors among the trained parameters."""
 Files = dict[str, dict[str, Tensor]]

@@ -21,7 +21,7 @@ from veneer.records.files import write_text
 WARM_UP_STEPS = 2
 STEPS = 3
 OPERATIONS_SHOWN = 20
-KINDS = (
+WORK_KINDS = (
     ("attention", r"scaled_dot_product|flash|efficient_attention|softmax|\bbmm|baddbmm"),
     ("convolutions", r"conv|cudnn|upsample"),
     ("matrix products", r"\bmm|addmm|linear|gemm|matmul"),
@@ -50,7 +50,9 @@ class Operation:
     @property
     def kind(self) -> str:
         """Kind of work."""
-        return next((kind for kind, pattern in KINDS if re.search(pattern, self.name, re.IGNORECASE)), OTHER)
+        return next(
+            (kind for kind, pattern in WORK_KINDS if re.search(pattern, self.name, re.IGNORECASE)), OTHER
+        )
 
 
 class StepProfile:
@@ -99,7 +101,7 @@ class StepProfile:
         self._profiler.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._profiler.export_chrome_trace(str(self.folder / "trace.json"))
-        self.table = describe(operations(self._profiler, steps), steps)
+        self.table = profile_tables(operations(self._profiler, steps), steps)
         write_text(self.folder / "profile.md", f"# Where a step's time goes\n\n{self.table}")
 
 
@@ -121,7 +123,7 @@ def operations(profiler: Any, steps: int) -> list[Operation]:
     return sorted(found, key=lambda one: -one.milliseconds)
 
 
-def describe(found: Sequence[Operation], steps: int) -> str:
+def profile_tables(found: Sequence[Operation], steps: int) -> str:
     """Tables of a profile: by kind of work, and the longest operations.
 
     Args:
@@ -132,7 +134,7 @@ def describe(found: Sequence[Operation], steps: int) -> str:
         Markdown.
     """
     total = sum(one.milliseconds for one in found) or 1.0
-    kinds = dict.fromkeys((*(kind for kind, _ in KINDS), OTHER), 0.0)
+    kinds = dict.fromkeys((*(kind for kind, _ in WORK_KINDS), OTHER), 0.0)
     for one in found:
         kinds[one.kind] += one.milliseconds
     lines = [f"Mean of {steps} steps, {total:.1f} ms each under the profiler.", ""]

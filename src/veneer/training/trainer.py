@@ -24,7 +24,7 @@ from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
 from veneer.records.candidates import Candidates
 from veneer.records.run import RunDir
 from veneer.records.trainlog import PendingStep, TrainLog
-from veneer.training import checkpoints
+from veneer.training import STAGE, checkpoints
 from veneer.training.checkpoints import Checkpoint
 from veneer.training.evaluator import Evaluator
 from veneer.training.interrupt import Interruption
@@ -37,7 +37,6 @@ from veneer.training.step.eager import Step, Work
 from veneer.training.step.prefetch import Prefetcher
 from veneer.training.step.recorded import choose_step
 
-STAGE = "train"
 BAD_STEPS = 3
 MAX_RETURNS = 2
 READ_EVERY_ON_DEVICE = 10

@@ -23,7 +23,7 @@ from veneer.training.diffusion import Objective, add_noise
 from veneer.training.network import Network
 
 STRATA = 8
-MAX_POINTS = 256
+MAX_HELD_OUT_POINTS = 256
 BATCH = 4
 PLACES_ON_DEVICE = 32 * 64**2
 """Latent pixels that an accelerator judges at once: 32 pictures of 512 px."""
@@ -45,7 +45,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Measured:
+class HeldOutLoss:
     """A held-out loss.
 
     Attributes:
@@ -59,7 +59,9 @@ class Measured:
     by_timestep: tuple[float, ...]
 
 
-def grid(num_pictures: int, timestep_range: tuple[int, int], max_points: int = MAX_POINTS) -> list[Point]:
+def grid(
+    num_pictures: int, timestep_range: tuple[int, int], max_points: int = MAX_HELD_OUT_POINTS
+) -> list[Point]:
     """The questions: every picture at the middle of every stratum; where that is too much, a part in balance.
 
     Args:
@@ -112,7 +114,7 @@ class Validator:
         """Names of the held-out pictures."""
         return tuple(item.file_name for item in self.items)
 
-    def measure(self) -> Measured | None:
+    def measure(self) -> HeldOutLoss | None:
         """Measure the held-out loss.
 
         Returns:
@@ -135,7 +137,7 @@ class Validator:
         )
         losses = (total[0] / total[1])[: len(self.items)]
         by_timestep = (total[2] / total[3].clamp(min=1))[:STRATA]
-        return Measured(float(losses.mean()), tuple(losses.tolist()), tuple(by_timestep.tolist()))
+        return HeldOutLoss(float(losses.mean()), tuple(losses.tolist()), tuple(by_timestep.tolist()))
 
     def _batches(self) -> list[list[Point]]:
         by_bucket: dict[tuple[int, int], list[Point]] = {}

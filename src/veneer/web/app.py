@@ -27,7 +27,7 @@ SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 MONO_FONT = ("ui-monospace", "Consolas", "monospace")
 
 
-def serve(
+def open_studio(
     workspace: Path,
     *,
     host: str = "127.0.0.1",
@@ -59,7 +59,7 @@ def serve(
         dataset_view.look_ahead(studio)
         try:
             answer(
-                build(studio),
+                build_page(studio),
                 bound,
                 password=password,
                 uploads=uploads,
@@ -70,7 +70,7 @@ def serve(
             studio.jobs.close()
 
 
-def build(studio: Studio) -> Any:
+def build_page(studio: Studio) -> Any:
     """Put the page together.
 
     Returns:

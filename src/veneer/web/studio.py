@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from veneer.config import Recipe
 from veneer.errors import VeneerError
 from veneer.recipe import load_recipe
-from veneer.web.jobs.queue import Job, JobBook, State
+from veneer.web.jobs.queue import JobBook, JobState, QueuedRun
 from veneer.web.workspace import Workspace
 
 DEMO = "pocket-8bit"
@@ -49,7 +49,7 @@ class Studio:
         finally:
             self.hands.release()
 
-    def start(self, recipe: str, name: str) -> Job:
+    def start(self, recipe: str, name: str) -> QueuedRun:
         """Put a recipe's run into the queue; a run of this name goes on where it stopped.
 
         Raises:
@@ -59,7 +59,7 @@ class Studio:
         self.recipe(spelled)
         return self.jobs.ask(name, spelled, f"runs/{name}")
 
-    def resume(self, name: str) -> Job:
+    def resume(self, name: str) -> QueuedRun:
         """Go on with a run, by the recipe in its folder.
 
         Raises:
@@ -91,7 +91,7 @@ class Studio:
         """
         return self.workspace.usable(self.workspace.run(name).read_recipe())
 
-    def queue(self) -> list[tuple[Job, State]]:
+    def queue(self) -> list[tuple[QueuedRun, JobState]]:
         """Runs at work or waiting, the one that was asked for first in front."""
         known = [(job, self.jobs.state(job.name)) for job in self.jobs.jobs()]
         return [(job, state) for job, state in known if state is not None and state in AT_WORK]

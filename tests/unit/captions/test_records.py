@@ -10,9 +10,9 @@ from veneer.captions.records import (
     caption_from_name,
     plan_item,
     read_records,
-    render,
     with_trigger,
     write_records,
+    written_caption,
 )
 from veneer.config import CaptionTable
 from veneer.records.dataset import Dataset, Item
@@ -28,9 +28,11 @@ def plan(caption: str, record: Any, table: CaptionTable = TABLE, overwrite: bool
 
 
 def test_templates_are_put_together() -> None:
-    assert render("a cartoon house beside a car", TABLE) == "vnr, drawing of a house beside a vehicle"
-    assert render("cartoonish", TABLE) == "vnr, drawing of cartoonish"
-    assert render("a dog", CaptionTable()) == "a dog"
+    assert (
+        written_caption("a cartoon house beside a car", TABLE) == "vnr, drawing of a house beside a vehicle"
+    )
+    assert written_caption("cartoonish", TABLE) == "vnr, drawing of cartoonish"
+    assert written_caption("a dog", CaptionTable()) == "a dog"
 
 
 def test_the_trigger_is_put_once() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from veneer.cli.output import show
+from veneer.cli.output import print_result
 from veneer.records.candidates import Candidate
 
 
@@ -20,7 +20,7 @@ class Result:
 
 
 def test_a_result_is_one_json_object_with_its_records_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Result(Candidate(step=3, kind="ema", loss=0.5, losses=(0.5,)), Path("a")), as_json=True)
+    print_result(Result(Candidate(step=3, kind="ema", loss=0.5, losses=(0.5,)), Path("a")), as_json=True)
     shown = json.loads(capsys.readouterr().out)
     assert shown["chosen"]["losses"] == [0.5]
     assert (shown["chosen"]["kind"], shown["path"]) == ("ema", "a")
@@ -28,6 +28,6 @@ def test_a_result_is_one_json_object_with_its_records_spelled_out(capsys: pytest
 
 def test_or_its_summary_or_what_is_said_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     result = Result(Candidate(step=3, kind="ema", loss=0.5), Path("a"))
-    show(result, as_json=False)
-    show(result, as_json=False, words="other words")
+    print_result(result, as_json=False)
+    print_result(result, as_json=False, words="other words")
     assert capsys.readouterr().out == "one line\nother words\n"

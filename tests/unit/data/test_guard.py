@@ -4,7 +4,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from veneer.data.guard import AddressRefused, Guard, is_public, resolve
+from veneer.data.guard import AddressRefused, Guard, addresses_of, is_public
 
 PRIVATE = [
     "127.0.0.1",
@@ -88,7 +88,7 @@ def test_a_name_is_looked_up_once_and_that_very_address_is_connected(monkeypatch
 
 def test_a_name_that_does_not_exist_is_no_connection() -> None:
     with pytest.raises(httpcore.ConnectError, match="not found"):
-        Guard(resolve=lambda host, port: resolve("name.invalid", port)).connect_tcp("name.invalid", 80)
+        Guard(resolve=lambda host, port: addresses_of("name.invalid", port)).connect_tcp("name.invalid", 80)
 
 
 def test_local_sockets_are_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.loras import random_lora
 from veneer.lora.file import write_diffusers, write_kohya
-from veneer.lora.info import inspect, kind_of
+from veneer.lora.info import inspect, layer_kind
 from veneer.lora.merge import delta
 
 
@@ -41,4 +41,4 @@ def test_finds_all(base_folder: Path, tmp_path: Path, write: object) -> None:
     ],
 )
 def test_kinds(module: str, kind: str) -> None:
-    assert kind_of(module) == kind
+    assert layer_kind(module) == kind

@@ -41,7 +41,7 @@ def test_files_and_pictures_and_batches_give_the_same(
     clip = embedder.load_embedder(str(clip_folder))
     files = sorted(picture_folder.iterdir())
     whole = clip.image_features(files)
-    monkeypatch.setattr(embedder, "BATCH_SIZE", 5)
+    monkeypatch.setattr(embedder, "EMBED_BATCH_SIZE", 5)
     assert clip.image_features([Image.open(f) for f in files]) == pytest.approx(whole, abs=1e-6)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from veneer.errors import DatasetError
-from veneer.records.metadata import Row, captions_in, read_table
+from veneer.records.metadata import MetadataRow, captions_in, read_table
 
 LINE = (
     '{ "file_name":"images/a.png" , "score": 1.50, "big": 12345678901234567890123, "n": null,'
@@ -16,7 +16,7 @@ LINE = (
 )
 
 
-def written(path: Path, change: Callable[[Row], Row]) -> Any:
+def written(path: Path, change: Callable[[MetadataRow], MetadataRow]) -> Any:
     table = read_table(path)
     return table.text([change(row) for row in table.rows])
 
@@ -56,7 +56,7 @@ def test_lines_are_added_with_values_of_any_type(tmp_path: Path) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text("file_name,text\na.png,x\n")
     table = read_table(path)
-    new = Row("b.png", "y", ("z",), {"score": 1.5, "tags": ["a"], "text2": None})
+    new = MetadataRow("b.png", "y", ("z",), {"score": 1.5, "tags": ["a"], "text2": None})
     assert table.text([*table.rows, new]).splitlines() == [
         "file_name,text,score,tags,text2",
         "a.png,x,,,",

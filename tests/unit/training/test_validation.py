@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.indexes import cache_index, cached_item
-from veneer.training.validation import BATCH, MAX_POINTS, STRATA, Validator, grid
+from veneer.training.validation import BATCH, MAX_HELD_OUT_POINTS, STRATA, Validator, grid
 
 
 def test_every_picture_is_asked_at_the_middle_of_every_stratum() -> None:
@@ -22,7 +22,7 @@ def test_every_picture_is_asked_at_the_middle_of_every_stratum() -> None:
 
 def test_many_pictures_share_the_strata_in_balance() -> None:
     points = grid(100, (0, 1000))
-    assert len(points) <= MAX_POINTS
+    assert len(points) <= MAX_HELD_OUT_POINTS
     assert set(Counter(p.picture for p in points).values()) == {2}
     by_stratum = Counter(p.stratum for p in points)
     assert max(by_stratum.values()) - min(by_stratum.values()) <= 2

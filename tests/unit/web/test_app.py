@@ -18,11 +18,11 @@ gr = pytest.importorskip("gradio")
 
 @pytest.fixture
 def page(tmp_path: Path) -> Any:
-    from veneer.web.app import build
+    from veneer.web.app import build_page
 
     place = Workspace(tmp_path / "workspace")
     place.create()
-    return build(Studio(place, JobBook(place)))
+    return build_page(Studio(place, JobBook(place)))
 
 
 def test_only_the_page_may_call_its_functions(page: Any) -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from veneer.events import Notice, OnEvent
+from veneer.training import STAGE
 from veneer.training.batches import MicroBatch
 from veneer.training.losses import Loss
 
-STAGE = "train"
 MAX_GRAPHS = 64
 """Graphs kept: one for each bucket and size of micro-batch."""
 

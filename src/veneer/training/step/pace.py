@@ -6,15 +6,15 @@ from collections import deque
 from statistics import median
 
 from veneer.events import Event, Notice, OnEvent, StepEvent
+from veneer.training import STAGE
 
-STAGE = "train"
-WARM_UP_STEPS = 50
+FIRST_STEPS_IGNORED = 50
 WINDOW = 200
 """Steps of a median, at the start and now."""
 SLOWER = 1.3
 
 
-class Pace:
+class SlowdownWatch:
     """Hands on the events of training, and adds one where steps take far longer than at the start.
 
     The median of the latest steps is held against that of the first ones, after some to warm up, so that
@@ -36,10 +36,10 @@ class Pace:
 
     def _count(self, event: StepEvent) -> None:
         self._seen += 1
-        if self._seen <= WARM_UP_STEPS:
+        if self._seen <= FIRST_STEPS_IGNORED:
             return
         self._latest.append(event.seconds)
-        if (self._seen - WARM_UP_STEPS) % WINDOW:
+        if (self._seen - FIRST_STEPS_IGNORED) % WINDOW:
             return
         now = median(self._latest)
         if self._first is None:

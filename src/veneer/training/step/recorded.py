@@ -20,10 +20,10 @@ from torch import Tensor
 from veneer import machine
 from veneer.config import Recipe
 from veneer.events import Notice, OnEvent
+from veneer.training import STAGE
 from veneer.training.batches import MicroBatch
 from veneer.training.step.eager import Step, Work
 
-STAGE = "train"
 NOTICE = "no-cuda-graph"
 MAX_SHAPES = 32
 """Shapes of micro-batches that are recorded; further ones run operation by operation."""

@@ -13,8 +13,8 @@ from veneer.events import Event, Notice, OnEvent, Progress, StageStarted
 from veneer.web import markup
 from veneer.web.messages import describe
 
-SECONDS_BETWEEN = 0.4
-NOTICES_SHOWN = 5
+_SECONDS_BETWEEN = 0.4
+_NOTICES_SHOWN = 5
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Outcome:
             HTML: the summary or the error, and what was noticed.
         """
         told = describe(self.error) if self.error is not None else markup.news(summary, "good")
-        more = len(self.notices) - NOTICES_SHOWN
-        told += "".join(markup.news(text, "warn") for text in self.notices[:NOTICES_SHOWN])
+        more = len(self.notices) - _NOTICES_SHOWN
+        told += "".join(markup.news(text, "warn") for text in self.notices[:_NOTICES_SHOWN])
         return told + (markup.news(f"and {more} more notes", "warn") if more > 0 else "")
 
 
@@ -73,7 +73,7 @@ def watched(work: Callable[[OnEvent], Any], outcome: Outcome) -> Iterator[str]:
                 started = event
             case Notice() if event.message not in outcome.notices:
                 outcome.notices.append(event.message)
-            case Progress() if time.monotonic() - last > SECONDS_BETWEEN:
+            case Progress() if time.monotonic() - last > _SECONDS_BETWEEN:
                 last = time.monotonic()
                 yield bar(f"{event.stage}: {event.done} {started.unit}", event.done, started.total)
 

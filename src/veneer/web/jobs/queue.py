@@ -28,13 +28,13 @@ from veneer.records.files import write_json
 from veneer.web.jobs.events import last_end
 from veneer.web.workspace import Workspace, is_plain
 
-State = Literal["waiting", "running", "done", "stopped", "failed", "killed"]
+JobState = Literal["waiting", "running", "done", "stopped", "failed", "killed"]
 SECONDS_TO_TIDY = 3600.0
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedRun:
     """A run asked for in the studio.
 
     Attributes:
@@ -74,7 +74,7 @@ class JobBook:
         self._lock = threading.RLock()
         self._closing = threading.Event()
 
-    def ask(self, name: str, recipe: str, out: str, redo: Sequence[str] = ()) -> Job:
+    def ask(self, name: str, recipe: str, out: str, redo: Sequence[str] = ()) -> QueuedRun:
         """Put a run into the queue; it starts at once where nothing else runs.
 
         Args:
@@ -88,7 +88,7 @@ class JobBook:
         with self._lock:
             if self.state(name) in {"waiting", "running"}:
                 raise VeneerError(f"this run is {self.state(name)} already", where=name, todo="Stop it first")
-            job = Job(name, recipe, out, tuple(redo), time.time())
+            job = QueuedRun(name, recipe, out, tuple(redo), time.time())
             self._write(job)
             self.advance()
             return self.job(name) or job
@@ -121,13 +121,13 @@ class JobBook:
             if waiting:
                 self._start(min(waiting, key=lambda job: job.asked))
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[QueuedRun]:
         """Every job known, the oldest first."""
         names = [path.parent.name for path in self.root.glob("*/job.json")]
         found = [job for name in names if (job := self.job(name)) is not None]
         return sorted(found, key=lambda job: job.asked)
 
-    def job(self, name: str) -> Job | None:
+    def job(self, name: str) -> QueuedRun | None:
         """A job by its run's name; None where the studio never started it.
 
         Returns:
@@ -138,11 +138,11 @@ class JobBook:
         path = self.root / name / "job.json"
         try:
             plain = json.loads(path.read_text("utf-8"))
-            return Job(**{**plain, "redo": tuple(plain["redo"])})
+            return QueuedRun(**{**plain, "redo": tuple(plain["redo"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def state(self, name: str) -> State | None:
+    def state(self, name: str) -> JobState | None:
         """What a job does now, as its process and its last event tell.
 
         Returns:
@@ -229,7 +229,7 @@ class JobBook:
             raise VeneerError("no such run", where=name[:80], todo="Choose one of the list")
         return self.root / name
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: QueuedRun) -> None:
         self.events(job.name).unlink(missing_ok=True)
         command = [
             sys.executable,
@@ -253,7 +253,7 @@ class JobBook:
         self._children[job.name] = child
         self._write(replace(job, pid=child.pid, born=_birth(child.pid)))
 
-    def _is_alive(self, job: Job) -> bool:
+    def _is_alive(self, job: QueuedRun) -> bool:
         child = self._children.get(job.name)
         if child is not None and child.pid == job.pid:
             return child.poll() is None
@@ -265,7 +265,7 @@ class JobBook:
         except psutil.Error:
             return False
 
-    def _write(self, job: Job) -> None:
+    def _write(self, job: QueuedRun) -> None:
         write_json(self._folder(job.name) / "job.json", asdict(job))
 
 

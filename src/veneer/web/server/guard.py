@@ -46,7 +46,7 @@ SITES = frozenset({b"", b"same-origin", b"none"})
 """What a browser calls the page that asks (``Sec-Fetch-Site``): ours, a typed address, or an old browser."""
 
 
-class Guard:
+class RequestGuard:
     """Adds the policy to every answer, refuses requests that other pages send, and holds to the limits.
 
     A page elsewhere can make a browser send requests here, or give a name of its own to this machine's

@@ -25,7 +25,7 @@ FREE_TRIES_IN_ALL = 20
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 300.0
 """Wait after the tries that are free; it doubles with each."""
 ADDRESSES_KEPT = 1000
-ALL = "*"
+EVERY_ADDRESS = "*"
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Tries:
         Returns:
             Seconds; 0 where it may try now.
         """
-        return max(self._wait(address, FREE_TRIES), self._wait(ALL, FREE_TRIES_IN_ALL))
+        return max(self._wait(address, FREE_TRIES), self._wait(EVERY_ADDRESS, FREE_TRIES_IN_ALL))
 
     def note(self, address: str, *, is_right: bool) -> None:
         """Count a try.
@@ -60,7 +60,7 @@ class Tries:
         if is_right:
             self._wrong.pop(address, None)
             return
-        for one in (address, ALL):
+        for one in (address, EVERY_ADDRESS):
             count, _ = self._wrong.pop(one, (0, 0.0))
             self._wrong[one] = (count + 1, self.clock())
         while len(self._wrong) > ADDRESSES_KEPT:

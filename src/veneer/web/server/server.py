@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from veneer.errors import VeneerError
 from veneer.web.server.engine import gr
-from veneer.web.server.guard import Guard
+from veneer.web.server.guard import RequestGuard
 from veneer.web.server.limits import Uploads
 
 USER = "veneer"
@@ -113,7 +113,7 @@ def answer(
     """
     host, port = bound.getsockname()[:2]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, is_local=is_loopback(host), uploads=uploads)
+    app.add_middleware(RequestGuard, is_local=is_loopback(host), uploads=uploads)
     gr.mount_gradio_app(
         app, page, path="/", server_name=host, server_port=port, auth=(USER, password) if password else None,
         allowed_paths=[], max_file_size=f"{MAX_UPLOAD_MIB}mb", footer_links=[],

@@ -39,7 +39,7 @@ def build(studio: Studio) -> tuple[Any, list[Any]]:
                 no = gr.Button("Keep it", elem_id="runs-no")
         message = gr.HTML(elem_id="runs-message")
     for side in (one, other):
-        side.change(guarded(lambda a, b: compare(studio, a, b), None), [one, other], [difference])
+        side.change(guarded(lambda a, b: recipe_differences(studio, a, b), None), [one, other], [difference])
     ask.click(guarded(lambda n: _ask(studio, n), (gr.skip(),)), [doomed], [sure, message])
     late.bind(no.click, lambda: (gr.update(visible=False), "", ""), None, [sure, typed, message])
     lists = [one, other, doomed]
@@ -71,7 +71,7 @@ def overview(studio: Studio) -> str:
     return markup.table("All runs, the newest first", heads, rows)
 
 
-def compare(studio: Studio, one: str | None, other: str | None) -> str:
+def recipe_differences(studio: Studio, one: str | None, other: str | None) -> str:
     """What differs between the recipes of two runs.
 
     Args:
@@ -110,10 +110,10 @@ def lists(studio: Studio) -> list[Any]:
 
 def _row(studio: Studio, name: str, columns: Sequence[str]) -> list[str]:
     folder, state = studio.workspace.run(name), studio.jobs.state(name)
-    measured = dashboard.metrics(folder.metrics_json)
+    measured = dashboard.metrics_of(folder.metrics_json)
     verdict = str(measured.get("verdict", ""))
     cells = [f"<b>{markup.escaped(name)}</b>"]
-    cells.append(markup.badge(*dashboard.WORDS[state]) if state else markup.badge("not started here"))
+    cells.append(markup.badge(*dashboard.STATE_WORDS[state]) if state else markup.badge("not started here"))
     cells.append(markup.badge(verdict, dashboard.VERDICTS.get(verdict, "plain")) if verdict else "—")
     cells += [_measure(measured.get("measures", {}).get(measure)) for measure in columns]
     cells += [_base(studio, name), markup.gib(disk_use(folder.root))]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from veneer.events import Event, Notice, StepEvent
-from veneer.training.step.pace import WARM_UP_STEPS, WINDOW, Pace
+from veneer.training.step.pace import FIRST_STEPS_IGNORED, WINDOW, SlowdownWatch
 
 
 def told(seconds: list[float]) -> list[str]:
     events: list[Event] = []
-    pace = Pace(events.append)
+    pace = SlowdownWatch(events.append)
     for step, taken in enumerate(seconds, start=1):
         pace(StepEvent(step, 0.1, 1e-4, 1.0, 1.0, 2 / taken, taken))
     assert len([event for event in events if isinstance(event, StepEvent)]) == len(seconds)
     return [event.message for event in events if isinstance(event, Notice)]
 
 
-WARM = [9.0] * WARM_UP_STEPS
+WARM = [9.0] * FIRST_STEPS_IGNORED
 
 
 def test_a_run_that_becomes_slower_says_so_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from veneer.errors import VeneerError
-from veneer.web.server.guard import HEADERS, Guard, is_welcome
+from veneer.web.server.guard import HEADERS, RequestGuard, is_welcome
 from veneer.web.server.limits import Uploads
 
 
@@ -48,7 +48,7 @@ def answer_to(given: dict[str, str]) -> list[Any]:
         sent.append(message)
 
     scope = {"type": "http", "headers": list(headers(**given).items())}
-    asyncio.run(Guard(app, True)(scope, None, send))
+    asyncio.run(RequestGuard(app, True)(scope, None, send))
     return sent
 
 
@@ -73,7 +73,7 @@ def test_only_what_goes_far_is_packed(is_local: bool, packed: bool) -> None:
 
     given = {**headers(host="localhost"), b"accept-encoding": b"br"}
     scope = {"type": "http", "headers": list(given.items())}
-    asyncio.run(Guard(app, is_local)(scope, None, None))
+    asyncio.run(RequestGuard(app, is_local)(scope, None, None))
     assert (b"accept-encoding" in asked) is packed
 
 
@@ -152,13 +152,13 @@ def test_what_makes_no_sense_or_is_too_much_is_refused(
 ) -> None:
     asked = {name.encode(): value.encode() for name, value in given.items()}
     (tmp_path / "earlier").write_bytes(bytes(100))
-    guard = Guard(answering(200), True, Uploads(tmp_path, 2**20))
+    guard = RequestGuard(answering(200), True, Uploads(tmp_path, 2**20))
     assert status_of(guard, path, asked, "GET" if path in {"/", "/config"} else "POST") == status
 
 
 def test_tries_at_the_password_are_slowed_down_after_five_and_in_all() -> None:
     wrong, right = answering(400), answering(200)
-    guard = Guard(wrong, False)
+    guard = RequestGuard(wrong, False)
     login = {b"host": b"studio.lan"}
     assert [status_of(guard, "/login", login, "POST", "a") for _ in range(7)] == [400] * 5 + [429] * 2
     assert [status_of(guard, "/login/", login, "POST", f"b{n}") for n in range(16)] == [400] * 15 + [429]
@@ -174,7 +174,9 @@ def answering(status: int) -> Any:
     return app
 
 
-def status_of(guard: Guard, path: str, given: dict[bytes, bytes], method: str, address: str = "a") -> int:
+def status_of(
+    guard: RequestGuard, path: str, given: dict[bytes, bytes], method: str, address: str = "a"
+) -> int:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -71,7 +71,7 @@ def read_own_prompts(recipe: Recipe, prompts: str, seeds: str, scale: float, ste
     return OwnPrompts(lines, tuple(map(int, words)), float(scale), drawn, recipe.base)
 
 
-def draw(
+def draw_pictures(
     run: RunDir,
     trial: OwnPrompts,
     lora: Path | None,
@@ -171,7 +171,7 @@ def learnt(run: RunDir) -> tuple[Path | None, Path | None]:
     return found[0], found[1]
 
 
-def command(run: RunDir, trial: OwnPrompts, out: str) -> list[str]:
+def shell_words(run: RunDir, trial: OwnPrompts, out: str) -> list[str]:
     """The shell command that draws the tuned pictures of a trial.
 
     Args:

@@ -73,7 +73,7 @@ def slider(pair: SideBySide) -> str:
     )
 
 
-def grid(corner: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Path]]]) -> str:
+def picture_grid(corner: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Path]]]) -> str:
     """Pictures in rows and columns.
 
     Args:

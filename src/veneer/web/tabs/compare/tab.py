@@ -19,13 +19,13 @@ from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.compare import own_prompts
-from veneer.web.tabs.compare.pairs import SideBySide, find_beside, grid, slider
+from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
 from veneer.web.tabs.train import dashboard
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
 MAX_CELLS = 144
-LINE = "compare"
+_LINE = "compare"
 """Questions about the run shown are answered as they were asked: what is shown last is the run chosen."""
 
 
@@ -94,11 +94,11 @@ def build(studio: Studio) -> CompareTab:
     tab = CompareTab(run, verdict, pair, beside, asked[0], rows, (files[0], files[1], files[2]), message)
     pair.input(
         guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
-        show_progress="hidden", trigger_mode="always_last", concurrency_id=LINE,
+        show_progress="hidden", trigger_mode="always_last", concurrency_id=_LINE,
     )  # fmt: skip
     mine = gr.State("")
     done = draw.click(partial(_draw, studio), [run, *asked], [mine, drawn])
-    late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=LINE)
+    late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=_LINE)
     across.click(partial(_grid, studio), [run, *asked, rows], [table])
     show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
     return tab
@@ -137,7 +137,7 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
             [tab.run, tab.pair, tab.prompts],
             [tab.run, *tab.outputs, tab.message],
             show_progress="hidden",
-            line=LINE,
+            line=_LINE,
         )
     late.bind(
         tab.run.input,
@@ -146,7 +146,7 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
         [*tab.outputs, tab.message],
         show_progress="hidden",
         trigger_mode="always_last",
-        line=LINE,
+        line=_LINE,
     )
 
 
@@ -161,7 +161,7 @@ def _shown(
     first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
     steps = own_prompts.checkpoints(folder)
     return (
-        verdict_html(dashboard.metrics(folder.metrics_json)),
+        verdict_html(dashboard.metrics_of(folder.metrics_json)),
         late.about(
             gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
             run,
@@ -222,10 +222,10 @@ def _draw(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[tuple[An
         asked = own_prompts.read_own_prompts(studio.run_recipe(folder.name), *asked_for)
         out = own_prompts.place(studio, folder.name, asked)
         with studio.at_work():
-            own_prompts.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            own_prompts.draw_pictures(folder, replace(asked, scale=1.0), None, out / "base", on_event)
             tuned = out / own_prompts.tuned_folder(asked)
-            own_prompts.draw(folder, asked, lora, tuned, on_event, embedding=embedding)
-        return own_prompts.command(folder, asked, "drawn")
+            own_prompts.draw_pictures(folder, asked, lora, tuned, on_event, embedding=embedding)
+        return own_prompts.shell_words(folder, asked, "drawn")
 
     outcome = Outcome()
     for told in watched(work, outcome):
@@ -260,13 +260,15 @@ def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
         out = own_prompts.place(studio, folder.name, asked)
         names = [f"{index:03d}-{seed}.png" for index, seed in columns]
         with studio.at_work():
-            own_prompts.draw(folder, replace(asked, scale=1.0), None, out / "base", on_event)
+            own_prompts.draw_pictures(folder, replace(asked, scale=1.0), None, out / "base", on_event)
             drawn = [("base", [out / "base" / name for name in names])]
             for row in sorted(rows):
                 lora = own_prompts.checkpoint_lora(folder, row, out.parent / "checkpoints")
-                own_prompts.draw(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
+                own_prompts.draw_pictures(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
                 drawn.append((row, [out / f"{row}-{asked.scale:g}" / name for name in names]))
-        return grid("Checkpoint", [f"{asked.prompts[index]} · seed {seed}" for index, seed in columns], drawn)
+        return picture_grid(
+            "Checkpoint", [f"{asked.prompts[index]} · seed {seed}" for index, seed in columns], drawn
+        )
 
     outcome = Outcome()
     yield from watched(work, outcome)

@@ -156,7 +156,7 @@ def make_ahead(cards: Iterable[Card], cache: Path) -> None:
     threading.Thread(target=make, name="veneer-thumbnails", daemon=True).start()
 
 
-def facts(folder: Path, gallery: Gallery) -> str:
+def dataset_facts(folder: Path, gallery: Gallery) -> str:
     """Counts, sizes and buckets of a data set; buckets at the resolution that it was checked for.
 
     Args:

@@ -13,10 +13,10 @@ from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.dataset import gallery, uploads
 from veneer.web.tabs.dataset import work as dataset_work
-from veneer.web.tabs.dataset.view import Views, build_cards, render
+from veneer.web.tabs.dataset.view import Views, build_cards, view_updates
 
 CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-base", "none")
-LINE = "dataset"
+_LINE = "dataset"
 """Questions about what is shown are answered as they were asked: shown last is what was chosen last."""
 
 
@@ -138,7 +138,7 @@ def _shown_anew(studio: Studio, tab: DatasetTab, done: Any) -> None:
     """Show what is chosen by then, once something else is done: that may have taken minutes."""
     late.bind(
         done.then, dataset_work.redrawer(studio), _place(tab), tab.views.outputs,
-        line=LINE, show_progress="hidden", preprocess=False,
+        line=_LINE, show_progress="hidden", preprocess=False,
     )  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
         (before, editing.put_before, [prefix]),
     ):
         edit = dataset_work.editor(studio, change)
-        late.bind(button.click, edit, [*_place(tab), *words], out, line=LINE)
+        late.bind(button.click, edit, [*_place(tab), *words], out, line=_LINE)
     how = [model, lead, trigger]
     for button, overwrite in ((missing, False), (everything, True)):
         describe = dataset_work.describer(studio, overwrite=overwrite)
@@ -211,17 +211,17 @@ def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
     fails = (gr.skip(),) * len(views.outputs)
 
     def turned(step: int) -> Callable[..., Any]:
-        return guarded(lambda n, s, p: (*render(studio, n, s, int(p or 1) + step), ""), fails)
+        return guarded(lambda n, s, p: (*view_updates(studio, n, s, int(p or 1) + step), ""), fails)
 
     place, out = _place(tab), [*views.outputs, tab.message]
-    how: dict[str, Any] = {"show_progress": "hidden", "line": LINE}
+    how: dict[str, Any] = {"show_progress": "hidden", "line": _LINE}
     late.bind(back.click, turned(-1), place, out, **how)
     late.bind(on.click, turned(1), place, out, **how)
     late.bind(views.page.submit, turned(0), place, out, **how)
     how["trigger_mode"] = "always_last"
-    fresh = guarded(lambda n, s: (*render(studio, n, s, 1), ""), fails)
+    fresh = guarded(lambda n, s: (*view_updates(studio, n, s, 1), ""), fails)
     late.bind(views.show.input, fresh, place[:2], out, **how)
-    first = guarded(lambda n: (*render(studio, n, gallery.ALL, 1), ""), fails)
+    first = guarded(lambda n: (*view_updates(studio, n, gallery.ALL, 1), ""), fails)
     late.bind(tab.chosen.input, first, [tab.chosen], out, **how)
 
 
@@ -240,5 +240,5 @@ def _wire_cards(studio: Studio, tab: DatasetTab, reject: Any, restore: Any) -> N
         )
     place = [tab.views.show, tab.views.page, cards.shown, *cards.ticks]
     out = [*tab.views.outputs, tab.message]
-    late.bind(reject.click, dataset_work.mover(studio, restore=False), place, out, line=LINE)
-    late.bind(restore.click, dataset_work.mover(studio, restore=True), place, out, line=LINE)
+    late.bind(reject.click, dataset_work.mover(studio, restore=False), place, out, line=_LINE)
+    late.bind(restore.click, dataset_work.mover(studio, restore=True), place, out, line=_LINE)

@@ -62,7 +62,7 @@ class Views:
 
     @property
     def outputs(self) -> list[Any]:
-        """Parts in the order in which `render` gives their updates."""
+        """Parts in the order in which `view_updates` gives their updates."""
         cards = self.cards
         return [
             self.facts, self.show, self.page, self.back, self.on, *self.tools, cards.shown, cards.empty,
@@ -92,7 +92,7 @@ def build_cards() -> Cards:
     return cards
 
 
-def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
+def view_updates(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     """Updates of everything that shows a data set.
 
     Args:
@@ -134,7 +134,7 @@ def render(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
     empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
     return [
-        gallery.facts(folder, pictures),
+        gallery.dataset_facts(folder, pictures),
         gr.update(choices=filters, value=show),
         gr.update(value=page, label=f"Page (of {pages})", maximum=pages),
         gr.update(visible=pages > 1, interactive=page > 1),

@@ -17,7 +17,7 @@ from veneer.web.messages import describe, guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.dataset import gallery, uploads
-from veneer.web.tabs.dataset.view import Views, render, subject
+from veneer.web.tabs.dataset.view import Views, subject, view_updates
 
 NEW = "pictures"
 """Name of a data set that was given none."""
@@ -125,7 +125,7 @@ def editor(studio: Studio, change: Callable[..., int]) -> Callable[..., Any]:
         with studio.at_work():
             count = change(_folder(studio, name), *words)
         return (
-            *render(studio, name, show, int(page or 1)),
+            *view_updates(studio, name, show, int(page or 1)),
             markup.news(f"{count} captions changed.", "good"),
         )
 
@@ -238,7 +238,10 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
                     dataset, {one: [Finding(one, "by-hand", "left out by a person")] for one in chosen}
                 )
         word = "restored" if restore else "rejected; nothing is deleted"
-        return (*render(studio, name, show, int(page or 1)), markup.news(f"{count} pictures {word}.", "good"))
+        return (
+            *view_updates(studio, name, show, int(page or 1)),
+            markup.news(f"{count} pictures {word}.", "good"),
+        )
 
     return guarded(move, (gr.skip(),) * len(Views.COUNTED))
 
@@ -257,7 +260,7 @@ def _said(outcome: Outcome, words: list[str]) -> str:
 
 def _redrawn(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
     try:
-        return render(studio, name, show, page)
+        return view_updates(studio, name, show, page)
     except Exception:  # the message says already what is wrong with this data set
         return [gr.skip()] * len(Views.COUNTED)
 

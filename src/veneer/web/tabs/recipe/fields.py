@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from veneer.config import CONTRADICTION, Recipe
 
-Kind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
+FieldKind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
 UPFRONT = (
     "base.model",
     "collect.sources",
@@ -43,7 +43,7 @@ class Field:
 
     table: str
     key: str
-    kind: Kind
+    kind: FieldKind
     choices: tuple[str, ...]
     is_optional: bool
     default: Any
@@ -155,7 +155,7 @@ def _field(table: str, key: str, model: type[BaseModel]) -> Field:
     return Field(table, key, kind, choices, is_optional, default, " ".join(sentence.split()))
 
 
-def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], bool]:
+def _kind(annotation: Any) -> tuple[FieldKind, tuple[str, ...], bool]:
     options = [annotation]
     if get_origin(annotation) in {Union, types.UnionType}:
         options = list(get_args(annotation))

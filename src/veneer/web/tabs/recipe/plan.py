@@ -21,7 +21,7 @@ USUAL_PICTURES = 100
 
 
 @dataclass(frozen=True)
-class Measured:
+class EarlierRun:
     """What an earlier run of the same size took on this machine.
 
     Attributes:
@@ -94,7 +94,7 @@ def num_pictures(studio: Studio, recipe: Recipe) -> int:
     return min(count, recipe.collect.limit or count)
 
 
-def like_it(studio: Studio, recipe: Recipe) -> Measured | None:
+def like_it(studio: Studio, recipe: Recipe) -> EarlierRun | None:
     """The newest finished run with the same base, size and batch.
 
     Returns:
@@ -116,10 +116,10 @@ def _size(recipe: Recipe) -> tuple[Any, ...]:
     return (recipe.base.model, recipe.encode.resolution, *effort)
 
 
-def _measured(name: str, run: RunDir) -> Measured:
+def _measured(name: str, run: RunDir) -> EarlierRun:
     steps = read_steps(run.log_jsonl)
     seconds = statistics.median(one.seconds for one in steps if one.seconds is not None)
     stages = run.read_record().stages
     others = sum(entry.seconds for stage, entry in stages.items() if stage != "train")
     peak = max(entry.peak_memory_gib for entry in stages.values())
-    return Measured(name, seconds, others, peak, disk_use(run.root))
+    return EarlierRun(name, seconds, others, peak, disk_use(run.root))

@@ -21,7 +21,7 @@ from veneer.web.tabs.recipe.fields import UPFRONT, Field, fields, read_form, val
 from veneer.web.tabs.recipe.plan import plan_html
 
 MAX_TOML_BYTES = 200_000
-LINE = "recipe"
+_LINE = "recipe"
 """Questions about the form are answered as they were asked: what is told of it last is told of it now."""
 
 
@@ -80,13 +80,13 @@ def build(studio: Studio) -> RecipeTab:
     look = partial(_look, studio, tab)
     out, kept = [*tab.parts, toml, message], _kept(tab)
     saving = guarded(lambda n, *v: _save(studio, tab, n, v), kept)
-    done = late.mark(save.click, saving, [name, *tab.parts], out, line=LINE)
-    offer = partial(lists, studio)
+    done = late.mark(save.click, saving, [name, *tab.parts], out, line=_LINE)
+    offer = partial(_lists, studio)
     late.mark(done.then, offer, None, [tab.start, tab.pictures], show_progress="hidden")
     planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
-    late.mark(plan.click, planning, [start, *tab.parts], out, line=LINE)
+    late.mark(plan.click, planning, [start, *tab.parts], out, line=_LINE)
     loading = guarded(lambda file: _load_file(tab, file), kept[1:])
-    look(late.bind(load.upload, loading, [load], [*tab.parts, message], line=LINE).then)
+    look(late.bind(load.upload, loading, [load], [*tab.parts, message], line=_LINE).then)
     return tab
 
 
@@ -134,10 +134,10 @@ def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
     Args:
         opened: Event of the tab being opened.
     """
-    late.mark(opened, partial(lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
+    late.mark(opened, partial(_lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
 
 
-def lists(studio: Studio) -> list[Any]:
+def _lists(studio: Studio) -> list[Any]:
     """What the lists of the tab offer now.
 
     Returns:
@@ -153,7 +153,7 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     out = [tab.about, *tab.parts, tab.message]
     load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
     sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
-    how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": LINE}
+    how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": _LINE}
     _look(studio, tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
     put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
     _look(studio, tab, put.then)
@@ -168,7 +168,7 @@ def _look(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
     """Have the whole form looked at: marks, and the recipe as TOML."""
     late.mark(
         moment, _looker(studio, tab), tab.parts, [*tab.parts, tab.toml],
-        show_progress="hidden", trigger_mode="always_last", line=LINE,
+        show_progress="hidden", trigger_mode="always_last", line=_LINE,
     )  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 from veneer.web import markup
 from veneer.web.jobs.events import RunLog, read_events, tail
-from veneer.web.jobs.queue import State
+from veneer.web.jobs.queue import JobState
 from veneer.web.studio import Studio
 from veneer.web.tabs.train.curves import training_charts
 
-WORDS: dict[State, tuple[str, markup.Tone]] = {
+STATE_WORDS: dict[JobState, tuple[str, markup.Tone]] = {
     "waiting": ("waiting", "plain"),
     "running": ("running", "good"),
     "done": ("done", "good"),
@@ -45,7 +45,7 @@ def status(studio: Studio, name: str | None) -> str:
     log = read_events(studio.jobs.events(name))
     state = studio.jobs.state(name)
     folder = studio.workspace.run(name)
-    parts = [f"<h3>{markup.escaped(name)} {_badges(state, metrics(folder.metrics_json))}</h3>"]
+    parts = [f"<h3>{markup.escaped(name)} {_badges(state, metrics_of(folder.metrics_json))}</h3>"]
     parts += [_queue(studio), _next_step(state, log, name)]
     parts.append(stages(_finished(folder) | log.finished, log.stage if state == "running" else ""))
     if state == "running":
@@ -115,7 +115,7 @@ def stages(finished: dict[str, str], now: str) -> str:
     return f'<ol class="v-stages">{"".join(items)}</ol>'
 
 
-def metrics(path: Path) -> dict[str, Any]:
+def metrics_of(path: Path) -> dict[str, Any]:
     """Read a run's measures.
 
     Args:
@@ -139,8 +139,8 @@ def _preview(path: Path) -> str:
     return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(label)}</figcaption></figure>"
 
 
-def _badges(state: State | None, measured: dict[str, Any]) -> str:
-    badges = markup.badge(*WORDS[state]) if state else ""
+def _badges(state: JobState | None, measured: dict[str, Any]) -> str:
+    badges = markup.badge(*STATE_WORDS[state]) if state else ""
     if verdict := str(measured.get("verdict", "")):
         badges += markup.badge(verdict, VERDICTS.get(verdict, "plain"))
     return badges
@@ -151,11 +151,11 @@ def _queue(studio: Studio) -> str:
     queued = studio.queue()
     if len(queued) < 2:
         return ""
-    names = [f"{markup.escaped(job.name)} {markup.badge(*WORDS[state])}" for job, state in queued]
+    names = [f"{markup.escaped(job.name)} {markup.badge(*STATE_WORDS[state])}" for job, state in queued]
     return f'<p class="v-queue">Queue: {" ".join(names)}</p>'
 
 
-def _next_step(state: State | None, log: RunLog, name: str) -> str:
+def _next_step(state: JobState | None, log: RunLog, name: str) -> str:
     match state:
         case "failed":
             what, where = log.end.get("what", "it failed"), log.end.get("where", "")

@@ -38,15 +38,15 @@ def test_what_cannot_be_drawn_is_refused(prompts: str, seeds: str, steps: str) -
 def test_the_command_names_what_the_run_has_made(folder: RunDir) -> None:
     asked = own_prompts.read_own_prompts(Recipe(), "a cat", "7", 0.5, "")
     with pytest.raises(VeneerError, match="no LoRA yet"):
-        own_prompts.command(folder, asked, "drawn")
+        own_prompts.shell_words(folder, asked, "drawn")
     folder.lora_file.write_bytes(b"")
-    line = " ".join(own_prompts.command(folder, asked, "drawn"))
+    line = " ".join(own_prompts.shell_words(folder, asked, "drawn"))
     assert (
         "--lora runs/first/lora/pytorch_lora_weights.safetensors --scale 0.5 --prompt a cat --seed 7" in line
     )
     folder.embedding_file.write_bytes(b"")
     assert f"--embedding runs/first/lora/{folder.embedding_file.name}" in " ".join(
-        own_prompts.command(folder, asked, "drawn")
+        own_prompts.shell_words(folder, asked, "drawn")
     )
     folder.lora_file.unlink()
-    assert "--lora" not in own_prompts.command(folder, asked, "drawn")
+    assert "--lora" not in own_prompts.shell_words(folder, asked, "drawn")
