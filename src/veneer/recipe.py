@@ -205,13 +205,24 @@ def _tables(text: str, where: str) -> dict[str, Any]:
         raise RecipeError(f"not valid TOML: {error}", where=where, todo=todo) from error
 
 
-def _toml_value(text: str, table: str, key: str) -> Any:
-    """A value of an override; "none" is no value where the key may be without one, and a word elsewhere."""
+def toml_value(text: str) -> Any:
+    """Read one value as TOML writes it.
+
+    Raises:
+        ValueError: If it is none, or a number of thousands of digits.
+        RecipeError: If it is nested too deeply.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except RecursionError as error:
         raise RecipeError(_NESTED, where=f"{text[:60]} ...") from error
-    except ValueError:  # no TOML, or a number of thousands of digits
+
+
+def _toml_value(text: str, table: str, key: str) -> Any:
+    """A value of an override; "none" is no value where the key may be without one, and a word elsewhere."""
+    try:
+        return toml_value(text)
+    except ValueError:
         if text[:1] == "[" and text[-1:] == "]":  # a list whose quotes the shell took, as cmd.exe does
             return [word.strip().strip("'") for word in text[1:-1].split(",") if word.strip()]
         return None if text in {"none", "null"} and _may_be_none(table, key) else text

@@ -53,6 +53,15 @@ class Record(BaseModel):
         write_json(path, self.model_dump())
 
 
+def known_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; an empty one where there is none, or none that can be read."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def damaged(path: Path, error: Exception, todo: str) -> RunError:
     """The error for a file of a run that cannot be understood, with the first fault of it."""
     if isinstance(error, ValidationError):

@@ -114,6 +114,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _parsed(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) else {}

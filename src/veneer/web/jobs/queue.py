@@ -9,7 +9,6 @@ loses nothing.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -22,9 +21,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from pydantic import TypeAdapter, ValidationError
 
 from veneer.errors import EXIT_DONE, EXIT_INTERRUPTED, VeneerError
-from veneer.records.files import write_json
+from veneer.records.files import known_object, write_json
 from veneer.web.jobs.events import last_end
 from veneer.web.workspace import Workspace, is_plain
 
@@ -61,6 +61,9 @@ class QueuedRun:
         """Words after ``veneer`` that do the same in a shell."""
         redo = [word for stage in self.redo for word in ("--redo", stage)]
         return ["run", self.recipe, "--out", self.out, *redo]
+
+
+_QUEUED = TypeAdapter(QueuedRun)
 
 
 class JobBook:
@@ -135,11 +138,9 @@ class JobBook:
         """
         if not is_plain(name):
             return None
-        path = self.root / name / "job.json"
         try:
-            plain = json.loads(path.read_text("utf-8"))
-            return QueuedRun(**{**plain, "redo": tuple(plain["redo"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            return _QUEUED.validate_python(known_object(self.root / name / "job.json"))
+        except ValidationError:
             return None
 
     def state(self, name: str) -> JobState | None:

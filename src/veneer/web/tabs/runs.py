@@ -123,8 +123,10 @@ def _row(studio: Studio, name: str, columns: Sequence[str]) -> list[str]:
 def _measure(measure: Any) -> str:
     if not isinstance(measure, dict) or not isinstance(measure.get("delta"), int | float):
         return "—"
-    low, high = measure.get("ci95") or (None, None)
-    tip = f"95 % interval {low:+.3g} to {high:+.3g}" if isinstance(low, int | float) else ""
+    tip = ""
+    match measure.get("ci95"):
+        case [int() | float() as low, int() | float() as high]:
+            tip = f"95 % interval {low:+.3g} to {high:+.3g}"
     return f'<span title="{markup.escaped(tip)}">{measure["delta"]:+.3g}</span>'
 
 

@@ -52,7 +52,7 @@ def report_frame(studio: Studio, run: str | None) -> str:
     path = studio.workspace.run(run or "").index_html
     if not path.is_file():
         raise RunError("this run has no report yet", where=str(run), todo="Wait for its end, or resume it")
-    text = markup.escaped(path.read_text("utf-8"))
+    text = markup.escaped(path.read_text("utf-8", errors="replace"))
     title = f"Report of {markup.escaped(run)}"
     return f'<iframe class="v-report" title="{title}" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
 

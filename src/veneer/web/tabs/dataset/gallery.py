@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from veneer.errors import VeneerError
 from veneer.records.dataset import Dataset
+from veneer.records.files import known_object
 from veneer.records.jsonlines import parse_object, read_lines
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
@@ -114,8 +114,11 @@ def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
         Findings by picture; empty where it was not checked.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for one in _checked(dataset).get("findings", []):
-        found.setdefault(one["file_name"], []).append(one)
+    told = known_object(dataset.check_json).get("findings")
+    for one in told if isinstance(told, list) else ():
+        match one:
+            case {"file_name": str(name), "flag": str(), "reason": str()}:
+                found.setdefault(name, []).append(one)
     return found
 
 
@@ -125,7 +128,8 @@ def checked_resolution(dataset: Dataset) -> int:
     Returns:
         Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
     """
-    return int(_checked(dataset).get("resolution") or USUAL_RESOLUTION)
+    told = known_object(dataset.check_json).get("resolution")
+    return told if isinstance(told, int) and told > 0 else USUAL_RESOLUTION
 
 
 def card_html(card: Card, cache: Path) -> str:
@@ -187,20 +191,14 @@ def dataset_facts(folder: Path, gallery: Gallery) -> str:
     return markup.facts(pairs)
 
 
-def _checked(dataset: Dataset) -> dict[str, Any]:
-    try:
-        return dict(json.loads(dataset.check_json.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
 def _sizes(dataset: Dataset, names: set[str]) -> Mapping[str, tuple[int, int]]:
-    entries = read_lines(dataset.provenance_jsonl)
-    return {
-        entry["file_name"]: (int(entry["size"][0]), int(entry["size"][1]))
-        for entry in entries
-        if entry["file_name"] in names
-    }
+    """Sizes as `collect` entered them; an entry that is not as ours are says nothing."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for entry in read_lines(dataset.provenance_jsonl):
+        match entry:
+            case {"file_name": str(name), "size": [int(width), int(height)]} if name in names:
+                sizes[name] = (width, height)
+    return sizes
 
 
 def _area(size: tuple[int, int]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from veneer.config import CONTRADICTION, Recipe
+from veneer.errors import VeneerError
+from veneer.recipe import toml_value
 
 FieldKind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
 UPFRONT = (
@@ -205,7 +206,7 @@ def _number(text: str) -> Any:
 def _pair(line: str) -> tuple[str, Any]:
     key, _, text = line.partition("=")
     try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = toml_value(text.strip())
+    except (ValueError, VeneerError):
         value = text.strip()
     return key.strip().strip('"'), value

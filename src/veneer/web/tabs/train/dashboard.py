@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from veneer.errors import VeneerError
+from veneer.records.files import known_object
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 from veneer.web import markup
@@ -127,8 +127,8 @@ def metrics_of(path: Path) -> dict[str, Any]:
     from veneer.proof.verdict import as_now
 
     try:
-        return as_now(dict(json.loads(path.read_text("utf-8"))))
-    except (OSError, ValueError):
+        return as_now(known_object(path))
+    except (ValueError, TypeError, KeyError, AttributeError):  # an object, and not as ours are
         return {}
 
 

@@ -80,3 +80,15 @@ def test_keys_that_contradict_each_other_are_told_at_the_field_to_change() -> No
     assert recipe is None
     assert list(faults) == ["lora.target_modules"]
     assert "nothing is trained" in faults["lora.target_modules"]
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 5_000, "[" * 5_000, "{a=" * 3_000, "2020-99-99", "", "[1,", "\0", "'"]
+)
+def test_whatever_stands_behind_an_equals_sign_is_read_or_told(text: str) -> None:
+    asked = fields()
+    shown = values_of(Recipe(), asked)
+    place = [field.name for field in asked].index("caption.replacements")
+    shown[place] = f"house = {text}"
+    recipe, faults = read_form(asked, shown)
+    assert (recipe is None) == bool(faults)
