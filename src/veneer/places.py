@@ -13,6 +13,7 @@ from typing import Any
 
 from veneer.config import Recipe
 from veneer.errors import RecipeError
+from veneer.hubnames import split_revision
 
 WORD_KEYS = frozenset(
     {
@@ -106,7 +107,8 @@ def names_in(key: str, text: str) -> list[str]:
     if key == "collect.sources":
         return source_names(text)
     parts = text.split(",") if key in LISTED else [text]
-    return [*parts, *(part.strip() for part in parts)]
+    names = [*parts, *(part.strip() for part in parts)]
+    return [*names, *(split_revision(name)[0] for name in names)]
 
 
 def source_names(source: str) -> list[str]:

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from veneer.captions.processors import load_processor
 from veneer.errors import CaptionerError
+from veneer.hubnames import split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 
@@ -103,7 +104,7 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     """Load a captioner.
 
     Args:
-        name: "pocket" for the bundled one, a hub name, or a folder.
+        name: "pocket" for the bundled one, a hub name (with ``@REVISION`` if wanted), or a folder.
         device: Where it computes; on an accelerator in half precision.
 
     Raises:
@@ -112,12 +113,13 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     transformers_logging.disable_progress_bar()
     device = torch.device(device)
     dtype = torch.float32 if device.type == "cpu" else torch.float16
-    source = str(pocket_folder() / "captioner") if name == "pocket" else name
+    source, revision = split_revision(name)
+    source = str(pocket_folder() / "captioner") if name == "pocket" else source
     try:
-        kind = AutoConfig.from_pretrained(source, **asdata.SETTINGS).model_type
+        kind = AutoConfig.from_pretrained(source, revision=revision, **asdata.SETTINGS).model_type
         loader = BlipForConditionalGeneration if kind == "blip" else AutoModelForImageTextToText
-        model = loader.from_pretrained(source, dtype=dtype, **asdata.WEIGHTS)
-        processor = load_processor(source, kind)
+        model = loader.from_pretrained(source, dtype=dtype, revision=revision, **asdata.WEIGHTS)
+        processor = load_processor(source, kind, revision)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise _missing(name, error) from error
     model.requires_grad_(False)

@@ -6,6 +6,7 @@ Veneer does without. Pictures need no video processor, so the rest is put togeth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import (
@@ -20,7 +21,7 @@ from transformers import (
 from veneer.models import asdata
 
 
-def load_processor(source: str, kind: str) -> Any:
+def load_processor(source: str, kind: str, revision: str | None = None) -> Any:
     """Load a captioner's processor.
 
     Args:
@@ -30,26 +31,27 @@ def load_processor(source: str, kind: str) -> Any:
     Raises:
         ImportError: If it needs a library that is not installed, for more than videos.
     """
+    settings = {"revision": revision, **asdata.SETTINGS}
     if kind == "blip":
-        return BlipProcessor.from_pretrained(source)
+        return BlipProcessor.from_pretrained(source, revision=revision)
     try:
-        return AutoProcessor.from_pretrained(source, **asdata.SETTINGS)
+        return AutoProcessor.from_pretrained(source, **settings)
     except ImportError:
-        whole = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source, **asdata.SETTINGS))]
+        whole = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source, **settings))]
         if "video_processor" not in whole.get_attributes():
             raise
-    return _without_video(source, whole)
+    return _without_video(source, whole, settings)
 
 
-def _without_video(source: str, whole: Any) -> Any:
+def _without_video(source: str, whole: Any, asked: Mapping[str, Any]) -> Any:
     class Still(whole):  # type: ignore[misc]
         def check_argument_for_proper_class(self, *_: Any) -> None:
             """The check looks the missing video processor up, and fails."""
 
-    tokenizer = AutoTokenizer.from_pretrained(source, **asdata.SETTINGS)
-    settings, _ = whole.get_processor_dict(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, **asked)
+    settings, _ = whole.get_processor_dict(source, revision=asked["revision"])
     return Still(
-        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil", **asdata.SETTINGS),
+        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil", **asked),
         tokenizer=tokenizer,
         video_processor=None,
         chat_template=settings.get("chat_template") or tokenizer.chat_template,

@@ -138,6 +138,7 @@ def check_stages(names: list[str]) -> list[str]:
 
 def _dry_run(recipe: Recipe, folder: Path, redo: list[str], as_json: bool) -> int:
     from veneer.changes import is_done, stages_to_redo
+    from veneer.hubnames import asked_revisions
     from veneer.recipe import to_toml
     from veneer.records.run import RunDir
     from veneer.stage import STAGE_NAMES
@@ -150,14 +151,17 @@ def _dry_run(recipe: Recipe, folder: Path, redo: list[str], as_json: bool) -> in
         for name in STAGE_NAMES
     }
     unused = {one.key: one.message for one in unused_settings(recipe)}
+    asked = dict(asked_revisions(recipe))
     if as_json:
         tables = recipe.model_dump(mode="json")
-        print_json({"recipe": tables, "run": str(folder), "stages": stages, "unused": unused})
+        print_json({"recipe": tables, "run": str(folder), "stages": stages, "unused": unused, "asked": asked})
         return 0
     typer.echo(to_toml(recipe))
     typer.echo(f"# run folder: {folder}")
     for name, state in stages.items():
         typer.echo(f"# {name}: {state}")
+    for key, words in asked.items():
+        typer.echo(f"# {key} from the hub, {words}")
     for message in unused.values():
         typer.echo(f"# {message}")
     return 0

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from veneer.data.findings import Finding
 from veneer.data.picture import load_all_small
 from veneer.errors import VeneerError
+from veneer.hubnames import split_revision
 from veneer.models import asdata
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
@@ -35,8 +36,12 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     """
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForImageClassification.from_pretrained(checker, **asdata.WEIGHTS).eval()
-        processor = AutoImageProcessor.from_pretrained(checker, backend="pil", **asdata.SETTINGS)
+        source, revision = split_revision(checker)
+        settings = {"revision": revision, **asdata.SETTINGS}
+        model = AutoModelForImageClassification.from_pretrained(
+            source, revision=revision, **asdata.WEIGHTS
+        ).eval()
+        processor = AutoImageProcessor.from_pretrained(source, backend="pil", **settings)
     except (OSError, ValueError) as error:
         raise VeneerError(
             f"the safety checker cannot be loaded: {asdata.why_not(error)}",

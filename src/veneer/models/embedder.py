@@ -18,12 +18,11 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
 from veneer.events import Notice, OnEvent
+from veneer.hubnames import CLIP, DINO, split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 from veneer.stats import Array
 
-CLIP = "openai/clip-vit-large-patch14"
-DINO = "facebook/dinov2-base"
 EMBED_BATCH_SIZE = 32
 
 _T = TypeVar("_T")
@@ -200,7 +199,8 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
         VeneerError: If it is neither CLIP nor DINO, or has no safetensors weights.
     """
     transformers_logging.disable_progress_bar()
-    source = str(pocket_folder() / "clip") if name == "pocket" else name
+    source, own = split_revision(name)
+    source, revision = str(pocket_folder() / "clip") if name == "pocket" else source, own or revision
     try:
         kind = AutoConfig.from_pretrained(source, revision=revision, **asdata.SETTINGS).model_type
         if kind != "clip" and "dino" not in kind:

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, ignore
+from veneer.hubnames import split_revision
 from veneer.records.files import hash_file
 
 RENAMED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
@@ -77,8 +78,8 @@ def find_model(
     """Find a base model or a VAE, and fetch from the hub what is not here yet.
 
     Args:
-        model: Hub name, local folder, `.safetensors` checkpoint, or `pocket`.
-        revision: Branch, tag or commit of a hub repository; none for its main branch.
+        model: Hub name (with ``@REVISION`` if wanted), local folder, `.safetensors` checkpoint, or `pocket`.
+        revision: Branch, tag or commit of a hub repository whose name says none; none for its main branch.
         parts: Folders of a hub repository to fetch ("unet", "vae", ...; "." for its top).
         on_event: Listener; told when an old hub name is replaced.
 
@@ -103,7 +104,8 @@ def find_model(
             where=model,
             todo="Give an existing folder, a .safetensors file or a hub name",
         )
-    return _fetch(current_name(model, on_event), revision, parts)
+    name, own = split_revision(model)
+    return _fetch(current_name(name, on_event), own or revision, parts)
 
 
 def current_name(model: str, on_event: OnEvent = ignore) -> str:
