@@ -22,7 +22,7 @@ Told = Counter[tuple[str, str]]
 """How often each code was said with each message, in the order in which they came first."""
 
 
-class Line(Record):
+class NoticeLine(Record):
     """One notice."""
 
     stage: str
@@ -58,7 +58,7 @@ class Notices:
         self._now[notice.code, notice.message] += 1
         if not self._keeps or notice.is_passing:
             return
-        line = Line(
+        line = NoticeLine(
             stage=self._stage,
             settings=self._settings,
             attempt=self._attempt,
@@ -89,11 +89,11 @@ def forget_notices(run: RunDir, stage: str) -> None:
         _path(run).unlink(missing_ok=True)
 
 
-def _lines(run: RunDir) -> Iterable[Line]:
+def _lines(run: RunDir) -> Iterable[NoticeLine]:
     """What is there; a damaged file tells nothing, as it holds nothing that a result depends on."""
     drop_torn_line(_path(run))
     try:
-        return [Line.model_validate(line) for line in read_lines(_path(run))]
+        return [NoticeLine.model_validate(line) for line in read_lines(_path(run))]
     except (DatasetError, ValidationError):
         return []
 
