@@ -263,6 +263,8 @@ class CompareTable(Table):
     """Prompts that have nothing to do with the style: they show what was forgotten."""
     scale: float = Field(1.0, ge=0)
     """Strength of the adapter."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Strengths to choose from, where the verdict never looks; none for `scale` as it is."""
     prompt_margin: float = Field(0.02, ge=0)
     """Fall of the prompt measure, in cosine similarity, that counts as none, beside what the style costs."""
 
@@ -300,6 +302,11 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "train.choose", "no picture is held out to choose by style; raise train.validation_share"
     if train.choose == "style" and not generate.prompts:
         yield "train.choose", "there is no prompt to choose by style; name some in generate.prompts"
+    if compare.scales and not (train.validation_share and generate.prompts):
+        why = "held-out pictures and prompts choose; set train.validation_share and generate.prompts"
+        yield "compare.scales", why
+    if compare.scales and lora.embedding_token:
+        yield "compare.scales", "a learnt word has no strength; leave it out"
     if not generate.seeds:
         yield "generate.seeds", "there is no seed to draw with"
     held_out = compare.held_out_prompts and train.validation_share

@@ -136,6 +136,13 @@ def _train_settings(recipe: Recipe) -> Names:
     return ("base", "lora", "train", *looked_at)
 
 
+def _generate_settings(recipe: Recipe) -> Names:
+    """Where a strength is chosen, so is what it is chosen by."""
+    own = ("held_out_prompts", "general_prompts", "scale", "scales")
+    chosen_by = ("embedder", "prompt_margin") if recipe.compare.scales else ()
+    return ("base", "generate", *(f"compare.{key}" for key in (*own, *chosen_by)))
+
+
 def _no_files(run: RunDir) -> Hashes:
     return {}
 
@@ -168,7 +175,8 @@ def _drawn(run: RunDir) -> list[Path]:
 
 
 def _reported(run: RunDir) -> list[Path]:
-    return [run.report / "index.html", run.grid_png, run.report_md]
+    card = [run.webui_card] if run.kohya_file.is_file() else []
+    return [run.report / "index.html", run.grid_png, run.report_md, *card]
 
 
 STAGES = (
@@ -235,9 +243,7 @@ STAGES = (
     ),
     Stage(
         "generate",
-        settings=_always(
-            "base", "generate", "compare.held_out_prompts", "compare.general_prompts", "compare.scale"
-        ),
+        settings=_generate_settings,
         inputs=_adapter,
         output=lambda run: run.samples,
         made=_drawn,

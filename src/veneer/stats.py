@@ -113,6 +113,11 @@ class Measure:
         """Improvement: ``delta``, with its sign turned where lower is better."""
         return self.delta if self.better == "higher" else -self.delta
 
+    @property
+    def reach(self) -> float:
+        """From the gain to the worse end of its 95 % interval, >= 0; 0 without one."""
+        return 0.0 if self.ci95 is None else self.gain - self._gain(self.ci95)[0]
+
     def holds(self, margin: float) -> bool:
         """Whether it provably does not get worse by more than a margin.
 

@@ -113,6 +113,8 @@ def _of_generate(generate: GenerateTable) -> Iterator[tuple[str, str]]:
 
 
 def _of_compare(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.compare.scales and changed_keys(recipe.compare, ("scale",)):
+        yield "compare.scale", "compare.scales names several to choose from"
     is_asked = changed_keys(recipe.compare, ("held_out_prompts",)) and recipe.compare.held_out_prompts
     if is_asked and not recipe.train.validation_share:
         yield "compare.held_out_prompts", "train.validation_share is 0: no picture is held out"

@@ -34,6 +34,7 @@ def keys_of(tables: Tables) -> list[str]:
         ({"train": {"prior_loss_weight": 1.0}, "lora": TEXT_ALONE}, "train.prior_loss_weight"),
         ({"train": {"patience": 3, "validation_share": 0.0}}, "train.patience"),
         ({"generate": {"negative_prompt": "blurred", "guidance_scale": 1.0}}, "generate.negative_prompt"),
+        ({"compare": {"scales": [0.5, 1.0], "scale": 0.8}, "generate": {"prompts": ["x"]}}, "compare.scale"),
         (
             {"compare": {"held_out_prompts": 4}, "train": {"validation_share": 0.0}},
             "compare.held_out_prompts",

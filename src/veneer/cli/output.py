@@ -57,6 +57,17 @@ def print_run(result: RunResult) -> None:
     Args:
         result: The finished run.
     """
+    from veneer.proof.page import usage_of
+    from veneer.records.run import RunDir
+
+    folder = RunDir(result.root)
+    if folder.kohya_file.is_file():
+        usage = usage_of(folder)
+        print(f"LoRA:    {folder.lora_file}")
+        print(f"         {folder.kohya_file}")
+        print(f"use at:  {usage.scale:g}")
+        for tool, line in usage.lines.items():
+            print(f"  {tool}: {line}")
     print(f"verdict: {result.verdict}")
     for reason in result.reasons:
         print(f"  {reason}")

@@ -1,4 +1,4 @@
-"""Where style chooses the checkpoint: what it is chosen by, none of which the verdict looks at.
+"""Where pictures choose the checkpoint or the strength: what they are, none of which the verdict looks at.
 
 Who judges on what he chose by finds a gain where there is none: the best of several candidates is, in part,
 the luckiest. So one half of the held-out pictures chooses and the other judges, and choosing has prompts and
@@ -15,14 +15,19 @@ SEED_SHIFT = 10_000_000
 """Distance of the seeds that choose from those that are judged."""
 
 
+def is_chosen_by_pictures(recipe: Recipe) -> bool:
+    """Whether drawn pictures choose anything before the verdict: the checkpoint, or the strength."""
+    return recipe.train.choose == "style" or bool(recipe.compare.scales)
+
+
 def judging(index: CacheIndex, recipe: Recipe) -> tuple[CachedItem, ...]:
-    """The held-out pictures that the verdict looks at; all of them unless style chooses the checkpoint."""
+    """The held-out pictures that the verdict looks at; all of them unless pictures choose."""
     held_out = index.split("held_out")
-    return held_out[::2] if recipe.train.choose == "style" else held_out
+    return held_out[::2] if is_chosen_by_pictures(recipe) else held_out
 
 
 def choosing(index: CacheIndex) -> tuple[CachedItem, ...]:
-    """The held-out pictures that choose by style.
+    """The held-out pictures that choose.
 
     Raises:
         RecipeError: If there are not two, one to choose and one to judge by.
@@ -30,22 +35,25 @@ def choosing(index: CacheIndex) -> tuple[CachedItem, ...]:
     held_out = index.split("held_out")
     if len(held_out) < 2:
         raise RecipeError(
-            f"to choose by style takes two held-out pictures, one to choose and one to judge by, not "
+            f"to choose by pictures takes two held-out pictures, one to choose and one to judge by, not "
             f"{len(held_out)}",
-            where="train.choose",
-            todo="Raise train.validation_share, give more pictures, or choose last",
+            where="train.choose, compare.scales",
+            todo="Raise train.validation_share, give more pictures, or choose last and one compare.scale",
         )
     return held_out[1::2]
 
 
-def choosing_jobs(index: CacheIndex, recipe: Recipe) -> list[tuple[str, int]]:
-    """Prompts and seeds that choose by style, as many as the recipe draws of its own.
+def choosing_jobs(index: CacheIndex, recipe: Recipe, *, at_least: int = 0) -> list[tuple[str, int]]:
+    """Prompts and seeds that choose, as many as the recipe draws of its own.
 
     Captions of the pictures that choose come first, then those trained on; never a prompt that is judged,
     unless every caption is one.
+
+    Args:
+        at_least: Prompts at least, where there are so many captions.
     """
     own = recipe.generate.prompts
     judged = {*own, *(item.caption for item in judging(index, recipe))}
     known = dict.fromkeys(item.caption for item in (*choosing(index), *index.split("train")))
-    prompts = [text for text in known if text not in judged][: len(own)] or list(own)
+    prompts = [text for text in known if text not in judged][: max(len(own), at_least)] or list(own)
     return [(prompt, seed + SEED_SHIFT) for prompt in prompts for seed in recipe.generate.seeds]

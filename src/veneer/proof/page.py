@@ -13,11 +13,13 @@ from typing import Any
 from PIL import Image
 
 from veneer.errors import RunError
+from veneer.lora.usage import Usage
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.measure_text import describe_measures
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
+from veneer.proof.strengths import strength_of
 from veneer.proof.verdict import as_now
 from veneer.records.cache import known_index
 from veneer.records.candidates import CandidatesFile, known_candidates
@@ -66,6 +68,7 @@ def gather(run: RunDir) -> dict[str, Any]:
     record = run.read_record()
     return {
         "name": run.name,
+        "usage": usage_of(run) if run.kohya_file.is_file() else None,
         "metrics": metrics,
         "rows": describe_measures(metrics),
         "native_rows": describe_measures(metrics["at_native"]) if metrics.get("at_native") else [],
@@ -88,6 +91,13 @@ def gather(run: RunDir) -> dict[str, Any]:
         "versions": record.versions,
         "stages": record.stages,
     }
+
+
+def usage_of(run: RunDir) -> Usage:
+    """How the run's LoRA is used in other tools, at the strength that was compared."""
+    recipe = run.read_recipe()
+    words = " ".join(word for word in (recipe.caption.trigger, recipe.caption.prefix) if word)
+    return Usage(run.name, strength_of(run, recipe), words)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

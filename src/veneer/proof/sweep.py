@@ -150,6 +150,20 @@ def sweep_pairs(
     return results
 
 
+def draw_beside(sampler: Sampler, wanted: Sequence[tuple[str, int]], out: Path) -> list[Pair]:
+    """Draw prompts with seeds by the base, in ``out/base``, as pairs for `sweep_pairs`.
+
+    Args:
+        sampler: The base, no adapter on it.
+        wanted: Prompts that call the style, each with its seed.
+    """
+    texts = list(dict.fromkeys(text for text, _ in wanted))
+    prompts = {text: Prompt(index=index, prompt=text, kind="recipe") for index, text in enumerate(texts)}
+    jobs = [Job(prompts[text], seed) for text, seed in wanted]
+    _draw(sampler, jobs, Samples(out).of("base"))
+    return [_pair(job, Samples(out).of("base"), out) for job in jobs]
+
+
 def _draw(sampler: Sampler, jobs: Sequence[Job], folder: Path) -> None:
     _paint(sampler, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
 

@@ -6,9 +6,10 @@
     RUN/dataset/{images/, metadata.csv, provenance.jsonl, rejected/}
     RUN/cache/{index.json, latents/*.safetensors, text/*.safetensors}
     RUN/train/{log.jsonl, candidates.json, checkpoints/step-000500/, previews/, stopped/step-000512/}
-    RUN/lora/{pytorch_lora_weights.safetensors, kohya/NAME.safetensors}
+    RUN/lora/{pytorch_lora_weights.safetensors, kohya/NAME.safetensors, kohya/NAME.json}
     RUN/lora/{learned_embeds.safetensors, embeddings/WORD.safetensors}   where a word was learnt
     RUN/samples/{base,tuned}/P-SEED.png
+    RUN/samples/{strength.json, strengths/}   where the strength was chosen
     RUN/report/{index.html, grid.png, metrics.json, report.md}
 """
 
@@ -189,6 +190,11 @@ class RunDir:
         return self.lora / "kohya" / f"{self.name}.safetensors"
 
     @property
+    def webui_card(self) -> Path:
+        """What A1111 and Forge read beside it: the words to call it by, and the strength to use."""
+        return self.kohya_file.with_suffix(".json")
+
+    @property
     def embedding_file(self) -> Path:
         """The learnt word, under the name that diffusers looks for; there where the recipe names one."""
         return self.lora / "learned_embeds.safetensors"
@@ -226,6 +232,16 @@ class RunDir:
     def adapter_samples(self) -> Path:
         """Pictures of several adapters and strengths (`veneer compare --lora`)."""
         return self.samples / "adapters"
+
+    @property
+    def strength_samples(self) -> Path:
+        """Pictures that chose the strength (`compare.scales`)."""
+        return self.samples / "strengths"
+
+    @property
+    def strength_json(self) -> Path:
+        """The strengths that were tried, and the one that was taken."""
+        return self.samples / "strength.json"
 
     @property
     def report(self) -> Path:

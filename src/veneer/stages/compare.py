@@ -25,6 +25,7 @@ from veneer.proof.history import losses_of, picture_losses
 from veneer.proof.measures import CONTRACT
 from veneer.proof.pairs import Pair, find_pairs, prompts_beside, read_pairs
 from veneer.proof.sheet import Group, draw_sheet
+from veneer.proof.strengths import strength_of
 from veneer.proof.sweep import Swept, sweep_pairs
 from veneer.records.cache import known_index
 from veneer.records.candidates import known_candidates
@@ -56,7 +57,9 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
         if name in CONTRACT:
             on_event(Notice(STAGE, "measure-unavailable", f"{name}: {reason}"))
     at_native = _at_native(run, recipe, references, embedders)
-    write_json(run.metrics_json, metrics(result, run) | {"at_native": at_native})
+    write_json(
+        run.metrics_json, metrics(result, run) | {"at_native": at_native, "scale": strength_of(run, recipe)}
+    )
     return result
 
 
@@ -130,7 +133,7 @@ def compare_adapters(
 
     Args:
         loras: Adapter files; none for the run's own.
-        scales: Strengths, >= 0; none for the recipe's.
+        scales: Strengths, >= 0; none for the run's own.
 
     Returns:
         Measures and verdict of each.
@@ -142,7 +145,7 @@ def compare_adapters(
     """
     files, strengths = (
         tuple(map(file_of, loras)) or (run.lora_file,),
-        tuple(scales) or (recipe.compare.scale,),
+        tuple(scales) or (strength_of(run, recipe),),
     )
     if recipe.lora.embedding_token:
         todo = "Draw with `veneer generate --embedding`, and compare the two folders"

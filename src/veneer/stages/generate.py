@@ -20,9 +20,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from veneer.config import GenerateTable, Recipe
-from veneer.encoding.choosing import judging
+from veneer.encoding.choosing import choosing, choosing_jobs, judging
 from veneer.errors import BaseModelError, RunError
-from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.lora.reader import file_of
@@ -30,14 +30,19 @@ from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.sampling import STAGE, Sample, Sampler, batched, load_sampler, sample_batches
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
+from veneer.proof.strengths import Chooser, find_strength, strength_of
 from veneer.recipe import fingerprint
-from veneer.records.cache import known_index
+from veneer.records.cache import CacheIndex, known_index
 from veneer.records.files import hash_file, write_bytes, write_json
 from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
 from veneer.records.run import RunDir
 
 IDENTITY = "veneer"
 _BROKEN = "broken"
+MIN_HELD_OUT = 2
+"""Held-out pictures that choosing a strength takes: one to choose and one to judge by."""
+CHOOSING_PROMPTS = 8
+"""Prompts at least that choose a strength: of fewer there is hardly an interval."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +130,17 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
     jobs = build_jobs(prompts, recipe.generate.seeds)
     sampler = _sampler(recipe, on_event)
     sizes = _sizes(sampler, run)
+    scale = _scale(run, recipe, sampler, index, on_event)
     on_event(StageStarted(STAGE, 2 * len(jobs) * len(sizes), "pictures"))
     first_word = _load_first_word(sampler, recipe, on_event)
-    adapter = _hashes(lora, recipe.compare.scale, word)
+    adapter = _hashes(lora, scale, word)
     base = _series(sizes, "base", jobs, first_word, 0)
     tuned = _series(sizes, "tuned", jobs, first_word | adapter, len(sizes) * len(jobs))
     num_drawn = _draw_sizes(sizes, base, on_event)
     if num_broken := sum(one.num_broken for one in base):
         what = f"the base drew {num_broken} pictures that are no finite numbers"
         raise BaseModelError(what, where=recipe.base.model, todo="Try another generate.scheduler or base.vae")
-    _put_on(sampler, lora, recipe.compare.scale, word, on_event)
+    _put_on(sampler, lora, scale, word, on_event)
     num_drawn += _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
     num_broken = sum(_notify_broken(one, on_event) for one in tuned)
@@ -145,6 +151,36 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
             _finish(samples, prompts, {"base": before, "tuned": after})
     total = 2 * len(jobs) * len(sizes)
     return GenerateResult(run.samples, total, num_drawn, num_broken)
+
+
+def _scale(
+    run: RunDir, recipe: Recipe, sampler: Sampler, index: CacheIndex | None, on_event: OnEvent
+) -> float:
+    """The recipe's strength, or the one that is found where it names several; one process looks for it."""
+    if not recipe.compare.scales:
+        return recipe.compare.scale
+    if index is None or len(index.split("held_out")) < MIN_HELD_OUT:
+        message = f"fewer than {MIN_HELD_OUT} held-out pictures: compare.scale is drawn, compare.scales is not tried"
+        on_event(Notice(STAGE, "strength-not-chosen", message))
+        return recipe.compare.scale
+    if is_main_process():
+        on_event(StageStarted(STAGE, len(recipe.compare.scales), "strengths"))
+        jobs = choosing_jobs(index, recipe, at_least=CHOOSING_PROMPTS)
+        chooser = Chooser(jobs, choosing(index), index.split("train"))
+        found = find_strength(run, recipe, sampler, chooser, _as_own(on_event))
+        on_event(Notice(STAGE, "strength", found.summary))
+    wait_for_everyone()
+    return strength_of(run, recipe)
+
+
+def _as_own(on_event: OnEvent) -> OnEvent:
+    """Tell the progress of what is drawn and compared here as this stage's."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            on_event(dataclasses.replace(event, stage=STAGE))
+
+    return tell
 
 
 run = generate

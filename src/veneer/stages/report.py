@@ -15,7 +15,7 @@ from veneer.errors import NetworkError, RunError
 from veneer.events import OnEvent, Progress, StageStarted, ignore
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
-from veneer.records.files import write_bytes, write_text
+from veneer.records.files import write_bytes, write_json, write_text
 from veneer.records.run import RunDir
 
 STAGE = "report"
@@ -59,6 +59,8 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     write_text(run.report_md, render("report.md.jinja", context))
     on_event(Progress(STAGE, 2, "report.md"))
     write_text(run.index_html, render("report.html.jinja", context))
+    if context["usage"] is not None:
+        write_json(run.webui_card, context["usage"].card(context["metrics"]["headline"]))
     on_event(Progress(STAGE, 3, "index.html"))
     return ReportResult(str(run.index_html), str(run.grid_png), verdict)
 

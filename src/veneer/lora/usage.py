@@ -1,0 +1,39 @@
+"""How a run's LoRA is used elsewhere: the strength, and the lines to paste into other tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A LoRA as other tools call it.
+
+    Attributes:
+        name: File name in kohya's layout, without its ending.
+        scale: Strength that was compared.
+        words: What a prompt begins with; empty for nothing.
+    """
+
+    name: str
+    scale: float
+    words: str = ""
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """The line to paste, by tool."""
+        strength = f"{self.scale:g}"
+        return {
+            "A1111, Forge": f"<lora:{self.name}:{strength}> {self.words}".strip(),
+            "ComfyUI": f"LoraLoader {self.name}.safetensors, strength_model and strength_clip {strength}",
+            "diffusers": f'pipe.set_adapters("{self.name}", {strength})',
+        }
+
+    def card(self, description: str) -> dict[str, Any]:
+        """What A1111 and Forge read from ``NAME.json`` beside the file: words and weight go in by a click."""
+        return {
+            "description": description,
+            "activation text": self.words,
+            "preferred weight": self.scale,
+        }
