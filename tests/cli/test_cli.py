@@ -88,7 +88,18 @@ def test_a_recipe_that_contradicts_itself_is_refused_before_anything_is_done(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    status = exit_status(["run", "pocket-8bit", "--out", str(out), "--set", "lora.target_modules=none"])
+    status = exit_status(
+        [
+            "run",
+            "pocket-8bit",
+            "--out",
+            str(out),
+            "--set",
+            "lora.target_modules=none",
+            "--set",
+            "lora.text_encoder=false",
+        ]
+    )
     assert status == 1
     assert "`lora.target_modules`: nothing is trained" in capsys.readouterr().err
     assert not out.exists()

@@ -116,7 +116,7 @@ def other_value(key: str) -> Any:
         case dict():
             return {"a": "b"} if key == "caption.replacements" else {"a": 1}
         case _:
-            return (7,) if key == "generate.seeds" else ("another",)
+            return (7,) if key in {"generate.seeds", "compare.scales"} else ("another",)
 
 
 def changed(*keys: str) -> Recipe:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Usage:
+class LoraUsage:
     """A LoRA as other tools call it.
 
     Attributes:

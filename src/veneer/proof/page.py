@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from veneer.errors import RunError
-from veneer.lora.usage import Usage
+from veneer.lora.usage import LoraUsage
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.measure_text import describe_measures
@@ -93,11 +93,11 @@ def gather(run: RunDir) -> dict[str, Any]:
     }
 
 
-def usage_of(run: RunDir) -> Usage:
+def usage_of(run: RunDir) -> LoraUsage:
     """How the run's LoRA is used in other tools, at the strength that was compared."""
     recipe = run.read_recipe()
     words = " ".join(word for word in (recipe.caption.trigger, recipe.caption.prefix) if word)
-    return Usage(run.name, strength_of(run, recipe), words)
+    return LoraUsage(run.name, strength_of(run, recipe), words)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

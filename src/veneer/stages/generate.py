@@ -39,7 +39,7 @@ from veneer.records.run import RunDir
 
 IDENTITY = "veneer"
 _BROKEN = "broken"
-MIN_HELD_OUT = 2
+MIN_TO_CHOOSE = 2
 """Held-out pictures that choosing a strength takes: one to choose and one to judge by."""
 CHOOSING_PROMPTS = 8
 """Prompts at least that choose a strength: of fewer there is hardly an interval."""
@@ -159,8 +159,8 @@ def _scale(
     """The recipe's strength, or the one that is found where it names several; one process looks for it."""
     if not recipe.compare.scales:
         return recipe.compare.scale
-    if index is None or len(index.split("held_out")) < MIN_HELD_OUT:
-        message = f"fewer than {MIN_HELD_OUT} held-out pictures: compare.scale is drawn, compare.scales is not tried"
+    if index is None or len(index.split("held_out")) < MIN_TO_CHOOSE:
+        message = f"fewer than {MIN_TO_CHOOSE} held-out pictures: compare.scales is not tried"
         on_event(Notice(STAGE, "strength-not-chosen", message))
         return recipe.compare.scale
     if is_main_process():
