@@ -302,8 +302,8 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "train.choose", "no picture is held out to choose by style; raise train.validation_share"
     if train.choose == "style" and not generate.prompts:
         yield "train.choose", "there is no prompt to choose by style; name some in generate.prompts"
-    if compare.scales and not (train.validation_share and generate.prompts):
-        why = "held-out pictures and prompts choose; set train.validation_share and generate.prompts"
+    if compare.scales and not train.validation_share:
+        why = "held-out pictures choose the strength; set train.validation_share"
         yield "compare.scales", why
     if compare.scales and lora.embedding_token:
         yield "compare.scales", "a learnt word has no strength; leave it out"

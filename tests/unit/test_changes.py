@@ -27,6 +27,7 @@ REDONE = {
     "compare.held_out_prompts": DRAWN,
     "compare.general_prompts": DRAWN,
     "compare.scale": DRAWN,
+    "compare.scales": DRAWN,
     "compare.prompt_margin": ("compare", "report"),
     **{f"generate.{key}": DRAWN for key in type(Recipe().generate).model_fields},
     **dict.fromkeys(FREE_KEYS, ()),
