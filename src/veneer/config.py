@@ -201,7 +201,7 @@ class TrainTable(Table):
     prior_loss_weight: float = Field(0.0, ge=0)
     """Weight of the prior: pictures' loss, or, without pictures, distance to the untuned prediction."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of the moving average of the adapter; 0 for none."""
+    """Decay of the moving average of the adapter, lower in the first steps; 0 for none."""
     checkpointing_steps: int = Field(500, ge=1)
     """Steps between checkpoints."""
     checkpoints_total_limit: int | None = Field(None, ge=1)

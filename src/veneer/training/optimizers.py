@@ -19,12 +19,15 @@ from veneer.errors import RecipeError
 from veneer.events import Notice, OnEvent
 from veneer.patterns import pattern
 from veneer.processes import sum_in_place
+from veneer.training.network import WORD
 
 Schedule = Callable[[int], float]
 RESTARTS = 3
 """Cycles of `cosine_with_restarts`."""
 SMALLEST_8BIT = 4096
 """Numbers from which bitsandbytes keeps a weight's moments in 8 bits."""
+NO_DECAY = ("lora_magnitude_vector", WORD)
+"""Parts of the names of weights for which zero is not "no change"."""
 FUSED_ON = {"cpu", "cuda"}
 """Devices with an AdamW of one kernel."""
 
@@ -157,7 +160,10 @@ def build_stepper(
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], train: TrainTable) -> list[dict[str, Any]]:
-    """Sort parameters by their learning rate.
+    """Sort parameters by their learning rate, and by whether their weights decay.
+
+    A LoRA's matrices decay to no change. A magnitude of DoRA or a learnt word that decays to zero changes
+    more and more: those are let be.
 
     Args:
         parameters: What is trained, by name.
@@ -170,7 +176,7 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], train: TrainTable) 
 
     Source: LoRA+: Hayou et al. 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models", section 3.
     """
-    by_rate: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     used: set[str] = set()
     for name, parameter in parameters.items():
         fits = next((text for text in train.learning_rates if pattern(text).searches(name)), None)
@@ -178,14 +184,17 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], train: TrainTable) 
         used |= {fits} if fits else set()
         if "lora_B" in name:
             rate *= train.loraplus_ratio
-        by_rate.setdefault(rate, []).append(parameter)
+        groups.setdefault((rate, any(part in name for part in NO_DECAY)), []).append(parameter)
     if unused := sorted(set(train.learning_rates) - used):
         raise RecipeError(
             f"{unused[0]!r} fits no trained weight",
             where="train.learning_rates",
             todo=f"Patterns are searched in names such as {next(iter(parameters))}",
         )
-    return [{"params": members, "lr": rate} for rate, members in by_rate.items()]
+    return [
+        {"params": members, "lr": rate} | ({"weight_decay": 0.0} if is_kept else {})
+        for (rate, is_kept), members in groups.items()
+    ]
 
 
 def schedule_of(train: TrainTable) -> Schedule:

@@ -33,7 +33,7 @@ from veneer.training.network import Files, Network
 from veneer.training.optimizers import Gradients, OptimizerAndSchedule
 from veneer.training.previews import Preview
 from veneer.training.state import TrainingState
-from veneer.training.step.eager import Step, Work
+from veneer.training.step.eager import Step, Work, ema_decay_at
 from veneer.training.step.prefetch import Prefetcher
 from veneer.training.step.recorded import choose_step
 
@@ -97,6 +97,7 @@ class Trainer:
             parts.accelerator.device.type, enabled=self._settings.mixed_precision == "fp16"
         )
         self._ema = [weight.clone() for weight in weights] if self._settings.ema_decay else []
+        self._ema_gain = torch.zeros((), device=weights[0].device)
         self._moving = TrainingState(parts.network, parts.stepper, self._scaler, self._ema)
         self._step = self._choose_step(weights)
         batch = self._settings.train_batch_size * self._settings.gradient_accumulation_steps
@@ -165,7 +166,7 @@ class Trainer:
             scaler=self._scaler,
             weights=weights,
             ema=self._ema,
-            ema_decay=self._settings.ema_decay,
+            ema_gain=self._ema_gain,
             max_grad_norm=self._settings.max_grad_norm,
         )
         return choose_step(work, self._p.recipe, self._p.batches.settle, self._p.on_event)
@@ -199,6 +200,7 @@ class Trainer:
 
     def _train_step(self) -> None:
         rate = self._p.stepper.set_rate(self.step, self.health.cut)
+        self._ema_gain.fill_(1 - ema_decay_at(self.step, self._settings.ema_decay))
         self._accumulate()
         values = self._step.finish(is_asked=self._p.interruption.is_asked)
         self._log.add(PendingStep(self.step, rate, values))

@@ -15,6 +15,7 @@ from torch import nn
 from veneer.config import Optimizer, TrainTable
 from veneer.errors import RecipeError
 from veneer.events import ignore
+from veneer.training.network import WORD
 from veneer.training.optimizers import OPTIMIZERS, Gradients, build_stepper, parameter_groups, schedule_of
 
 NAMES = (
@@ -162,3 +163,18 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "schedulefree", None)
     with pytest.raises(RecipeError, match=r"the package schedulefree .*pip install 'veneer\[optimizers\]'"):
         build_stepper(parameters(), TrainTable(optimizer="schedulefree"), torch.device("cpu"), ignore)
+
+
+def test_what_zero_would_change_does_not_decay() -> None:
+    """A magnitude of DoRA and a learnt word that decay go away from the base, not back to it."""
+    names = ("up.lora_A.weight", "up.lora_magnitude_vector", WORD)
+    mixed = {name: nn.Parameter(torch.ones(4)) for name in names}
+    stepper = build_stepper(
+        mixed, TrainTable(learning_rate=0.1, adam_weight_decay=0.5), torch.device("cpu"), ignore
+    )
+    for parameter in mixed.values():
+        parameter.grad = torch.zeros(4)
+    stepper.set_rate(1, 1.0)
+    stepper.optimizer.step()
+    values = [float(parameter.detach().mean()) for parameter in mixed.values()]
+    assert values == pytest.approx([0.95, 1, 1])

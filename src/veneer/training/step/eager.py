@@ -28,6 +28,8 @@ class Work:
         scaler: The loss scaler of fp16; disabled otherwise.
         weights: What is trained.
         ema: Moving average of each weight; empty where there is none.
+        ema_gain: Share of the way to the weights that the average goes in this step, 0-dimensional, on the
+            device.
         max_grad_norm: Largest L2 norm of all gradients together.
     """
 
@@ -38,8 +40,20 @@ class Work:
     scaler: torch.amp.GradScaler
     weights: list[Tensor]
     ema: list[Tensor]
-    ema_decay: float
+    ema_gain: Tensor
     max_grad_norm: float
+
+
+def ema_decay_at(step: int, decay: float) -> float:
+    """Decay of the moving average in a step: it starts low, so that the average soon forgets the start.
+
+    Args:
+        step: Optimizer step, from 1.
+        decay: What it rises to.
+
+    Source: TensorFlow's ExponentialMovingAverage (num_updates), as the field has it.
+    """
+    return min(decay, (1 + step) / (10 + step))
 
 
 class Step:
@@ -90,7 +104,9 @@ class Step:
         before, after = work.gradients.clip(work.max_grad_norm)
         self._apply(before)
         if work.ema:
-            torch._foreach_lerp_(work.ema, work.weights, 1 - work.ema_decay)
+            way = torch._foreach_sub(work.weights, work.ema)
+            torch._foreach_mul_(way, work.ema_gain)
+            torch._foreach_add_(work.ema, way)
         return torch.stack([work.gradients.loss, before, after, work.gradients.flag])
 
     def _apply(self, norm: Tensor) -> None:

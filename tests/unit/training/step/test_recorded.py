@@ -41,7 +41,7 @@ def work_on(layer: nn.Linear) -> Work:
         scaler=torch.amp.GradScaler("cpu", init_scale=1024, growth_interval=2),
         weights=[parameter.data for parameter in parameters],
         ema=[],
-        ema_decay=0.0,
+        ema_gain=torch.zeros(()),
         max_grad_norm=1.0,
     )
 
