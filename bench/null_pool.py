@@ -16,7 +16,7 @@ from veneer.proof.evidence import Evidence, evidence_of
 from veneer.proof.facts import Facts
 from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair, View
-from veneer.proof.texture import texture_rows
+from veneer.proof.texture import TextureView, texture_rows
 from veneer.recipe import load_recipe
 from veneer.stats import Array
 
@@ -164,7 +164,7 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
         pool.real[held_out],
         pool.real[training],
     )
-    texture = View(
+    texture = TextureView(
         pool.textures[who, before],
         towards(pool.textures[who, after], pool.real_textures[who]),
         None,

@@ -59,6 +59,7 @@ class Measure:
         unit: What a unit is, in the plural.
         note: Why there is no interval, or what it does not cover; empty where there is nothing to say.
         ideal: What real pictures of the style would give; None where that means nothing.
+        least: Gain that a trivial change would give too, >= 0: only what surely exceeds it is a rise.
     """
 
     base: float
@@ -73,11 +74,12 @@ class Measure:
     note: str = ""
     sure: Interval | None = None
     ideal: float | None = None
+    least: float = 0.0
 
     @property
     def rises(self) -> bool:
-        """Whether it improves, the whole sure interval on the better side of zero."""
-        return self.certain is not None and self._gain(self.certain)[0] > 0
+        """Whether it improves, the whole sure interval on the better side of zero and of `least`."""
+        return self.certain is not None and self._gain(self.certain)[0] > self.least
 
     @property
     def falls(self) -> bool:
@@ -152,6 +154,7 @@ class Measure:
             "unit": self.unit,
             "note": self.note,
             "ideal": None if self.ideal is None else _short(self.ideal),
+            "least": _short(self.least),
             "share": None if self.share is None else _short(self.share),
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from veneer.events import OnEvent, ignore
 from veneer.models.embedder import Embedders
-from veneer.proof.copies import Memorisation
+from veneer.proof.copies import Memorisation, count_leaks
 from veneer.proof.distances import matching_p_value
 from veneer.proof.evidence import Evidence, References, look
 from veneer.proof.facts import Facts
@@ -17,6 +17,7 @@ from veneer.proof.likeness import style_cost
 from veneer.proof.margins import MIN_COST_CAPTIONS
 from veneer.proof.measures import MEASURES, find_copies
 from veneer.proof.pairs import Pair, View, count_broken, count_identical
+from veneer.proof.targets import Target, find_targets
 from veneer.proof.training_set import mean_smoothness, style_word_share
 from veneer.proof.verdict import Verdict, judge
 from veneer.stats import Measure
@@ -38,6 +39,8 @@ class Comparison:
         training: The training pictures that `copies` counts.
         embedders: Names of the models that the pictures were seen through.
         facts: What else the rules read.
+        targets: The true picture of every held-out caption beside what was drawn.
+        held_out: The held-out pictures that `targets` counts.
     """
 
     verdict: Verdict
@@ -48,6 +51,8 @@ class Comparison:
     training: tuple[Path, ...]
     embedders: tuple[str, ...]
     facts: Facts
+    targets: tuple[Target, ...] = ()
+    held_out: tuple[Path, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -102,6 +107,7 @@ def compare_pairs(
         _facts(pairs, references, copies),
         caption_p_value=_caption_chance(seen.pictures, embedders, references),
         style_cost=_style_cost(seen, references),
+        num_leaked=count_leaks(seen.copies.held_out, seen.copies.training),
     )
     return Comparison(
         judge(measures, facts, prompt_margin=prompt_margin),
@@ -112,6 +118,8 @@ def compare_pairs(
         references.training,
         embedders.names,
         facts,
+        find_targets(seen, references.held_out_captions),
+        references.held_out,
     )
 
 

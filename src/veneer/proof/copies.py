@@ -80,6 +80,23 @@ def copy_threshold(training: Array) -> float:
     return 1 - max(closest, SAME_PICTURE * usual)
 
 
+def count_leaks(held_out: Array, training: Array) -> int:
+    """Held-out pictures that training saw after all, as the same picture or nearly.
+
+    Args:
+        held_out: Features of the held-out pictures, shape (H, D).
+        training: Features of the training pictures, shape (T, D).
+
+    Returns:
+        How many are nearer to a training picture than `SAME_PICTURE` of the usual distance.
+    """
+    if len(training) < MIN_TRAINING_PICTURES or not len(held_out):
+        return 0
+    distances = 1 - training @ training.T
+    usual = float(np.median(distances[np.triu_indices(len(training), 1)]))
+    return int((1 - nearest(held_out, training)[1] < SAME_PICTURE * usual).sum())
+
+
 def memorisation(
     base: Array, tuned: Array, training: Array, prompts: Sequence[Hashable]
 ) -> Memorisation | None:

@@ -28,6 +28,7 @@ DOUBTS: Mapping[str, str] = {
     "overfit": "trained too long",
     "diverged": "held-out pictures are predicted worse",
     "captions-mismatch": "the captions do not fit their pictures",
+    "held-out-leaked": "held-out pictures were trained on",
     "pictures-noise": "the training pictures look like noise",
 }
 """Each doubt in a few words, for the headline."""
@@ -81,6 +82,12 @@ def causes(measures: Mapping[str, Measure | None], facts: Facts) -> Iterator[Rea
         text = "the captions fit their pictures no better than captions dealt at random"
         todo = "Look at dataset/metadata.csv; caption again with `veneer caption`"
         yield Reason("captions-mismatch", text, todo, decides=True)
+    if facts.num_leaked:
+        text = (
+            f"{facts.num_leaked} of {facts.num_held_out} held-out pictures are near copies of training ones"
+        )
+        todo = "Remove copies with `veneer check`, and hold out pictures that training does not see"
+        yield Reason("held-out-leaked", text, todo, decides=True)
     if facts.smoothness is not None and facts.smoothness < SMOOTHNESS:
         yield Reason(
             "pictures-noise", "the training pictures look like noise", "Look at dataset/images", decides=True

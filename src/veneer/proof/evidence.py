@@ -12,7 +12,7 @@ from veneer.events import OnEvent, Progress, ignore
 from veneer.models.embedder import Embedders
 from veneer.proof.facts import Losses
 from veneer.proof.pairs import Pair, View, view_pairs
-from veneer.proof.texture import texture_view
+from veneer.proof.texture import TextureView, texture_view
 from veneer.records.prompts import Kind
 from veneer.stats import Array
 
@@ -71,7 +71,7 @@ class Evidence:
     pictures: View
     second: View | None
     copies: View
-    texture: View | None
+    texture: TextureView | None
     known_texts: Array | None
     own_text: tuple[int, ...]
     losses: PictureLosses | None = None
@@ -126,19 +126,13 @@ def look(
     )
 
 
-def _texture(pairs: Sequence[Pair], references: References) -> View | None:
-    if not references.held_out:
-        return None
-    return texture_view(pairs, references.held_out, references.training[:TEXTURES_KNOWN])
-
-
 def evidence_of(
     pairs: Sequence[Pair],
     pictures: View,
     *,
     second: View | None = None,
     copies: View | None = None,
-    texture: View | None = None,
+    texture: TextureView | None = None,
     losses: PictureLosses | None = None,
 ) -> Evidence:
     """Put views of the same pairs together."""

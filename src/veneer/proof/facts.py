@@ -35,6 +35,7 @@ class Facts:
         num_identical: Pairs in which base and tuned picture are the same, pixel for pixel.
         num_broken: Tuned pictures without content, where the base's has some.
         num_copies: Tuned pictures that copy a training picture.
+        num_leaked: Held-out pictures that training saw too, as the same picture or nearly.
         losses: Held-out loss over the run; None where it was not measured.
         caption_p_value: How probable the captions' fit to their pictures is by chance; None where unknown, as
             with one caption for all pictures.
@@ -53,6 +54,7 @@ class Facts:
     num_identical: int = 0
     num_broken: int = 0
     num_copies: int = 0
+    num_leaked: int = 0
     losses: Losses | None = None
     caption_p_value: float | None = None
     style_cost: float | None = None

@@ -73,6 +73,7 @@ def gather(run: RunDir) -> dict[str, Any]:
         "rows": describe_measures(metrics),
         "native_rows": describe_measures(metrics["at_native"]) if metrics.get("at_native") else [],
         "embedders": [IN_WORDS.get(name, name) for name in metrics["embedders"]],
+        "targets": shown_targets(run, metrics.get("targets") or []),
         "sections": _sections(pairs),
         "charts": _charts(run, known, metrics["chosen_step"]),
         "candidates": known.candidates,
@@ -163,6 +164,46 @@ def _sections(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         if cells:
             sections.append({"kind": kind, "title": title, "groups": cells})
     return sections
+
+
+def shown_targets(run: RunDir, targets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """True, base's and tuned picture of every held-out caption, each with what is said below it.
+
+    Args:
+        targets: What ``metrics.json`` holds; those whose pictures are gone are left out.
+    """
+    sides = {"true": "True picture", "base": "Base", "tuned": "Tuned"}
+    return [
+        {
+            "caption": one["caption"],
+            "is_doubtful": bool(one["ranks"]) and one["ranks"][0] > 1,
+            "cells": [
+                {
+                    "name": name,
+                    "picture": show(run.root / one[side], f"{name}: {one['caption']}"),
+                    "words": words,
+                }
+                for (side, name), words in zip(sides.items(), target_words(one), strict=True)
+            ],
+        }
+        for one in targets
+        if all((run.root / one[side]).is_file() for side in sides)
+    ]
+
+
+def target_words(target: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What is said of the true, the base's and the tuned picture of a held-out caption."""
+    ranks, (base, tuned) = target["ranks"], target["similarity"]
+    places = (
+        [f"caption is {_place(rank)} of {target['num_prompts']}" for rank in ranks] if ranks else [""] * 3
+    )
+    likeness = ["", f"{base:.2f} like it", f"{tuned:.2f} like it"]
+    found = [", ".join(filter(None, both)) for both in zip(likeness, places, strict=True)]
+    return found[0], found[1], found[2]
+
+
+def _place(rank: int) -> str:
+    return "nearest" if rank == 1 else f"{rank}."
 
 
 def _cell(pair: Pair) -> dict[str, Any]:

@@ -6,12 +6,14 @@ pixelated cat from a smooth one. These statistics do, and know nothing of cats.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from veneer.proof.pairs import Pair, View
 from veneer.stats import Array, Chance, Measure, paired
@@ -21,11 +23,50 @@ DISTANCES = (1, 2, 4, 8)
 FLAT, STEEP = 4 / 255, 0.25
 """Differences below the first count as none, above the second as an edge; full range is 1."""
 FLOOR = 1e-3
+
+
+def _blurred(pixels: np.ndarray[Any, Any], times: float = 1.0) -> np.ndarray[Any, Any]:
+    reach = times * max(1.0, pixels.shape[0] / 128)
+    return np.asarray(ndimage.gaussian_filter(pixels, (reach, reach, 0)))
+
+
+Filter = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+FILTERS: Mapping[str, Filter] = {
+    "darker": lambda pixels: 0.7 * pixels,
+    "brighter": lambda pixels: 1 - 0.7 * (1 - pixels),
+    "more contrast": lambda pixels: np.clip(0.5 + 1.4 * (pixels - 0.5), 0, 1),
+    "less contrast": lambda pixels: 0.5 + 0.7 * (pixels - 0.5),
+    "blurred": _blurred,
+    "sharpened": lambda pixels: np.clip(pixels + 1.5 * (pixels - _blurred(pixels)), 0, 1),
+    "much sharper": lambda pixels: np.clip(pixels + 2 * (pixels - _blurred(pixels, 2.0)), 0, 1),
+}
+"""What anybody can do to the base's pictures without a model."""
 STYLE_VIEWS = 3
 """Measures that answer whether the style came nearer: CLIP, DINO and texture."""
 
 
-def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequence[Path] = ()) -> View:
+@dataclass(frozen=True)
+class TextureView(View):
+    """Texture statistics of pictures; rows are not of unit length.
+
+    Attributes:
+        filtered: The base's pictures through each of `FILTERS`, shape (F, N, D), numbers for the first
+            picture of each prompt only; None where that is not looked at.
+    """
+
+    filtered: Array | None = None
+
+    def cut(self, rows: Sequence[int]) -> TextureView:
+        """Only some of the pairs."""
+        kept = None if self.filtered is None else self.filtered[:, list(rows)]
+        return TextureView(
+            self.base[list(rows)], self.tuned[list(rows)], None, self.held_out, self.training, kept
+        )
+
+
+def texture_view(
+    pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequence[Path] = ()
+) -> TextureView:
     """Texture statistics of pictures, at the side of the base's.
 
     Args:
@@ -34,23 +75,31 @@ def texture_view(pairs: Sequence[Pair], held_out: Sequence[Path], training: Sequ
         training: Pictures that training saw, of any size.
 
     Returns:
-        Statistics as rows, which are not of unit length.
+        Statistics as rows.
     """
     with Image.open(pairs[0].base) as first:
         side = first.width
     sides = [pair.base for pair in pairs], [pair.tuned for pair in pairs]
     before, after, real, seen = (texture_rows(paths, side) for paths in (*sides, held_out, training))
-    return View(before, after, None, real, seen)
+    filtered = np.full((len(FILTERS), *before.shape), np.nan)
+    prompts = [pair.prompt for pair in pairs]
+    for row in {prompts.index(prompt) for prompt in prompts}:
+        pixels = _square(pairs[row].base, side)
+        filtered[:, row] = [texture_statistics(change(pixels)) for change in FILTERS.values()]
+    return TextureView(before, after, None, real, seen, filtered)
 
 
 def texture_measure(
-    view: View, prompts: Sequence[Hashable], seeds: Sequence[Hashable] | None = None
+    view: TextureView, prompts: Sequence[Hashable], seeds: Sequence[Hashable] | None = None
 ) -> Measure:
     """Nearness of texture to held-out pictures of the style.
 
     Each statistic is put on the scale of base and held-out pictures, zero half-way between the two: the tuned
     pictures have no say in what counts as near. The base's pictures of the pair's own prompt are left out of
     its scale: otherwise they alone would be measured by themselves, and any other picture would seem nearer.
+
+    Brightness, contrast, blur and sharpness move these statistics too, and are no style: the tuned pictures
+    must gain more than the base's own would through the best of `FILTERS`.
 
     Args:
         view: Texture statistics, with at least one held-out picture.
@@ -61,7 +110,8 @@ def texture_measure(
     Source: Portilla & Simoncelli 2000, "A Parametric Texture Model", for the idea that joint statistics of
     filter outputs stand for a texture; the filters here are plain differences.
     """
-    shown = np.stack([view.base, view.tuned], axis=1)
+    others = () if view.filtered is None else tuple(view.filtered)
+    shown = np.stack([view.base, view.tuned, *others], axis=1)
     known = view.training if len(view.training) else view.held_out[:0]
     nearness = np.stack(
         [
@@ -71,7 +121,16 @@ def texture_measure(
     )
     ideal = _ideal(view.base, view.held_out)
     sides = nearness[:, 0], nearness[:, 1]
-    return nearness_measure(*sides, len(view.held_out), prompts, seeds=seeds, ideal=ideal)
+    measure = nearness_measure(*sides, len(view.held_out), prompts, seeds=seeds, ideal=ideal)
+    return replace(measure, least=_filter_gain(nearness[:, :, : len(view.held_out)].mean(axis=2)))
+
+
+def _filter_gain(nearness: Array) -> float:
+    """What the best of the filters gains on the base, (N, 2 + F) with the base first; 0 where none gains."""
+    looked_at = nearness[~np.isnan(nearness).any(axis=1)]
+    if nearness.shape[1] <= 2 or not len(looked_at):
+        return 0.0
+    return max(0.0, float((looked_at[:, 2:] - looked_at[:, :1]).mean(axis=0).max()))
 
 
 def nearness_measure(

@@ -276,7 +276,23 @@ def metrics(result: Comparison, run: RunDir) -> dict[str, Any]:
     if plain["chosen_step"] is None:
         chosen = known_candidates(run).chosen
         plain["chosen_step"] = None if chosen is None else chosen.step
-    return {**plain, "copies": copies}
+    return {**plain, "copies": copies, "targets": _targets(result, run)}
+
+
+def _targets(result: Comparison, run: RunDir) -> list[dict[str, Any]]:
+    """True, base's and tuned picture of every held-out caption, by their paths in the run."""
+    return [
+        {
+            "caption": one.caption,
+            "true": result.held_out[one.held_out].relative_to(run.root).as_posix(),
+            "base": result.pairs[one.pair].base.relative_to(run.root).as_posix(),
+            "tuned": result.pairs[one.pair].tuned.relative_to(run.root).as_posix(),
+            "ranks": None if one.ranks is None else list(one.ranks),
+            "num_prompts": len({pair.prompt for pair in result.pairs}),
+            "similarity": [round(number, 4) for number in one.similarity],
+        }
+        for one in result.targets
+    ]
 
 
 def _copies(result: Comparison, run: RunDir) -> dict[str, Any] | None:

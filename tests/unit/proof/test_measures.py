@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from helpers.features import PROMPTS, rows
 from veneer.proof import measures
 from veneer.proof.evidence import evidence_of
 from veneer.proof.pairs import Pair, View
+from veneer.proof.texture import TextureView
 
 
 @pytest.mark.parametrize("spec", measures.MEASURES, ids=lambda spec: spec.name)
@@ -26,7 +28,13 @@ def test_the_page_names_no_measure_that_is_not_in_the_table() -> None:
 def test_measures_point_the_way_that_the_table_says() -> None:
     view = View(rows(1), rows(2), rows(3), rows(4, n=5), rows(5, n=6))
     pairs = [Pair(prompt, "recipe", seed, Path(), Path()) for seed, prompt in enumerate(PROMPTS)]
-    seen = evidence_of(pairs, view, second=view, texture=view, losses=((0.1, 0.2), (0.1, 0.1)))
+    seen = evidence_of(
+        pairs,
+        view,
+        second=view,
+        texture=TextureView(*dataclasses.astuple(view)),
+        losses=((0.1, 0.2), (0.1, 0.1)),
+    )
     for spec in measures.MEASURES:
         found = spec.of(seen)
         assert not isinstance(found, str), spec.name

@@ -20,6 +20,7 @@ from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.compare import own_prompts
 from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
+from veneer.web.tabs.compare.targets import targets_html
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
 from veneer.web.tabs.train import dashboard
 
@@ -37,6 +38,7 @@ class CompareTab:
         verdict: Verdict and measures.
         pair: Which pictures are beside each other.
         prompts: One's own prompts.
+        targets: The true pictures of held-out captions beside what was drawn for them.
         rows: Checkpoints of the grid.
         files: Buttons that download the LoRA and the report.
     """
@@ -45,6 +47,7 @@ class CompareTab:
     verdict: Any
     pair: Any
     beside: Any
+    targets: Any
     prompts: Any
     rows: Any
     files: tuple[Any, Any, Any]
@@ -53,7 +56,7 @@ class CompareTab:
     @property
     def outputs(self) -> list[Any]:
         """What changes with the run."""
-        return [self.verdict, self.pair, self.beside, self.prompts, self.rows, *self.files]
+        return [self.verdict, self.pair, self.beside, self.targets, self.prompts, self.rows, *self.files]
 
 
 def build(studio: Studio) -> CompareTab:
@@ -74,6 +77,8 @@ def build(studio: Studio) -> CompareTab:
                     gr.DownloadButton(name, elem_id=f"compare-file-{n}", interactive=False, size="md")
                     for n, name in enumerate(FILES)
                 ]
+    with gr.Accordion("The target beside the result", open=True):
+        targets = gr.HTML(elem_id="compare-targets")
     with gr.Accordion("Prompts and seeds of your own", open=True):
         asked = _own_prompts()
         draw = gr.Button("Draw base and tuned", variant="primary", elem_id="compare-draw")
@@ -91,7 +96,9 @@ def build(studio: Studio) -> CompareTab:
         show = gr.Button("Show the report", elem_id="compare-show")
         report = gr.HTML(elem_id="compare-report")
     message = gr.HTML(elem_id="compare-message")
-    tab = CompareTab(run, verdict, pair, beside, asked[0], rows, (files[0], files[1], files[2]), message)
+    tab = CompareTab(
+        run, verdict, pair, beside, targets, asked[0], rows, (files[0], files[1], files[2]), message
+    )
     pair.input(
         guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
         show_progress="hidden", trigger_mode="always_last", concurrency_id=_LINE,
@@ -160,8 +167,9 @@ def _shown(
     pairs = _pairs(studio, run)
     first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
     steps = own_prompts.checkpoints(folder)
+    metrics = dashboard.metrics_of(folder.metrics_json)
     return (
-        verdict_html(dashboard.metrics_of(folder.metrics_json)),
+        verdict_html(metrics),
         late.about(
             gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
             run,
@@ -169,6 +177,7 @@ def _shown(
         slider(first)
         if first
         else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
+        targets_html(folder, metrics),
         gr.skip() if keep else _own(folder),
         gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
         *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.index_html)],
@@ -182,7 +191,7 @@ def _nothing() -> tuple[Any, ...]:
         "bundled base” above.",
     )
     lists = gr.update(choices=[], value=None), gr.update(choices=[], value=[])
-    return text, lists[0], "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
+    return text, lists[0], "", "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
 
 
 def _own(run: RunDir) -> str:
