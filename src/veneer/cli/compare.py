@@ -44,6 +44,10 @@ SomeScales = Annotated[
 EmbedderName = Annotated[
     str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
 ]
+Plan = Annotated[
+    bool,
+    typer.Option("--plan", help="With a run: tell how many prompts a sure answer takes, and do nothing."),
+]
 
 
 def compare(
@@ -54,6 +58,7 @@ def compare(
     lora: SomeLoras = None,
     scale: SomeScales = None,
     embedder: EmbedderName = "pocket",
+    plan: Plan = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -62,6 +67,8 @@ def compare(
     With --lora or --scale, every adapter at every strength is drawn and compared on the prompts and seeds of
     the run; the run's own verdict stays, and the exit status is 4 where every one of them is `worse`.
     """
+    if plan:
+        return _plan(run, as_json=as_json)
     if lora or scale:
         if tuned is not None:
             raise typer.BadParameter("--lora and --scale go with a run, not with two folders of pictures")
@@ -104,6 +111,25 @@ def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: boo
         print(found.summary)
         print(f"sheet: {found.sheet}")
     return EXIT_WORSE if found.is_worse else EXIT_DONE
+
+
+def _plan(run: Path, *, as_json: bool) -> int:
+    """How many prompts the run's open questions need; before it was compared, what its number can show."""
+    from veneer.proof.page import read_metrics
+    from veneer.proof.promptplan import prompts_after, prompts_before
+    from veneer.records.run import RunDir
+
+    folder = RunDir(run)
+    recipe = folder.read_recipe()
+    if folder.metrics_json.is_file():
+        told = prompts_after(read_metrics(folder.metrics_json), recipe.compare.prompt_margin)
+    else:
+        told = prompts_before(len(recipe.generate.prompts) + recipe.compare.held_out_prompts)
+    if as_json:
+        print_json({"plan": told})
+    else:
+        print("\n".join(told))
+    return EXIT_DONE
 
 
 def _verdict_of(run: Path) -> str:

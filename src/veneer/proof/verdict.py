@@ -104,13 +104,24 @@ def _capital(text: str) -> str:
 
 
 def _style_rose(measures: Mapping[str, Measure | None]) -> Reason:
-    shares = [
-        f"{percent(view.share)}{' in ' + VIEWS[name].strip() if VIEWS[name] else ''}"
+    ways = [
+        f"{_way(view.share)}{' in ' + VIEWS[name].strip() if VIEWS[name] else ''}"
         for name in VIEWS
         if (view := measures.get(name)) is not None and view.share is not None
     ]
-    far = f", {' and '.join(shares)} of the way to the held-out pictures" if shares else ""
+    far = f"; {' and '.join(ways)}" if ways else ""
     return Reason("style-rose", f"nearer to the style ({style_words(measures)}){far}", decides=True)
+
+
+def _way(share: float) -> str:
+    """How far a share of the way is; above 1 it says nothing more.
+
+    Pictures of a model are more alike than those of a person, and some show the very subject that is held
+    out: they may be nearer to the held-out pictures than these are to each other.
+    """
+    if share > 1:
+        return "as near as the held-out pictures are to each other"
+    return f"{percent(share)} of the way to the held-out pictures"
 
 
 def _faults(measures: Mapping[str, Measure | None], facts: Facts, margin: Margin) -> Iterator[Reason]:
