@@ -21,9 +21,9 @@ which only keep a result from being `better`, are left out: the share of `better
 
 MIXED = """\
 Part of each tuned picture is the true picture of its subject; the effect is given as the share of the way
-from the base to the held-out pictures that this makes on average. Base and tuned pictures start from different
-seeds here, from the same in a run, where less effect is enough; but training differs more from prompt to
-prompt. Variety and copies say nothing here, as the same true picture is in every seed's."""
+from the base to the held-out pictures that this makes on average. Base and tuned pictures start from
+different seeds here, from the same in a run, where less effect is enough; but training differs more from
+prompt to prompt. Variety and copies say nothing here, as the same true picture is in every seed's."""
 
 
 def document(record: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 
 from veneer.config import Optimizer, TrainTable
-from veneer.errors import RecipeError
+from veneer.errors import RecipeError, RunError
 from veneer.events import Notice, OnEvent
 from veneer.patterns import pattern
 from veneer.processes import sum_in_place
@@ -111,6 +111,12 @@ class OptimizerAndSchedule:
         held = [
             {k: group[k] for k in ("lr", "capturable") if k in group} for group in self.optimizer.param_groups
         ]
+        if len(state["param_groups"]) != len(self.optimizer.param_groups):
+            raise RunError(
+                "the checkpoint's optimizer sorts the weights otherwise: an earlier version made it",
+                where="train/checkpoints",
+                todo="Train in another run folder, or remove RUN/train to start over",
+            )
         self.optimizer.load_state_dict(state)
         for group, own in zip(self.optimizer.param_groups, held, strict=True):
             if isinstance(own["lr"], Tensor):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from veneer.config import Optimizer, TrainTable
-from veneer.errors import RecipeError
+from veneer.errors import RecipeError, RunError
 from veneer.events import ignore
 from veneer.training.network import WORD
 from veneer.training.optimizers import OPTIMIZERS, Gradients, build_stepper, parameter_groups, schedule_of
@@ -178,3 +178,7 @@ def test_what_zero_would_change_does_not_decay() -> None:
     stepper.optimizer.step()
     values = [float(parameter.detach().mean()) for parameter in mixed.values()]
     assert values == pytest.approx([0.95, 1, 1])
+    one_group = stepper.state()
+    one_group["param_groups"] = one_group["param_groups"][:1]
+    with pytest.raises(RunError, match="earlier version"):
+        stepper.load(one_group)
