@@ -16,7 +16,7 @@ from typing import Literal
 from veneer.captions.faults import Fault
 from veneer.config import CaptionTable
 from veneer.records.dataset import Dataset, Item
-from veneer.records.files import write_text
+from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 
 Author = Literal["model", "name", "person"]
@@ -88,7 +88,7 @@ def append_journal(dataset: Dataset, rank: int, records: Sequence[CaptionRecord]
         rank: Number of this process; each has a journal of its own.
     """
     path = dataset.root / f".captions-{rank}.jsonl"
-    with path.open("a", encoding="utf-8") as file:
+    with open_to_append(path) as file:
         file.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
 
 

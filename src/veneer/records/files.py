@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -71,6 +71,30 @@ def damaged(path: Path, error: Exception, todo: str) -> RunError:
     else:
         fault = str(error)
     return RunError(f"{path.name} is damaged: {fault}", where=str(path), todo=todo)
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Open a file to add lines at its end; it is made where it does not exist.
+
+    Raises:
+        RunError: If it is a link: a stranger's folder may hold one to any file of the user's.
+    """
+    refuse_link(path)
+    return path.open("a", encoding="utf-8", newline="\n")
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse to change what a link leads to.
+
+    Raises:
+        RunError: If a path is a link.
+    """
+    if path.is_symlink():
+        raise RunError(
+            "a link where a file of veneer's own belongs",
+            where=str(path),
+            todo="Remove the link; what it leads to is not touched",
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from veneer.errors import DatasetError
+from veneer.records.files import open_to_append, refuse_link
 
 
 def parse_object(text: str, where: str) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def drop_torn_line(path: Path) -> None:
     whole = content.rfind(b"\n") + 1
     if whole == len(content):
         return
+    refuse_link(path)
     if _is_whole(content[whole:]):
         with path.open("ab") as file:
             file.write(b"\n")
@@ -101,7 +103,7 @@ def append_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not _ends_whole(path):
         drop_torn_line(path)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
+    with open_to_append(path) as file:
         file.writelines(json_line(entry) for entry in entries)
 
 

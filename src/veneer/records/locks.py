@@ -11,7 +11,7 @@ import filelock
 
 from veneer import processes
 from veneer.errors import DatasetError, RunError
-from veneer.records.files import remove_partials
+from veneer.records.files import refuse_link, remove_partials
 
 
 @contextmanager
@@ -38,11 +38,18 @@ def locked(
     if folder.exists() and not folder.is_dir():
         raise kind("a file, not a folder", where=str(folder), todo="Name another place")
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_link(folder / name)
     try:
         lock = filelock.FileLock(folder.resolve() / name, is_singleton=True).acquire(timeout=seconds)
     except filelock.Timeout as error:
         raise kind(
             f"another veneer works on this {what}", where=str(folder), todo="Wait for it, or stop it"
+        ) from error
+    except OSError as error:
+        raise kind(
+            f"the lock cannot be taken: {error.strerror or error}",
+            where=str(folder / name),
+            todo="Remove what is in its place, or choose a folder that you may write to",
         ) from error
     with lock:
         if name == ".lock":

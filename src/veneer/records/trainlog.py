@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from veneer.events import StepEvent
-from veneer.records.files import Record, write_text
+from veneer.records.files import Record, open_to_append, write_text
 
 
 class LoggedStep(Record):
@@ -137,7 +137,7 @@ class TrainLog:
 
     def _append(self, events: Sequence[StepEvent]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
+        with open_to_append(self._path) as file:
             file.writelines(json.dumps(_logged(event).model_dump()) + "\n" for event in events)
 
 

@@ -32,7 +32,7 @@ from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import Dataset
-from veneer.records.files import write_json, write_text
+from veneer.records.files import open_to_append, write_json, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.locks import locked
 from veneer.records.run import RunDir
@@ -189,7 +189,7 @@ def _inspect(
     findings: list[Finding] = []
     done = len(names) - len(fresh)
     workers = Workers(inspect_picture, count=processes_for(len(fresh)))
-    with _measures(dataset).open("a", encoding="utf-8") as file, workers:
+    with open_to_append(_measures(dataset)) as file, workers:
         for name, seen in workers.map((name, (dataset.root / name,)) for name in fresh):
             done += 1
             on_event(Progress(STAGE, done))

@@ -1,6 +1,7 @@
 """What is written aside: whole or not at all, and what a kill leaves goes where it is ours and nobody's."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,12 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from veneer.captions.records import append_journal
+from veneer.errors import DatasetError, VeneerError
 from veneer.records import files
+from veneer.records.dataset import Dataset
 from veneer.records.files import remove_partials, staged_files, staged_folder, write_bytes
+from veneer.records.jsonlines import append_lines, drop_torn_line
+from veneer.records.locks import locked
 
 KILLED = """
 import os, signal, sys, pathlib
+from veneer.captions.records import append_journal
+from veneer.errors import DatasetError, VeneerError
 from veneer.records import files
+from veneer.records.dataset import Dataset
 final = pathlib.Path(sys.argv[2])
 
 def kill(*_):
@@ -86,3 +95,57 @@ def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
     write_bytes(path, b"x")
     assert path.read_bytes() == b"x"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+SOURCE = Path(__file__).parents[3] / "src" / "veneer"
+CHANGES = re.compile(r"""open\(\s*["'](?:a|ab|r\+|r\+b)["']|os\.truncate|\bmode=["'](?:a|ab|r\+|r\+b)["']""")
+MAY = {
+    "records/files.py",
+    "records/jsonlines.py",  # after it has refused a link
+    "cli/eventlog.py",  # a file that the user names
+}
+
+
+def test_files_are_added_to_in_one_place_only() -> None:
+    found = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if CHANGES.search(path.read_text())
+    }
+    assert found <= MAY
+
+
+def adds(path: Path) -> None:
+    append_lines(path, [{"a": 1}])
+
+
+def journals(path: Path) -> None:
+    journal = path.with_name(".captions-0.jsonl")
+    path.rename(journal)
+    append_journal(Dataset(path.parent), 0, [])
+
+
+def locks(path: Path) -> None:
+    lock = path.with_name(".lock")
+    path.rename(lock)
+    with locked(path.parent, "data set"):
+        pass
+
+
+@pytest.mark.parametrize("change", [adds, drop_torn_line, journals, locks])
+def test_what_a_strangers_link_leads_to_is_not_changed(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """A folder that somebody hands over may hold links to any file of the user's."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "mine").write_bytes(b"line\nno end")
+    (tmp_path / "theirs" / "x.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(VeneerError, match="a link where"):
+        change(tmp_path / "theirs" / "x.jsonl")
+    assert (tmp_path / "mine").read_bytes() == b"line\nno end"
+
+
+def test_what_cannot_be_locked_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(DatasetError, match="the lock cannot be taken"), locked(tmp_path, "data set"):
+        pass
