@@ -14,6 +14,7 @@ from veneer.web.jobs.queue import JobBook
 from veneer.web.server.engine import gr
 from veneer.web.server.limits import Uploads
 from veneer.web.server.server import answer, check_access, listen
+from veneer.web.server.values import look_at_values
 from veneer.web.studio import Studio
 from veneer.web.tabs import runs as runs_tab
 from veneer.web.tabs.compare import tab as compare_tab
@@ -110,6 +111,7 @@ def build_page(studio: Studio) -> Any:
             [train.shown, train.message, tabs, train.clock],
         )
     _without_api(page)
+    look_at_values(page)
     return page
 
 

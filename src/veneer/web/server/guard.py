@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from veneer.text import shown
 from veneer.web.server.limits import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, Tries, Uploads
 
 Scope = MutableMapping[str, Any]
@@ -46,6 +48,10 @@ SITES = frozenset({b"", b"same-origin", b"none"})
 """What a browser calls the page that asks (``Sec-Fetch-Site``): ours, a typed address, or an old browser."""
 
 
+LONGEST_PIECE = 255
+"""Bytes in a name of an address: no file has a longer one, and to look for it is an error of the system."""
+
+
 class RequestGuard:
     """Adds the policy to every answer, refuses requests that other pages send, and holds to the limits.
 
@@ -63,6 +69,7 @@ class RequestGuard:
         self.is_local = is_local
         self._uploads = uploads
         self._tries = Tries()
+        self._coming_bytes = 0  # of uploads that are on their way, side by side
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it.
@@ -82,7 +89,12 @@ class RequestGuard:
             return
         if self.is_local:  # nothing is far: to pack an answer costs more than to send it
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-        await self._pass_on(scope, receive, send)
+        coming = int(headers.get(b"content-length", b"0")) if scope.get("path") == UPLOAD_PATH else 0
+        self._coming_bytes += coming
+        try:
+            await self._pass_on(scope, receive, send)
+        finally:
+            self._coming_bytes -= coming
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str]:
         """Status and reason where a request is refused; 0 where it is not."""
@@ -95,6 +107,11 @@ class RequestGuard:
             return 403, "This studio answers its own page only."
         if b"transfer-encoding" in headers:  # browsers say beforehand how much they send
             return 411, "Say how long the request is."
+        if any(
+            len(piece) > LONGEST_PIECE
+            for piece in str(scope.get("path", "")).encode("utf-8", "replace").split(b"/")
+        ):
+            return 414, "That address is too long."
         if length > self._most(scope):
             return 413, "That is more than the studio takes at a time."
         wait = self._tries.wait(_address(scope)) if _is_login(scope) else 0.0
@@ -103,10 +120,16 @@ class RequestGuard:
     def _most(self, scope: Scope) -> int:
         if scope.get("path") != UPLOAD_PATH or self._uploads is None:
             return MAX_BODY_BYTES
-        return min(MAX_UPLOAD_BYTES, self._uploads.room())
+        return min(MAX_UPLOAD_BYTES, self._uploads.room() - self._coming_bytes)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; one that the server behind fails at is refused, as it was none of the page's."""
+        faults: list[MutableMapping[str, Any]] = []
+
         async def send_with_policy(message: MutableMapping[str, Any]) -> None:
+            if faults or (message["type"] == "http.response.start" and message["status"] == 500):
+                faults.append(message)
+                return
             if message["type"] == "http.response.start":
                 self._note_try(scope, message["status"])
                 named = {name for name, _ in HEADERS}
@@ -114,7 +137,17 @@ class RequestGuard:
                 message["headers"] = [*kept, *HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_with_policy)
+        try:
+            await self.app(scope, receive, send_with_policy)
+        except Exception as error:
+            if not faults:
+                raise
+            asked = f"{scope.get('method')} {scope.get('path')}"
+            print(shown(f"refused {asked[:200]}: {type(error).__name__}: {error}"), file=sys.stderr)
+            faults.clear()
+            await refuse(send, 400, "The request makes no sense to the studio.")
+        for message in faults:
+            await send(message)
 
     def _note_try(self, scope: Scope, status: int) -> None:
         if _is_login(scope):

@@ -112,6 +112,27 @@ def answer(
         KeyboardInterrupt: After Ctrl-C.
     """
     host, port = bound.getsockname()[:2]
+    app = application(page, host, port, password=password, uploads=uploads, looks=looks)
+    # no proxy is believed: whoever is on this machine could otherwise try passwords under any address
+    config = uvicorn.Config(
+        app, log_level="warning", ws="none", proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END
+    )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    _Server(config, lambda: on_ready(address)).run(sockets=[bound])
+
+
+def application(
+    page: Any, host: str, port: int, *, password: str, uploads: Uploads, looks: dict[str, Any]
+) -> FastAPI:
+    """The page with everything that is asked before it: the guard, the limits, the password.
+
+    Args:
+        page: Gradio's blocks.
+        password: Password of the user ``veneer``; empty for none.
+        uploads: The folder of uploads.
+        looks: Theme and styles, as Gradio takes them.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestGuard, is_local=is_loopback(host), uploads=uploads)
     gr.mount_gradio_app(
@@ -120,10 +141,7 @@ def answer(
         run_history=False, show_error=True, ssr_mode=False, pwa=False, enable_monitoring=False,
         app_kwargs={"docs_url": None, "redoc_url": None}, **looks,
     )  # fmt: skip
-    config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=SECONDS_TO_END)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    _Server(config, lambda: on_ready(address)).run(sockets=[bound])
+    return app
 
 
 def _is_no_farewell(record: logging.LogRecord) -> bool:

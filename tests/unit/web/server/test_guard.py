@@ -52,6 +52,71 @@ def answer_to(given: dict[str, str]) -> list[Any]:
     return sent
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_what_the_server_behind_fails_at_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], begins: bool
+) -> None:
+    """As Gradio's does at an address of no page: it answers 500 first, and raises then."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if begins:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"Internal Server Error"})
+        raise KeyError("x\x1b[2J")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/", "headers": [(b"host", b"localhost")]}
+    if begins:
+        asyncio.run(RequestGuard(app, True)(scope, None, send))
+        assert [one.get("status") for one in sent] == [400, None]
+        told = capsys.readouterr().err
+        assert told.startswith("refused HEAD /: KeyError")
+        assert "\x1b" not in told
+    else:
+        with pytest.raises(KeyError):
+            asyncio.run(RequestGuard(app, True)(scope, None, send))
+
+
+def test_a_name_longer_than_any_files_is_refused() -> None:
+    guard = RequestGuard(answering(200), True)
+    own = {b"host": b"localhost"}
+    assert status_of(guard, "/static/" + "a" * 255, own, "GET") == 200
+    assert status_of(guard, "/static/" + "a" * 256, own, "GET") == 414
+
+
+def test_uploads_side_by_side_share_the_room(tmp_path: Path) -> None:
+    async def both() -> list[int]:
+        is_over = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await is_over.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        guard, statuses = RequestGuard(app, True, Uploads(tmp_path, 100)), []
+
+        async def upload(number_of_bytes: int) -> None:
+            async def send(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            given = {b"host": b"localhost", b"content-length": str(number_of_bytes).encode()}
+            scope = {"type": "http", "path": "/gradio_api/upload", "method": "POST"}
+            await guard({**scope, "headers": list(given.items())}, None, send)
+
+        first = asyncio.create_task(upload(80))
+        await asyncio.sleep(0)
+        await upload(80)
+        is_over.set()
+        await first
+        await upload(80)
+        return statuses
+
+    assert asyncio.run(both()) == [413, 200, 200]
+
+
 def test_every_answer_carries_the_policy() -> None:
     (start,) = answer_to({"host": "localhost"})
     assert start["headers"] == list(HEADERS)
