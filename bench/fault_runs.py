@@ -12,6 +12,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,8 @@ UNCOMPARED = ("dataset/.measures.jsonl", ".lock", "report/index.html", "report/r
 """Files that tell times in their own words, and the sums of such."""
 STOPS = 12
 """At how many of a stage's events it is stopped."""
+SIZES = 12
+"""Sizes of a disk that is too small for a stage, from nothing to a fifth more than it writes."""
 LATEST = 1.15
 """Latest moment of a kill, as a share of the stage's time."""
 
@@ -51,6 +54,7 @@ class Runs:
         after: Hashes of its files after each stage.
         seconds: What each stage takes.
         events: How many things each stage tells of before it is done.
+        bytes: What each stage writes.
         place: Where the run of a case lies.
         context: Makes processes to be killed.
     """
@@ -59,6 +63,7 @@ class Runs:
     after: Mapping[str, Mapping[str, str]]
     seconds: Mapping[str, float]
     events: Mapping[str, int]
+    bytes: Mapping[str, int]
     place: Path
     context: BaseContext
 
@@ -120,7 +125,7 @@ def whole_runs(folder: Path) -> Runs:
     run = RunDir(folder / "run")
     run.root.mkdir(parents=True)
     run.write_recipe(bench_recipe(base, clip, pictures))
-    before, after, seconds, events = {}, {}, {}, Counter[str]()
+    before, after, seconds, events, sizes = {}, {}, {}, Counter[str](), {}
 
     def count(event: Event) -> None:
         events[stage] += not isinstance(event, StageFinished)
@@ -131,9 +136,10 @@ def whole_runs(folder: Path) -> Runs:
         run_stage(stage, run, redo=False, on_event=count)
         seconds[stage] = time.monotonic() - began
         after[stage] = hashes(run.root)
+        sizes[stage] = _size(run.root) - _size(before[stage])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.fault_runs", *(f"veneer.stages.{stage}" for stage in STAGE_NAMES)])
-    return Runs(before, after, seconds, events, run.root, context)
+    return Runs(before, after, seconds, events, sizes, run.root, context)
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -248,6 +254,66 @@ def try_full_disk(runs: Runs, number: int) -> str:
     return "done, no write failed"
 
 
+def try_small_disk(runs: Runs, number: int) -> str:
+    """Do a stage on a file system that is too small for it, and go on once there is room.
+
+    Args:
+        runs: What to begin at.
+        number: Number of the case; the stages take turns, and the sizes from nothing to more than enough.
+
+    Returns:
+        "the same bytes", or that no file system could be mounted.
+
+    Raises:
+        WrongError: If a file differs, is missing or left over.
+    """
+    stage = STAGE_NAMES[number % len(STAGE_NAMES)]
+    share = (number // len(STAGE_NAMES)) / (SIZES - 1)
+    with _own_disk(runs.place) as is_mounted:
+        if not is_mounted:
+            return "not tried, mounting is not allowed"
+        shutil.copytree(runs.before[stage], runs.place, dirs_exist_ok=True)
+        filler = runs.place / ".filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(
+                file.fileno(), 0, max(1, _free(runs.place) - int(share * 1.2 * runs.bytes[stage]))
+            )
+        try:
+            run_stage(stage, RunDir(runs.place), redo=False)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        except VeneerError:
+            pass
+        filler.unlink()
+        return _same(runs, stage)
+
+
+@contextmanager
+def _own_disk(place: Path) -> Iterator[bool]:
+    """A file system of its own in the place of a folder; False where mounting is not allowed."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    is_mounted = (
+        shutil.which("mount") and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
+    try:
+        yield bool(is_mounted)
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def _free(place: Path) -> int:
+    return shutil.disk_usage(place).free
+
+
+def _size(root: Path) -> int:
+    """Bytes that a folder takes on a tmpfs."""
+    return sum(4096 + -(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*"))
+
+
 def _begin(runs: Runs, stage: str) -> None:
     shutil.rmtree(runs.place, ignore_errors=True)
     shutil.copytree(runs.before[stage], runs.place)
@@ -285,5 +351,14 @@ SLICES = (
     Slice("kills", "a stage killed at random moments", 200, (3,), whole_runs, try_kill, 300.0),
     Slice(
         "full-disk", "no space left at one of a stage's writes", 90, (13,), whole_runs, try_full_disk, 300.0
+    ),
+    Slice(
+        "small-disk",
+        "a file system of every size that is too small",
+        9 * SIZES,
+        (30,),
+        whole_runs,
+        try_small_disk,
+        300.0,
     ),
 )
