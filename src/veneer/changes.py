@@ -42,6 +42,16 @@ def stages_to_redo(run: RunDir, recipe: Recipe, redo: Collection[str], asked: st
     return frozenset(again)
 
 
+def stages_to_do(run: RunDir, recipe: Recipe, redo: Collection[str] = ()) -> tuple[str, ...]:
+    """Which stages a run of this recipe would do, in order; nothing is written.
+
+    Raises:
+        RunError: If a finished stage was done with other settings or on other data, with the difference.
+    """
+    again = stages_to_redo(run, recipe, redo)
+    return tuple(name for name in STAGE_NAMES if name in again or not is_done(run, recipe, name))
+
+
 def is_done(run: RunDir, recipe: Recipe, name: str) -> bool:
     """Whether a stage is finished and still fits the recipe and its input."""
     stage, record = stage_of(name), run.read_record().stages

@@ -20,10 +20,11 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from veneer import machine, processes
-from veneer.changes import has_new_input, is_done, stages_to_redo
+from veneer.changes import has_new_input, is_done, stages_to_do, stages_to_redo
 from veneer.config import Recipe
 from veneer.errors import EXIT_DONE, EXIT_WORSE, RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.preflight import needs_of, refuse_missing
 from veneer.recipe import fingerprint
 from veneer.records.checksums import damaged_files, known_record, write_checksums
 from veneer.records.locks import locked
@@ -124,6 +125,7 @@ def run(
         _mend_record(folder, on_event)
         damaged = _clear_damaged(folder, [stage for stage in STAGES if stage.name not in redo], on_event)
         again = stages_to_redo(folder, recipe, redo)
+        refuse_missing(folder, needs_of(folder, recipe, stages_to_do(folder, recipe, redo)))
         _write_recipe(folder, recipe)
         told = _tell_unused(folder, recipe, again, on_event)
         options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}

@@ -79,7 +79,7 @@ def test_a_dry_run_tells_of_settings_that_do_not_act(
         "train.snr_gamma=2",
     ]
     assert exit_status(command) == 0
-    assert "# train.snr_gamma does not act: train.loss_weighting is none\n" in capsys.readouterr().out
+    assert "train.snr_gamma does not act: train.loss_weighting is none\n" in capsys.readouterr().out
     assert exit_status([*command, "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["unused"]) == ["train.snr_gamma"]
 

@@ -42,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "lora.target_modules": "attention+ff",
     "lora.embedding_token": "<w>",
     "lora.dropout": 0.5,
+    "train.optimizer": "adafactor",
     "train.timestep_range": (0, 500),
     "train.validation_share": 0.5,
     "train.masked_loss": True,

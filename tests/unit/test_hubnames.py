@@ -48,7 +48,7 @@ def test_a_dry_run_says_which_revision_is_asked_for(
     assert exit_status([*command, "--set", f"caption.model=owner/name@{COMMIT}"]) == 0
     said = capsys.readouterr().out
     assert ": main, not pinned" in said
-    assert f"# caption.model from the hub, owner/name: commit {COMMIT}" in said
+    assert f"caption.model from the hub, owner/name: commit {COMMIT}" in said
     assert exit_status([*command, "--set", "base.revision=fp16", "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)["asked"]
     assert asked["base.model"].endswith("what is now called fp16")

@@ -13,7 +13,7 @@ from veneer.cli.options import AllowPrivate, Json, Quiet, Set
 from veneer.cli.output import print_json, print_run
 
 if TYPE_CHECKING:
-    from veneer.config import Recipe
+    pass
 
 RecipeName = Annotated[
     str,
@@ -52,8 +52,9 @@ Redo = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and do nothing.")
+    bool, typer.Option("--dry-run", help="Print what would be done, takes and needs, and do nothing.")
 ]
+WithRecipe = Annotated[bool, typer.Option("--recipe", help="With --dry-run: the whole resolved recipe too.")]
 Events = Annotated[
     Path | None,
     typer.Option("--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."),
@@ -76,6 +77,7 @@ def run(
     settings: Set = None,
     redo: Redo = None,
     dry_run: DryRun = False,
+    with_recipe: WithRecipe = False,
     events: Events = None,
     within: Within = None,
     allow_private_addresses: AllowPrivate = False,
@@ -94,7 +96,9 @@ def run(
     read = partial(load_recipe, recipe, settings, pictures=pictures, style=style, within=within)
     stages = check_stages(redo or [])
     if dry_run:
-        return _dry_run(read(), folder, stages, as_json)
+        from veneer.cli.dryrun import dry_run as tell_plan
+
+        return tell_plan(read(), folder, stages, as_json=as_json, with_recipe=with_recipe)
     from veneer.cli.eventlog import EventLog
     from veneer.cli.progress import ProgressPrinter
     from veneer.cli.timeleft import course_of
@@ -134,34 +138,3 @@ def check_stages(names: list[str]) -> list[str]:
         if name not in STAGE_NAMES:
             raise typer.BadParameter(f"`{name}` is no stage; the stages are {', '.join(STAGE_NAMES)}")
     return names
-
-
-def _dry_run(recipe: Recipe, folder: Path, redo: list[str], as_json: bool) -> int:
-    from veneer.changes import is_done, stages_to_redo
-    from veneer.hubnames import asked_revisions
-    from veneer.recipe import to_toml
-    from veneer.records.run import RunDir
-    from veneer.stage import STAGE_NAMES
-    from veneer.unused_settings import unused_settings
-
-    run_folder = RunDir(folder)
-    again = stages_to_redo(run_folder, recipe, redo)
-    stages = {
-        name: "done" if name not in again and is_done(run_folder, recipe, name) else "to do"
-        for name in STAGE_NAMES
-    }
-    unused = {one.key: one.message for one in unused_settings(recipe)}
-    asked = dict(asked_revisions(recipe))
-    if as_json:
-        tables = recipe.model_dump(mode="json")
-        print_json({"recipe": tables, "run": str(folder), "stages": stages, "unused": unused, "asked": asked})
-        return 0
-    typer.echo(to_toml(recipe))
-    typer.echo(f"# run folder: {folder}")
-    for name, state in stages.items():
-        typer.echo(f"# {name}: {state}")
-    for key, words in asked.items():
-        typer.echo(f"# {key} from the hub, {words}")
-    for message in unused.values():
-        typer.echo(f"# {message}")
-    return 0

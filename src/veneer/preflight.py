@@ -1,0 +1,181 @@
+"""What a run will need, looked at in one go before its first stage: nothing is fetched, nothing written.
+
+Models of the hub, the network, extras, room on the disk and a folder that can be written. Whatever is missing
+is told together, instead of hours later, one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import constants, get_session, try_to_load_from_cache
+
+from veneer.config import Recipe
+from veneer.errors import RunError
+from veneer.hubnames import CLIP, DINO, OWN, split_revision
+from veneer.models.modelfiles import current_name, looks_like_path
+from veneer.records.run import RunDir
+from veneer.training.optimizers import OPTIMIZERS
+
+NeedState = Literal["here", "to fetch", "missing"]
+STAGES_OF = {
+    "base": ("encode", "train", "export", "generate"),
+    "vae": ("encode", "generate"),
+    "captioner": ("caption",),
+    "embedder": ("compare",),
+}
+"""Which stages a model is needed for."""
+ROOM_GIB = 1.0
+"""Free disk below which a run is not begun."""
+REACH_SECONDS = 5.0
+"""How long the hub may take to answer at all."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a run needs.
+
+    Attributes:
+        what: Its part in the run, such as "captioner".
+        name: What the recipe calls it.
+        state: "here", "to fetch" where the network gives it, or "missing".
+        todo: What to do where it is missing.
+    """
+
+    what: str
+    name: str
+    state: NeedState
+    todo: str = ""
+
+    @property
+    def words(self) -> str:
+        """One line of it."""
+        return f"{self.what} {self.name}: {self.state}"
+
+
+def needs_of(run: RunDir, recipe: Recipe, to_do: Collection[str]) -> tuple[Need, ...]:
+    """Everything that the stages to do will need, in the order in which they need it.
+
+    The hub is asked whether it answers only where something has to come from it.
+
+    Args:
+        to_do: Names of the stages that are not done.
+    """
+    return tuple(
+        need
+        for found in (
+            _sources(recipe, to_do),
+            _models(recipe, to_do),
+            _extras(recipe, to_do),
+            _disk(run, to_do),
+        )
+        for need in found
+    )
+
+
+def refuse_missing(run: RunDir, needs: Collection[Need]) -> None:
+    """Refuse to begin where something is missing.
+
+    Raises:
+        RunError: With all that is missing, and what to do about each.
+    """
+    missing = [need for need in needs if need.state == "missing"]
+    if missing:
+        what = f"{len(missing)} of what this run needs {'is' if len(missing) == 1 else 'are'} not to be had: "
+        todo = "; ".join(dict.fromkeys(need.todo for need in missing))
+        raise RunError(
+            what + "; ".join(f"{need.what} {need.name}" for need in missing), where=str(run.root), todo=todo
+        )
+
+
+def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
+    embedders = f"{CLIP},{DINO}" if recipe.compare.embedder == "auto" else recipe.compare.embedder
+    if recipe.compare.embedder == "auto" and recipe.base.model == "pocket":
+        embedders = "pocket"
+    asked = [
+        ("base", recipe.base.model, "model_index.json", "Name a folder or a file with base.model"),
+        ("vae", recipe.base.vae or "", "config.json", "Name a folder with base.vae, or leave it out"),
+        ("captioner", recipe.caption.model, "config.json", "Name a folder with caption.model"),
+        *(
+            ("embedder", name.strip(), "config.json", "Measure with the bundled one: compare.embedder=pocket")
+            for name in embedders.split(",")
+        ),
+    ]
+    for what, name, file, todo in asked:
+        if not _comes_from_the_hub(name) or _is_idle(what, to_do):
+            continue
+        if what == "captioner" and _may_bring_captions(recipe):
+            continue
+        if _is_kept(name, recipe.base.revision if what == "base" else None, file):
+            yield Need(what, name, "here")
+        elif hub_answers():
+            yield Need(what, name, "to fetch")
+        else:
+            yield Need(what, name, "missing", f"Connect to the network once, so that it is kept. {todo}")
+
+
+def _is_idle(what: str, to_do: Collection[str]) -> bool:
+    """Whether no stage to do needs this kind of model."""
+    return set(STAGES_OF[what]).isdisjoint(to_do)
+
+
+def _comes_from_the_hub(name: str) -> bool:
+    bare, _ = split_revision(name)
+    return name not in OWN and not Path(name).expanduser().exists() and not looks_like_path(bare)
+
+
+def _is_kept(name: str, revision: str | None, file: str) -> bool:
+    bare, own = split_revision(name)
+    found = try_to_load_from_cache(current_name(bare), file, revision=own or revision)
+    return isinstance(found, str)
+
+
+def _may_bring_captions(recipe: Recipe) -> bool:
+    """Folders and lists may bring every caption along, and then no captioner is loaded."""
+    return all(not source.startswith("bing:") for source in recipe.collect.sources)
+
+
+def hub_answers() -> bool:
+    """Whether the hub can be reached now; False where it is switched off."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+    except Exception:  # any failure of any client means the same: no answer
+        return False
+    return True
+
+
+def _sources(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
+    if "collect" not in to_do:
+        return
+    for source in recipe.collect.sources:
+        if source.startswith("hf:") and find_spec("datasets") is None:
+            yield Need("source", source, "missing", "Install what reads it: pip install 'veneer[hub]'")
+        elif source.startswith(("bing:", "hf:")):
+            yield Need("source", source, "to fetch")
+
+
+def _extras(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
+    optimizer = OPTIMIZERS[recipe.train.optimizer]
+    if "train" in to_do and optimizer.package and find_spec(optimizer.module) is None:
+        todo = f"Install it with `pip install {optimizer.package}`, or take another train.optimizer"
+        yield Need("optimizer", recipe.train.optimizer, "missing", todo)
+
+
+def _disk(run: RunDir, to_do: Collection[str]) -> Iterator[Need]:
+    if not to_do:
+        return
+    place = next(folder for folder in (run.root, *run.root.absolute().parents) if folder.is_dir())
+    if not os.access(place, os.W_OK):
+        yield Need("folder", str(place), "missing", "Make it writable, or name another with --out")
+    free = shutil.disk_usage(place).free / 2**30
+    if free < ROOM_GIB:
+        todo = f"Free at least {ROOM_GIB:g} GiB, or name another disk with --out"
+        yield Need("disk", f"{place} ({free:.1f} GiB free)", "missing", todo)
