@@ -44,6 +44,10 @@ SomeScales = Annotated[
 EmbedderName = Annotated[
     str, typer.Option("--embedder", help="With two folders: pocket, or CLIP and DINO models by name.")
 ]
+Blind = Annotated[
+    bool,
+    typer.Option("--blind", help="With a run: vote on pairs without names; goes on where it was stopped."),
+]
 Plan = Annotated[
     bool,
     typer.Option("--plan", help="With a run: tell how many prompts a sure answer takes, and do nothing."),
@@ -59,6 +63,7 @@ def compare(
     scale: SomeScales = None,
     embedder: EmbedderName = "pocket",
     plan: Plan = False,
+    blind: Blind = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -69,6 +74,8 @@ def compare(
     """
     if plan:
         return _plan(run, as_json=as_json)
+    if blind:
+        return _blind(run)
     if lora or scale:
         if tuned is not None:
             raise typer.BadParameter("--lora and --scale go with a run, not with two folders of pictures")
@@ -129,6 +136,15 @@ def _plan(run: Path, *, as_json: bool) -> int:
         print_json({"plan": told})
     else:
         print("\n".join(told))
+    return EXIT_DONE
+
+
+def _blind(run: Path) -> int:
+    from veneer.cli.blind import vote
+    from veneer.pipeline import read_verdict
+    from veneer.records.run import RunDir
+
+    print(vote(RunDir(run), read_verdict(RunDir(run))[0]))
     return EXIT_DONE
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from veneer.errors import RunError
 from veneer.lora.usage import LoraUsage
+from veneer.proof.blind import tally, tally_words
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.measure_text import describe_measures
@@ -70,6 +71,7 @@ def gather(run: RunDir) -> dict[str, Any]:
         "name": run.name,
         "usage": usage_of(run) if run.kohya_file.is_file() else None,
         "metrics": metrics,
+        "votes": tally_words(tally(run), metrics["verdict"]) if run.votes_jsonl.is_file() else "",
         "rows": describe_measures(metrics),
         "native_rows": describe_measures(metrics["at_native"]) if metrics.get("at_native") else [],
         "embedders": [IN_WORDS.get(name, name) for name in metrics["embedders"]],
@@ -194,16 +196,14 @@ def shown_targets(run: RunDir, targets: Sequence[Mapping[str, Any]]) -> list[dic
 def target_words(target: Mapping[str, Any]) -> tuple[str, str, str]:
     """What is said of the true, the base's and the tuned picture of a held-out caption."""
     ranks, (base, tuned) = target["ranks"], target["similarity"]
-    places = (
-        [f"caption is {_place(rank)} of {target['num_prompts']}" for rank in ranks] if ranks else [""] * 3
-    )
+    places = [f"caption {_place(rank)} of {target['num_prompts']}" for rank in ranks] if ranks else [""] * 3
     likeness = ["", f"{base:.2f} like it", f"{tuned:.2f} like it"]
     found = [", ".join(filter(None, both)) for both in zip(likeness, places, strict=True)]
     return found[0], found[1], found[2]
 
 
 def _place(rank: int) -> str:
-    return "nearest" if rank == 1 else f"{rank}."
+    return "first" if rank == 1 else f"at place {rank}"
 
 
 def _cell(pair: Pair) -> dict[str, Any]:

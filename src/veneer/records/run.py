@@ -254,6 +254,11 @@ class RunDir:
         return self.report / "metrics.json"
 
     @property
+    def votes_jsonl(self) -> Path:
+        """What people said of pairs without names; no stage writes it."""
+        return self.root / "votes.jsonl"
+
+    @property
     def index_html(self) -> Path:
         """The report as one page."""
         return self.report / "index.html"

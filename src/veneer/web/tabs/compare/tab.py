@@ -18,7 +18,7 @@ from veneer.web.late import offered
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
-from veneer.web.tabs.compare import own_prompts
+from veneer.web.tabs.compare import blind, own_prompts
 from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
 from veneer.web.tabs.compare.targets import targets_html
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
@@ -92,6 +92,7 @@ def build(studio: Studio) -> CompareTab:
         )
         across = gr.Button("Draw the grid", elem_id="compare-grid")
         table = gr.HTML(elem_id="compare-table")
+    blind.build(studio, run)
     with gr.Accordion("Report", open=False):
         show = gr.Button("Show the report", elem_id="compare-show")
         report = gr.HTML(elem_id="compare-report")
