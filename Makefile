@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-studio sd15-smoke pocket-eval clean
+.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-studio sd15-smoke sdxl-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,11 @@ docs: setup
 sd15-smoke: setup
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
 	$(BIN)/python -m bench.sd15_smoke
+
+# SDXL's exact structure with random weights: 7 GB of disk, 20 GiB of memory at most.
+sdxl-smoke: setup
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt open_clip_torch
+	$(BIN)/python -m bench.sd15_smoke --family sdxl
 
 # Takes all cores: run it on a machine that does nothing else.
 bench: setup

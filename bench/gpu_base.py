@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.random_sd15 import TIED, structure
-from veneer.models.parts import SD1
+from veneer.models.families.sd import SD1_SETTINGS as SD1
 from veneer.models.vocabulary import find_vocabulary
 
 

@@ -1,6 +1,6 @@
-"""Stable Diffusion 1.5 in its exact structure and Hugging Face layout, with random weights.
+"""Stable Diffusion 1.5 or XL in its exact structure and Hugging Face layout, with random weights.
 
-    python -m bench.random_sd15 FOLDER [--dtype float16] [--blip FOLDER]
+    python -m bench.random_sd15 FOLDER [--family sdxl] [--dtype float16] [--blip FOLDER]
 
 859,520,964 weights of the UNet, 83,653,863 of the VAE, 123,060,480 of the text encoder, CLIP's real
 vocabulary (from the package open_clip_torch). What runs on it runs on the real one, in the same time and
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import (
     BertTokenizer,
@@ -27,11 +26,11 @@ from transformers import (
     BlipImageProcessorPil,
     BlipProcessor,
     CLIPTextConfig,
-    CLIPTextModel,
 )
 
-from veneer.models.families import read_json
-from veneer.models.parts import SD1
+from veneer.models.families import Family, family_named
+from veneer.models.families.sd import SD1 as SD1_FAMILY
+from veneer.models.modelfiles import read_json
 from veneer.models.vocabulary import find_vocabulary
 from veneer.records.files import staged_folder
 from veneer.seeds import torch_generator
@@ -48,21 +47,25 @@ DEC_TOKEN, SEP_TOKEN = 30522, 102
 TIED = ("text_decoder.cls.predictions.decoder.weight", "text_decoder.cls.predictions.decoder.bias")
 
 
-def build_random_sd15(folder: Path, dtype: str = "float16", seed: int = 0) -> Path:
+def build_random_sd15(
+    folder: Path, dtype: str = "float16", seed: int = 0, *, family: Family = SD1_FAMILY
+) -> Path:
     """Build the base.
 
     Args:
         folder: Where it goes; what is there already is replaced.
-        dtype: Precision of the files: "float32" (4.3 GB), "float16" or "bfloat16" (2.1 GB).
+        dtype: Precision of the files: "float32" (4.3 GB; SDXL 13.9), "float16" or "bfloat16" (half).
+        family: Whose structure it has; one that comes in single files.
 
     Returns:
         The folder.
     """
     with staged_folder(folder) as half:
-        shutil.copytree(SD1, half, dirs_exist_ok=True)
-        find_vocabulary(half / "model.safetensors", half / "tokenizer")
-        for name, module in structure().items():
-            stem = "model" if name == "text_encoder" else "diffusion_pytorch_model"
+        shutil.copytree(settings_of(family), half, dirs_exist_ok=True)
+        for tokenizer in family.tokenizers:
+            find_vocabulary(half / "model.safetensors", half / tokenizer)
+        for name, module in structure(family).items():
+            stem = "model" if name in family.text_encoders else "diffusion_pytorch_model"
             prefix = "text_model." if name == "text_encoder" else ""
             write_random(half / name / f"{stem}.safetensors", module, dtype, seed, prefix)
     return folder
@@ -92,18 +95,27 @@ def build_random_blip(folder: Path, dtype: str = "float16", seed: int = 0) -> Pa
     return folder
 
 
-def structure() -> dict[str, nn.Module]:
-    """The networks of SD 1.5 without their weights.
+def structure(family: Family = SD1_FAMILY) -> dict[str, nn.Module]:
+    """The networks of a base without their weights.
 
     Returns:
         Modules on torch's meta device, by part.
     """
+    settings = settings_of(family)
+    found: dict[str, nn.Module] = {}
     with torch.device("meta"):
-        return {
-            "unet": UNet2DConditionModel.from_config(read_json(SD1 / "unet" / "config.json")),
-            "vae": AutoencoderKL.from_config(read_json(SD1 / "vae" / "config.json")),
-            "text_encoder": CLIPTextModel(CLIPTextConfig.from_pretrained(str(SD1 / "text_encoder"))),
-        }
+        for part, kind in family.networks.items():
+            if part in family.text_encoders:
+                found[part] = kind(CLIPTextConfig.from_pretrained(str(settings / part)))
+            else:
+                found[part] = kind.from_config(read_json(settings / part / "config.json"))
+    return found
+
+
+def settings_of(family: Family) -> Path:
+    """Folder of the settings that a family's single files go by."""
+    assert family.single_file is not None
+    return family.single_file.settings
 
 
 def write_random(path: Path, module: nn.Module, dtype: str, seed: int, prefix: str = "") -> None:
@@ -155,11 +167,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where the base goes")
+    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blip", type=Path, help="where a random BLIP goes")
     arguments = parser.parse_args()
-    print(build_random_sd15(arguments.folder, arguments.dtype, arguments.seed))
+    family = family_named(arguments.family) or SD1_FAMILY
+    print(build_random_sd15(arguments.folder, arguments.dtype, arguments.seed, family=family))
     if arguments.blip:
         print(build_random_blip(arguments.blip, arguments.dtype, arguments.seed))
 

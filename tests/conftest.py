@@ -28,6 +28,14 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Stable Diffusion XL (`tiny.tiny_sdxl`)."""
+    from helpers import tiny
+
+    return tiny.tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures of 64 px (`tiny.tiny_pictures`)."""
     from helpers import tiny

@@ -23,6 +23,7 @@ def _not_by_a_recipe(value: bool) -> bool:
 NeverByRecipe = Annotated[bool, AfterValidator(_not_by_a_recipe)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["no", "fp16", "bf16"]
+Prediction = Literal["epsilon", "v_prediction", "v_prediction_zero_snr"]
 LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
 LossType = Literal["l2", "huber"]
 TimestepSampling = Literal["uniform", "stratified", "logit_normal"]
@@ -66,6 +67,9 @@ class BaseTable(Table):
     """VAE to use in place of the base's own: hub name, folder or `.safetensors` file."""
     revision: str | None = None
     """Revision of the hub repository: a branch, tag or commit."""
+    prediction: Prediction | None = None
+    """What the base predicts: noise, velocity, or velocity with a last timestep of noise alone (zero terminal
+    SNR, as NoobAI's); none where its files say it."""
 
 
 class CollectTable(Table):

@@ -34,11 +34,67 @@ def write_checkpoint(base: Path, path: Path) -> Path:
     return path
 
 
-def unet_name(name: str) -> str:
-    """Name of a UNet weight in the original code."""
+def write_sdxl_checkpoint(base: Path, path: Path, *, marks: tuple[str, ...] = (), ema: bool = False) -> Path:
+    """Write a tiny SDXL into one file as people have them: two text encoders, perhaps a mean of weights.
+
+    Args:
+        marks: Names of empty tensors, such as ``v_pred``.
+        ema: Whether a moving average lies beside the UNet's weights.
+    """
+    unet = load_file(base / "unet" / "diffusion_pytorch_model.safetensors")
+    vae = load_file(base / "vae" / "diffusion_pytorch_model.safetensors")
+    first = load_file(base / "text_encoder" / "model.safetensors")
+    second = load_file(base / "text_encoder_2" / "model.safetensors")
+    tensors = {f"model.diffusion_model.{unet_name(n, layers=2, attended=True)}": t for n, t in unet.items()}
+    if ema:
+        tensors |= {f"model_ema.{name.replace('.', '')}": tensor + 1 for name, tensor in tensors.items()}
+    tensors |= {f"first_stage_model.{vae_name(n)}": vae_weight(n, t) for n, t in vae.items()}
+    prefix = "conditioner.embedders.0.transformer.text_model."
+    tensors |= {f"{prefix}{name.removeprefix('text_model.')}": tensor for name, tensor in first.items()}
+    tensors |= {f"conditioner.embedders.1.model.{n}": t for n, t in open_clip(second).items()}
+    tensors |= {mark: torch.zeros(0) for mark in marks}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def open_clip(text: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A text encoder's weights under OpenCLIP's names: queries, keys and values in one matrix."""
+    tops = {
+        "embeddings.token_embedding.weight": "token_embedding.weight",
+        "embeddings.position_embedding.weight": "positional_embedding",
+        "final_layer_norm.weight": "ln_final.weight", "final_layer_norm.bias": "ln_final.bias",
+    }  # fmt: skip
+    inner = {
+        "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+        "self_attn.out_proj": "attn.out_proj",
+    }  # fmt: skip
+    found = {"text_projection": text["text_projection.weight"].T}
+    for name, tensor in text.items():
+        own = name.removeprefix("text_model.")
+        if own in tops:
+            found[tops[own]] = tensor
+        elif (match := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", own)) is not None:
+            block = f"transformer.resblocks.{match[1]}"
+            if match[2] in inner:
+                found[f"{block}.{inner[match[2]]}.{match[3]}"] = tensor
+            elif match[2] == "self_attn.q_proj":
+                three = [text[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
+                found[f"{block}.attn.in_proj_{match[3]}"] = torch.cat(three)
+    return found
+
+
+def unet_name(name: str, *, layers: int = LAYERS, attended: bool = False) -> str:
+    """Name of a UNet weight in the original code.
+
+    Args:
+        layers: Layers of a block.
+        attended: Whether the first block up has attention, as in SDXL.
+    """
     simple = {
         "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
         "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
         "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
         "mid_block.resnets.1": "middle_block.2",
     }  # fmt: skip
@@ -48,13 +104,14 @@ def unet_name(name: str) -> str:
     side, level, kind, layer, rest = re.fullmatch(r"(\w+)_blocks\.(\d)\.(\w+)\.(\d)\.(.+)", name).groups()
     level, layer = int(level), int(layer)
     if side == "down":
-        block = f"input_blocks.{1 + level * (LAYERS + 1) + layer}"
+        block = f"input_blocks.{1 + level * (layers + 1) + layer}"
         if kind == "downsamplers":
-            return f"input_blocks.{(level + 1) * (LAYERS + 1)}.0.{rest.replace('conv', 'op')}"
+            return f"input_blocks.{(level + 1) * (layers + 1)}.0.{rest.replace('conv', 'op')}"
     else:
-        block = f"output_blocks.{level * (LAYERS + 1) + layer}"
+        block = f"output_blocks.{level * (layers + 1) + layer}"
         if kind == "upsamplers":
-            return f"output_blocks.{level * (LAYERS + 1) + LAYERS}.{1 if level == 0 else 2}.{rest}"
+            place = 1 if level == 0 and not attended else 2
+            return f"output_blocks.{level * (layers + 1) + layers}.{place}.{rest}"
     return _resnet(f"{block}.0.{rest}") if kind == "resnets" else f"{block}.1.{rest}"
 
 

@@ -19,15 +19,17 @@ def random_lora(base_folder: Path, *, seed: int = 0, **settings: Any) -> LoraFil
     base = load_base(str(base_folder), parts=("unet", "text_encoder"))
     attach(base.unet, table, seed=seed)
     state = adapter_state(base.unet)
-    if table.text_encoder:
-        attach(base.text_encoder, table, seed=seed)
-        state |= {f"text_encoder.{name}": weight for name, weight in adapter_state(base.text_encoder).items()}
+    for part, module in base.text_encoders.items() if table.text_encoder else ():
+        attach(module, table, seed=seed)
+        state |= {f"{part}.{name}": weight for name, weight in adapter_state(module).items()}
     generator = torch.Generator().manual_seed(seed + 1)
     moved = {}
     for name, weight in sorted(state.items()):
         noise = torch.randn(weight.shape, generator=generator)
         moved[name] = weight * (1 + 0.1 * noise) if "magnitude" in name else weight + 0.05 * noise
-    return from_state(moved, table, {"veneer.base": "tiny", "veneer.step": "7"})
+    return from_state(
+        moved, table, {"veneer.base": "tiny", "veneer.family": base.family.name, "veneer.step": "7"}
+    )
 
 
 @torch.no_grad()

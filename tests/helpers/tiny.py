@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from transformers import (
     BertTokenizer,
@@ -25,6 +25,7 @@ from transformers import (
     CLIPProcessor,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
 
@@ -70,6 +71,53 @@ def tiny_base(folder: Path, *, prediction_type: str = "epsilon", is_second: bool
     return folder
 
 
+def tiny_sdxl(folder: Path, **scheduler: object) -> Path:
+    """A random Stable Diffusion XL in Hugging Face layout: 32 px pictures, two CLIPs of width 16."""
+    vocab = write_clip_tokenizer(folder / "tokenizer")
+    write_clip_tokenizer(folder / "tokenizer_2", pad_token="!")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        tiny_sdxl_unet().save_pretrained(folder / "unet")
+        tiny_vae(scaling_factor=0.13025, force_upcast=True).save_pretrained(folder / "vae")
+        CLIPTextModel(_text_config(len(vocab))).save_pretrained(folder / "text_encoder")
+        second = _text_config(len(vocab), eos_token_id=2)
+        CLIPTextModelWithProjection(second).save_pretrained(folder / "text_encoder_2")
+    EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **scheduler
+    ).save_pretrained(folder / "scheduler")
+    parts = {
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    about = {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
+    _write_json(folder / "model_index.json", about | parts)
+    return folder
+
+
+def tiny_sdxl_unet() -> UNet2DConditionModel:
+    """A random UNet with the blocks of Stable Diffusion XL; weights from torch's global generator."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(8, 16, 16),
+        layers_per_block=2,
+        norm_num_groups=4,
+        attention_head_dim=(1, 2, 2),
+        cross_attention_dim=2 * TEXT_WIDTH,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + TEXT_WIDTH,
+    )
+
+
 def tiny_unet(*, is_second: bool = False) -> UNet2DConditionModel:
     """A random UNet with the blocks of Stable Diffusion 1.x or 2.x; weights from torch's global generator."""
     return UNet2DConditionModel(
@@ -86,7 +134,7 @@ def tiny_unet(*, is_second: bool = False) -> UNet2DConditionModel:
     )
 
 
-def tiny_vae() -> AutoencoderKL:
+def tiny_vae(*, scaling_factor: float = 0.18215, force_upcast: bool = True) -> AutoencoderKL:
     """A random VAE that halves the side; weights from torch's global generator."""
     return AutoencoderKL(
         sample_size=NATIVE_PX,
@@ -96,7 +144,8 @@ def tiny_vae() -> AutoencoderKL:
         latent_channels=4,
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        scaling_factor=0.18215,
+        scaling_factor=scaling_factor,
+        force_upcast=force_upcast,
     )
 
 
@@ -159,7 +208,7 @@ def tiny_blip(folder: Path) -> Path:
     return folder
 
 
-def write_clip_tokenizer(folder: Path) -> dict[str, int]:
+def write_clip_tokenizer(folder: Path, *, pad_token: str = "<|endoftext|>") -> dict[str, int]:
     """Write a byte-level CLIP tokenizer with a small vocabulary, as the three files that SD 1.x has."""
     letters = [chr(code) for code in _byte_alphabet()]
     tokens = letters + [f"{letter}</w>" for letter in letters]
@@ -175,16 +224,16 @@ def write_clip_tokenizer(folder: Path) -> dict[str, int]:
         folder / "tokenizer_config.json",
         {
             **special,
-            "pad_token": "<|endoftext|>",
+            "pad_token": pad_token,
             "model_max_length": MAX_TOKENS,
             "tokenizer_class": "CLIPTokenizer",
         },
     )
-    _write_json(folder / "special_tokens_map.json", {**special, "pad_token": "<|endoftext|>"})
+    _write_json(folder / "special_tokens_map.json", {**special, "pad_token": pad_token})
     return vocab
 
 
-def _text_config(vocab_size: int) -> CLIPTextConfig:
+def _text_config(vocab_size: int, *, eos_token_id: int | None = None) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=vocab_size,
         hidden_size=TEXT_WIDTH,
@@ -194,7 +243,7 @@ def _text_config(vocab_size: int) -> CLIPTextConfig:
         max_position_embeddings=MAX_TOKENS,
         projection_dim=16,
         bos_token_id=vocab_size - 2,
-        eos_token_id=vocab_size - 1,
+        eos_token_id=vocab_size - 1 if eos_token_id is None else eos_token_id,
         pad_token_id=vocab_size - 1,
     )
 

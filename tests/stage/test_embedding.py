@@ -101,12 +101,13 @@ def test_at_its_start_the_word_says_its_initial_word(ready: RunDir, base_folder:
     recipe = word_recipe(base_folder, WORD_ALONE)
     network = build_network(recipe, torch.device("cpu"))
     plain = load_base(str(base_folder), parts=("tokenizer", "text_encoder"))
-    from veneer.models.base import encode_prompt, tokenize_prompt
+    from veneer.models.families.sd import encode_tokens
+    from veneer.models.families.unets import tokenize_prompt
 
     assert network.text is not None
     with torch.no_grad():
-        ours = network.text.encode([f"a {TOKEN} picture"])
-        theirs = encode_prompt(plain.text_encoder, tokenize_prompt(plain.tokenizer, ["a city picture"]))
+        ours = network.text.encode([f"a {TOKEN} picture"])["encoder_hidden_states"]
+        theirs = encode_tokens(plain.text_encoder, tokenize_prompt(plain.tokenizer, ["a city picture"]))
     assert torch.equal(ours, theirs)
 
 

@@ -18,7 +18,8 @@ from veneer.config import Recipe
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import BaseModelError, DatasetError, RunError
 from veneer.events import Event, Notice
-from veneer.models.base import encode_pixels, encode_prompt, load_base, tokenize_prompt
+from veneer.models.base import encode_pixels, encode_prompts, load_base
+from veneer.models.families.sd import SD1
 from veneer.records.cache import CacheReader, read_index
 from veneer.records.run import RunDir
 from veneer.stages import encode as stage
@@ -47,8 +48,10 @@ def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) 
             torch.testing.assert_close(tensors["mean"][view], mean[0], rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(tensors["std"][view], std[0], rtol=1e-4, atol=1e-5)
         for name, caption in ((item.text, item.caption), (index.empty_caption, "")):
-            hidden = encode_prompt(base.text_encoder, tokenize_prompt(base.tokenizer, [caption]))
-            torch.testing.assert_close(reader.text(name), hidden[0], rtol=1e-4, atol=1e-5)
+            hidden = encode_prompts(base, [caption])["encoder_hidden_states"]
+            torch.testing.assert_close(
+                reader.text(name)["encoder_hidden_states"], hidden[0], rtol=1e-4, atol=1e-5
+            )
     assert left >= 0 <= top
 
 
@@ -59,7 +62,7 @@ def test_the_second_run_encodes_nothing(
     run = encoded_run(tmp_path, recipe)
     before = (run.cache / "index.json").read_bytes()
     monkeypatch.setattr(stage, "encode_pixels", None)
-    monkeypatch.setattr(stage, "encode_prompt", None)
+    monkeypatch.setattr(stage, "encode_prompts", None)
     again = encode(run, recipe)
     assert (again.encoded, again.reused) == (0, 12)
     assert (run.cache / "index.json").read_bytes() == before
@@ -281,7 +284,9 @@ def test_beside_an_accelerator_batches_come_in_order_and_every_file_is_written(
             time.sleep(0.002 * (int(self.path.name) % 3))
             return torch.full((1, 3, *self.bucket[::-1]), int(self.path.name)), {}
 
-    jobs = [Job(Path(str(n)), (512, 512), (None,), False, False, 8, tmp_path / str(n)) for n in range(37)]
+    jobs = [
+        Job(Path(str(n)), (512, 512), (None,), False, False, 8, tmp_path / str(n), SD1) for n in range(37)
+    ]
     device = torch.device("cuda")
     with closing_writes(device) as write:
         batches = list(load_batches(jobs, device))

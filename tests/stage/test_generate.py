@@ -19,6 +19,7 @@ from veneer.errors import AdapterError, RunError
 from veneer.lora.drawing import draw
 from veneer.lora.loading import load_lora, unload_lora
 from veneer.models import sampling
+from veneer.models.families.sd import SD1
 from veneer.records.prompts import read_prompts
 from veneer.records.run import RunDir
 from veneer.stages.generate import GenerateResult, generate, generate_files
@@ -272,7 +273,7 @@ def test_no_prompt_no_seed_no_adapter(tmp_path: Path, run: RunDir, base_folder: 
 def test_a_gpu_draws_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = SimpleNamespace(device=torch.device("cuda"))
     sizes = {
-        side: sampling.Sampler(pipeline, 512, "x", "y", TABLE, side).batch_size
+        side: sampling.Sampler(SD1, pipeline, 512, "x", "y", TABLE, side).batch_size
         for side in (64, 512, 1024, 2048)
     }
     assert sizes == {64: 256, 512: 4, 1024: 1, 2048: 1}

@@ -14,7 +14,7 @@ from veneer import machine
 from veneer.errors import DatasetError
 from veneer.lora.adapter import attach, trainable
 from veneer.models.base import load_base
-from veneer.models.parts import SD1
+from veneer.models.families.sd import SD1_SETTINGS as SD1
 from veneer.records.run import RunDir
 from veneer.training import checkpoints
 from veneer.training import plan as plans

@@ -283,11 +283,11 @@ def test_too_little_memory_for_judging_takes_fewer_pictures_at_once(
     original = Network.predict
 
     def small_memory(
-        self: Any, noisy_latents: torch.Tensor, timesteps: torch.Tensor, hidden_states: torch.Tensor
+        self: Any, noisy_latents: torch.Tensor, timesteps: torch.Tensor, told: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         if len(timesteps) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(self, noisy_latents, timesteps, hidden_states)
+        return original(self, noisy_latents, timesteps, told)
 
     monkeypatch.setattr(Network, "predict", small_memory)
     little, events = train_quietly(run, recipe)

@@ -84,7 +84,7 @@ def float64_losses(
                 )
                 t = randomness.timesteps(0, step, [place], 2 * accumulation, (0, 1000))
                 a = float(alphas[t])
-                hidden = reader.text(item.text)[None].double()
+                hidden = reader.text(item.text)["encoder_hidden_states"][None].double()
                 pred = unet(a**0.5 * x + (1 - a) ** 0.5 * noise, t, hidden).sample
                 loss = loss64(pred, x, noise, int(t), a, prediction_type, train) / (2 * accumulation)
                 loss.backward()

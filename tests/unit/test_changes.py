@@ -36,6 +36,7 @@ REDONE = {
 OTHERS: dict[str, Any] = {
     "base.vae": "another",
     "base.revision": "v2",
+    "base.prediction": "v_prediction",
     "collect.limit": 7,
     "encode.resolution": 768,
     "encode.flip": 0.25,

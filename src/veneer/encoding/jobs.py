@@ -21,6 +21,7 @@ from veneer.encoding.buckets import Crop, bucket_for, crop_for
 from veneer.encoding.pixels import mask_path, mask_values, open_mask, pixel_values
 from veneer.encoding.split import Picture
 from veneer.models.base import Base
+from veneer.models.families import CropView, Family
 from veneer.records.cache import content_key, write_tensors
 
 CPU_THREADS, MOST_THREADS = 2, 16
@@ -45,6 +46,7 @@ class EncodeJob:
         masked: Whether it has a mask.
         factor: Pixels for each latent pixel, along a side.
         file: Where its latents go.
+        family: Of the base; it may want to be told how the picture was cut.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class EncodeJob:
     masked: bool
     factor: int
     file: Path
+    family: Family
 
     @property
     def num_views(self) -> int:
@@ -72,20 +75,16 @@ class EncodeJob:
         pixels = torch.stack([pixel_values(picture, c, self.bucket, mirrored=side) for c, side in views])
         crops = [[crop.width, crop.height, crop.left, crop.top] for crop, _ in views]
         extra = {"crops": torch.tensor(crops, dtype=torch.int32)}
+        told = [self.family.describe(self._view(picture.size, crop, side)) for crop, side in views]
+        extra |= {name: torch.stack([one[name] for one in told]) for name in told[0]}
         if self.masked:
             mask = open_mask(mask_path(self.path))
             masks = [mask_values(mask, c, self.bucket, self.factor, mirrored=side) for c, side in views]
             extra["masks"] = torch.stack(masks)
         return pixels, extra
 
-
-def size_multiple(base: Base) -> int:
-    """What both sides of a picture must be multiples of, in pixels.
-
-    Returns:
-        64 for Stable Diffusion 1.x and 2.x.
-    """
-    return int(base.vae_factor * 2 ** (len(base.settings["unet"]["block_out_channels"]) - 1))
+    def _view(self, size: tuple[int, int], crop: Crop, mirrored: bool) -> CropView:
+        return CropView(size, (crop.width, crop.height), (crop.left, crop.top), self.bucket, mirrored)
 
 
 def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> EncodeJob:
@@ -99,7 +98,7 @@ def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> Encod
     """
     table = recipe.encode
     bucket = bucket_for(
-        picture.size, table.resolution, size_multiple(base), aspects=table.buckets, upscale=table.upscale
+        picture.size, table.resolution, base.size_multiple, aspects=table.buckets, upscale=table.upscale
     )
     variants = range(1 if picture.split == "held_out" else table.variants)
     crops = tuple(crop_for(picture.size, bucket, v, recipe.train.seed, picture.sha256) for v in variants)
@@ -109,7 +108,7 @@ def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> Encod
     mask_hash = hashlib.sha256(mask.read_bytes()).hexdigest() if masked else ""
     key = content_key("latents-1", picture.sha256, base.fingerprint, bucket, crops, mirrored, mask_hash)
     file = cache / "latents" / f"{key}.safetensors"
-    return EncodeJob(picture.path, bucket, crops, mirrored, masked, base.vae_factor, file)
+    return EncodeJob(picture.path, bucket, crops, mirrored, masked, base.vae_factor, file, base.family)
 
 
 def load_batches(

@@ -14,7 +14,7 @@ from torch import Tensor
 from veneer.errors import AdapterError
 from veneer.lora import reference
 from veneer.lora.adapter import inject, load_adapter_state, set_scale
-from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.names import DENOISER, network_of, part_of
 from veneer.lora.weights import LoraFile
 from veneer.models.base import Base, assemble
 from veneer.models.quiet import quiet_libraries
@@ -139,20 +139,17 @@ def reference_applied(base: Base, path: Path, scale: float = 1.0) -> Iterator[No
 
 def _weights(base: Base) -> dict[str, Tensor]:
     """Matrices and kernels of a base by name, on the CPU."""
-    networks = (("", base.unet), (TEXT_PREFIX, base.text_encoder))
     return {
-        f"{prefix}{name}": parameter.detach().cpu()
-        for prefix, network in networks
-        if network is not None
+        (name if part == DENOISER else f"{part}.{name}"): parameter.detach().cpu()
+        for part, network in base.networks.items()
         for name, parameter in network.named_parameters()
         if name.endswith(".weight") and parameter.ndim > 1
     }
 
 
 def _parameter(base: Base, name: str) -> Tensor:
-    if name.startswith(TEXT_PREFIX):
-        return base.text_encoder.get_parameter(name.removeprefix(TEXT_PREFIX)).data  # type: ignore[no-any-return]
-    return base.unet.get_parameter(name).data  # type: ignore[no-any-return]
+    part, own = network_of(name)
+    return base.networks[part].get_parameter(own).data  # type: ignore[no-any-return]
 
 
 def _is_kohya(path: Path) -> bool:
@@ -171,8 +168,7 @@ def applied(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
         AdapterError: If a layer of the adapter does not exist in the base, or has another shape.
     """
     lora.refuse_by_inputs("cannot be put on a network")
-    networks = [(base.unet, False), (base.text_encoder, True)]
-    worn = [(network, part) for network, is_text in networks if (part := _part(lora, is_text)).alphas]
+    worn = [(network, own) for part, network in base.networks.items() if (own := _part(lora, part)).alphas]
     try:
         for network, part in worn:
             _check_layers(network, part)
@@ -184,15 +180,9 @@ def applied(base: Base, lora: LoraFile, scale: float = 1.0) -> Iterator[None]:
         _pipeline(base).unload_lora_weights()
 
 
-def _part(lora: LoraFile, is_text: bool) -> LoraFile:
+def _part(lora: LoraFile, part: str) -> LoraFile:
     """The adapter of one network, under that network's own names."""
-    own = [module for module in lora.modules if module.startswith(TEXT_PREFIX) == is_text]
-    state = {
-        name.removeprefix(TEXT_PREFIX): weight
-        for name, weight in lora.state.items()
-        if name.startswith(TEXT_PREFIX) == is_text
-    }
-    return LoraFile(state, {module.removeprefix(TEXT_PREFIX): lora.alphas[module] for module in own})
+    return LoraFile(part_of(lora.state, part), part_of(lora.alphas, part))
 
 
 def _check_layers(network: Any, part: LoraFile) -> None:
@@ -221,20 +211,25 @@ def _pipeline(base: Base) -> Any:
 
 @torch.no_grad()
 def _outputs(base: Base, lora: LoraFile) -> list[Tensor]:
-    """Outputs of the UNet at two noise levels, and of the text encoder where it is adapted."""
+    """Outputs of the UNet at two noise levels, and of each text encoder that is adapted."""
     config = base.unet.config
     side = min(int(config.sample_size), LARGEST_SIDE)
     generator = torch_generator(0, "lora-check")
-    latents = torch.randn(1, config.in_channels, side, side, generator=generator)
-    hidden = torch.randn(1, 77, config.cross_attention_dim, generator=generator)
     device, dtype = base.unet.device, base.unet.dtype
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    latents = draw((1, config.in_channels, side, side)).to(device, dtype)
+    told = {name: one.to(device) for name, one in base.family.probe(base.settings, draw).items()}
     outputs = [
-        base.unet(latents.to(device, dtype), step, hidden.to(device, dtype), return_dict=False)[0].float()
+        base.family.predict(base.unet, latents, torch.tensor([step], device=device), told).float()
         for step in TIMESTEPS
     ]
-    if any(module.startswith(TEXT_PREFIX) for module in lora.modules):
-        ids = torch.randint(0, base.text_encoder.config.vocab_size, (1, 77), generator=generator)
-        outputs.append(base.text_encoder(ids.to(base.text_encoder.device), return_dict=False)[0].float())
+    for part in sorted({network_of(module)[0] for module in lora.modules} - {DENOISER}):
+        text_encoder = base.text_encoders[part]
+        ids = torch.randint(0, text_encoder.config.vocab_size, (1, 77), generator=generator)
+        outputs.append(text_encoder(ids.to(text_encoder.device), return_dict=False)[0].float())
     return outputs
 
 

@@ -197,13 +197,13 @@ def _merged(
         raise AdapterError("the folder for the merged pipeline is in use", where=str(out), todo=todo)
     loaded = load_base(base)
     measure = outputs_with(loaded, lora, scale, None if is_checkpoint(file) else file)
-    for network in (loaded.unet, loaded.text_encoder):
-        merge_into(network, lora, scale=scale)
+    for part, network in loaded.networks.items():
+        merge_into(network, lora, part, scale=scale)
     difference = measure()
     if not difference <= TOLERANCE:
         what = f"the merged base is not what the LoRA's format says: outputs differ by {difference:.2g}"
         raise AdapterError(what, where=str(file), todo="Please report it, with the file's address")
-    for network in (loaded.unet, loaded.text_encoder, loaded.vae):
+    for network in (*loaded.networks.values(), loaded.vae):
         torch.nn.Module.to(network, dtype)  # diffusers' own `to` warns about a case that does not arise here
     pipeline = assemble(loaded, "own")
     with staged_folder(out) as folder:

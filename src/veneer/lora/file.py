@@ -15,9 +15,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from veneer.lora.kinds import family_of
 from veneer.lora.metadata import DIFFUSERS_KEY, adapter_metadata, kohya_metadata
 from veneer.lora.names import diffusers_name, kohya_name
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, LoraFile, split_name
+from veneer.models.families.sd import SD1
 from veneer.records.files import write_bytes
 
 
@@ -59,11 +61,11 @@ def write_kohya(path: Path, lora: LoraFile) -> None:
     Every module gets the same alpha, because diffusers takes no notice of one that differs; where the true
     ones differ, the rest goes into lora_up.
     """
-    alpha = lora.alpha
+    alpha, names = lora.alpha, (family_of(lora.state, lora.metadata) or SD1).lora
     tensors: dict[str, Tensor] = {}
     for name, weight in lora.state.items():
         module, kind = split_name(name)
-        target = kohya_name(module)
+        target = kohya_name(module, names)
         match kind:
             case "lora_A.weight":
                 tensors[f"{target}.lora_down.weight"] = weight

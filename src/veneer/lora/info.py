@@ -12,7 +12,7 @@ from pathlib import Path
 from veneer.events import OnEvent, ignore
 from veneer.lora.kinds import family_of
 from veneer.lora.merge import delta_norm
-from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.names import DENOISER, network_of
 from veneer.lora.reader import broken_layers, file_of, read_lora
 from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
 from veneer.lora.weights import Layout
@@ -122,7 +122,7 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
         step=own.get("veneer.step") or own.get("ss_steps", ""),
         recipe=own.get("veneer.recipe", ""),
         metadata=dict(own),
-        family=family_of(lora.state),
+        family=family.label if (family := family_of(lora.state, lora.metadata)) else "",
         broken=broken,
     )
 
@@ -145,7 +145,8 @@ def _blocks(norms: dict[str, float]) -> Iterable[BlockInfo]:
 
 
 def _block_of(module: str) -> str:
-    if module.startswith(TEXT_PREFIX):
-        return TEXT_PREFIX.removesuffix(".")
+    network, _ = network_of(module)
+    if network != DENOISER:
+        return network
     match = re.match(r"(?:down|up)_blocks\.\d+|[a-z_]+", module)
     return match.group() if match else module

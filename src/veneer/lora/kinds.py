@@ -1,4 +1,4 @@
-"""What a file is that is no LoRA of Stable Diffusion 1.x or 2.x: told by its names, and refused by name."""
+"""What a LoRA file is, told by its names: the family that it is of; or refused by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from veneer.errors import AdapterError
 from veneer.lora.names import LONGEST_NAME, TEXT_PREFIX
+from veneer.models.families import FAMILIES, Family, family_named
+from veneer.models.families.sdxl import SDXL
 
 OTHER_ADAPTERS = {
     re.compile(r"\.hada_"): "a LoHa, not a LoRA",
@@ -29,12 +31,9 @@ OTHER_ADAPTERS = {
         "a part of a whole model, not a LoRA",
 }  # fmt: skip
 """Patterns that are searched in names."""
-FAMILIES = {
+STRANGERS = {
     re.compile(r"double_blocks[._]\d|single_blocks[._]\d|single_transformer_blocks[._]\d"): "Flux",
     re.compile(r"joint_blocks[._]\d|joint_transformer_blocks[._]\d"): "Stable Diffusion 3",
-    re.compile(r"^lora_te2_|^text_encoder_2\.|label_emb|add_embedding|clip_g\."): "Stable Diffusion XL",
-    re.compile(r"(?:down|up|mid|input|middle|output)_blocks?[._].*transformer_blocks[._][1-9]"):
-        "Stable Diffusion XL",
     re.compile(r"lora_prior_|^prior\."): "Stable Cascade",
     re.compile(r"motion_modules"): "AnimateDiff",
     re.compile(r"(?:^|\.)model\.layers\.\d+\.(?:self_attn|mlp)\."): "a language model",
@@ -42,22 +41,21 @@ FAMILIES = {
         "a diffusion transformer",
     re.compile(r"^lora_transformer_|^(?:transformer|dit)\."): "a diffusion transformer",
 }  # fmt: skip
-SDXL_WIDTH = 2048
-WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", SDXL_WIDTH: "Stable Diffusion XL"}
-"""Width of the text states that cross-attention reads, which tells a base's family."""
+OF_SDXL = re.compile(r"^text_encoder_2\.|^add_embedding\.|\.transformer_blocks\.[1-9]")
+"""Layers that Stable Diffusion XL alone has."""
 BUNDLED = "bundle_emb."
 """Prefix of learnt words that some tools put into a LoRA's file."""
-_TODO = "Veneer reads LoRAs of Stable Diffusion 1.x and 2.x"
+_TODO = "Veneer reads LoRAs of Stable Diffusion 1.x, 2.x and XL"
 
 
 def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterError:
     """The refusal of a file that holds something else than a LoRA of ours, by its name.
 
     Args:
-        unknown: Names in it that no LoRA of Stable Diffusion 1.x and 2.x has.
+        unknown: Names in it that no LoRA of a family that is customised has.
         is_lora: Whether it has other names too, which are those of such a LoRA.
     """
-    for marks, say in ((OTHER_ADAPTERS, "this file is {}"), (FAMILIES, "the LoRA is of another family, {}")):
+    for marks, say in ((OTHER_ADAPTERS, "this file is {}"), (STRANGERS, "the LoRA is of another family, {}")):
         for mark, kind in marks.items():
             found = next((name for name in unknown if mark.search(name[:LONGEST_NAME])), None)
             if found is not None:
@@ -70,20 +68,27 @@ def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterEr
     return AdapterError("the file holds no LoRA", where=str(path), todo="Name a LoRA's .safetensors file")
 
 
-def family_of(state: Mapping[str, Tensor]) -> str:
-    """Family that an adapter was made for, by the widths of its layers.
+def family_of(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Family | None:
+    """Family that an adapter was made for: as its file says, by its layers, or by their widths.
 
     Args:
         state: Weights by peft's names.
+        metadata: Text that the file carries.
 
     Returns:
-        Such as "Stable Diffusion 1.x"; empty where no layer tells, as for small bases.
+        The family; None where nothing tells, as for small bases.
     """
+    if said := (metadata or {}).get("veneer.family"):
+        return family_named(said)
+    if any(OF_SDXL.search(name) for name in state):
+        return SDXL
     for name, weight in state.items():
         is_text = name.startswith(TEXT_PREFIX) and ".q_proj." in name
         if name.endswith("lora_A.weight") and (is_text or re.search(r"\.attn2\.to_[kv]\.", name)):
-            return WIDTHS.get(int(weight.shape[1]), "") if weight.ndim > 1 else ""
-    return ""
+            width = int(weight.shape[1]) if weight.ndim > 1 else 0
+            own = [one for one in FAMILIES if one.lora.width == width]
+            return own[0] if own else None
+    return None
 
 
 def shown_name(name: str, length: int = 100) -> str:

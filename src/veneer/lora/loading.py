@@ -9,8 +9,10 @@ from typing import Any
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.file import diffusers_settings, diffusers_tensors
+from veneer.lora.kinds import family_of
 from veneer.lora.reader import file_of, read_lora
 from veneer.lora.weights import LoraFile
+from veneer.models.families import Family
 from veneer.models.quiet import quiet_libraries
 from veneer.models.sampling import STAGE, Sampler
 
@@ -34,13 +36,15 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
     lora = file_of(lora)
     adapter = read_lora(lora, on_event)
     adapter.refuse_by_inputs("cannot be drawn with")
+    refuse_family(adapter, sampler.family, str(lora))
     unload_lora(sampler)
     try:
         with quiet_libraries(logging.CRITICAL):  # diffusers warns of each part that a LoRA leaves alone
-            _load(sampler.pipeline, adapter)
+            _load(sampler, adapter)
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise _misfit(sampler, lora, adapter, " ".join(str(error).split())[:200]) from error
-    loaded = sum(_count_loaded(part) for part in (sampler.pipeline.unet, sampler.pipeline.text_encoder))
+    parts = (sampler.family.denoiser, *sampler.family.text_encoders)
+    loaded = sum(_count_loaded(getattr(sampler.pipeline, part)) for part in parts)
     if loaded != (wanted := 2 * len(adapter.modules)):
         raise _misfit(sampler, lora, adapter, f"{loaded} of {wanted} matrices found their layer")
     sampler.pipeline.set_adapters([_ADAPTER], [scale])
@@ -51,24 +55,33 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
         on_event(Notice(STAGE, "other-weights", what))
 
 
-def _load(pipeline: Any, adapter: LoraFile) -> None:
+def refuse_family(adapter: LoraFile, base: Family, where: str) -> None:
+    """Refuse an adapter of another family than the base's.
+
+    Args:
+        where: Its file, for messages.
+
+    Raises:
+        AdapterError: If it is of another.
+    """
+    own = family_of(adapter.state, adapter.metadata)
+    if own is not None and own.name != base.name:
+        what = f"the LoRA is of another family: it is made for {own.label}, and the base is {base.label}"
+        raise AdapterError(what, where=where, todo=f"Name a base of {own.label}, the one it was trained on")
+
+
+def _load(sampler: Sampler, adapter: LoraFile) -> None:
+    pipeline = sampler.pipeline
     tensors, settings = diffusers_tensors(adapter), diffusers_settings(adapter)
     # As `load_lora_weights` does; with low_cpu_mem_usage nothing is drawn from torch's global generator.
-    networks = (
-        (pipeline.load_lora_into_unet, "unet"),
-        (pipeline.load_lora_into_text_encoder, "text_encoder"),
-    )
-    for load, name in networks:
+    options = {"adapter_name": _ADAPTER, "metadata": settings, "low_cpu_mem_usage": True}
+    for name in (sampler.family.denoiser, *sampler.family.text_encoders):
         own = {key: weight for key, weight in tensors.items() if key.startswith(f"{name}.")}
-        if own:
-            load(
-                own,
-                None,
-                getattr(pipeline, name),
-                adapter_name=_ADAPTER,
-                metadata=settings,
-                low_cpu_mem_usage=True,
-            )
+        if own and name == sampler.family.denoiser:
+            pipeline.load_lora_into_unet(own, None, pipeline.unet, **options)
+        elif own:
+            network = getattr(pipeline, name)
+            pipeline.load_lora_into_text_encoder(own, None, network, prefix=name, **options)
 
 
 def _misfit(sampler: Sampler, lora: Path, adapter: LoraFile, reason: str) -> AdapterError:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from veneer.errors import AdapterError
 from veneer.lora.kinds import family_of
-from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.names import DENOISER, network_of
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, LoraFile
 
 NO_DORA = "Merge it into its base with `veneer export --layout merged` instead"
@@ -70,7 +70,7 @@ def merge_adapters(loras: Sequence[LoraFile], weights: Sequence[float]) -> LoraF
         )
     if any(lora.use_dora for lora in loras):
         raise AdapterError("a DoRA cannot be added to another adapter", todo=NO_DORA)
-    families = sorted({family_of(lora.state) for lora in loras} - {""})
+    families = sorted({one.label for lora in loras if (one := family_of(lora.state, lora.metadata))})
     if len(families) > 1:
         raise AdapterError(f"the adapters are made for different bases: {' and '.join(families)}")
     state: dict[str, Tensor] = {}
@@ -118,24 +118,24 @@ def resize_adapter(lora: LoraFile, rank: int) -> Resized:
     return Resized(replace(lora, state=state, alphas=alphas), kept / total if total else 1.0)
 
 
-def merge_into(network: Any, lora: LoraFile, *, scale: float = 1.0) -> None:
+def merge_into(network: Any, lora: LoraFile, part: str = DENOISER, *, scale: float = 1.0) -> None:
     """Add an adapter's update to a network's own weights; no layer is added.
 
     Args:
-        network: The UNet or the text encoder; only the modules that belong to it change.
+        network: A network of the base.
+        part: What it is: "unet", "text_encoder" or "text_encoder_2"; only the layers of that part change.
         scale: Factor on the update.
 
     Raises:
         AdapterError: If a layer does not exist in the network or has another shape.
     """
-    is_text = type(network).__name__.startswith("CLIPText")
     for module in lora.modules:
-        if module.startswith(TEXT_PREFIX) == is_text:
+        if network_of(module)[0] == part:
             _add(network, lora, module, scale)
 
 
 def _add(network: nn.Module, lora: LoraFile, module: str, scale: float) -> None:
-    name = module.removeprefix(TEXT_PREFIX)
+    name = network_of(module)[1]
     try:
         weight = network.get_parameter(f"{name}.weight")
     except AttributeError as error:
@@ -193,6 +193,8 @@ def _check_shapes(module: str, downs: Sequence[Tensor], ups: Sequence[Tensor]) -
 
 
 def _origin(loras: Sequence[LoraFile], weights: Sequence[float]) -> dict[str, str]:
-    bases = {lora.metadata.get("veneer.base", "") for lora in loras} - {""}
     text = {"veneer.merged": " + ".join(f"{weight:g}" for weight in weights)}
-    return text | ({"veneer.base": bases.pop()} if len(bases) == 1 else {})
+    for key in ("veneer.base", "veneer.family"):
+        said = {lora.metadata.get(key, "") for lora in loras} - {""}
+        text |= {key: said.pop()} if len(said) == 1 else {}
+    return text

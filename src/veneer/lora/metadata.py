@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from veneer.errors import AdapterError
-from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.kinds import family_of
+from veneer.lora.names import LORA_NETWORKS, network_of
 from veneer.lora.weights import LoraFile
+from veneer.models.families.sd import SD1, SD2
 from veneer.patterns import pattern, plain_name
 
 DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -22,19 +24,18 @@ def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_
     """Settings from which diffusers builds the adapter again.
 
     Args:
-        ranks: Rank by module; modules of the text encoder begin with ``text_encoder.``.
+        ranks: Rank by module; modules of a text encoder begin with its name, such as ``text_encoder.``.
         alphas: Alpha by module.
 
     Returns:
         Arguments of peft's `LoraConfig`, each with the prefix of its network.
     """
     settings: dict[str, Any] = {}
-    for prefix in ("unet.", TEXT_PREFIX):
-        modules = [module for module in ranks if module.startswith(TEXT_PREFIX) == (prefix == TEXT_PREFIX)]
-        if not modules:
-            continue
+    for network in sorted({network_of(module)[0] for module in ranks}, key=LORA_NETWORKS.index):
         own = {
-            module.removeprefix(TEXT_PREFIX): (ranks[module], alphas[module]) for module in sorted(modules)
+            network_of(module)[1]: (ranks[module], alphas[module])
+            for module in sorted(ranks)
+            if network_of(module)[0] == network
         }
         rank = Counter(rank for rank, _ in own.values()).most_common(1)[0][0]
         alpha = Counter(alpha for _, alpha in own.values()).most_common(1)[0][0]
@@ -50,7 +51,7 @@ def adapter_metadata(ranks: Mapping[str, int], alphas: Mapping[str, float], use_
             },
             "use_dora": use_dora,
         }
-        settings |= {f"{prefix}{key}": value for key, value in config.items()}
+        settings |= {f"{network}.{key}": value for key, value in config.items()}
     return settings
 
 
@@ -69,8 +70,8 @@ def alphas_of_metadata(settings: Mapping[str, Any], ranks: Mapping[str, int]) ->
     alphas = {}
     _refuse_many(settings)
     for module, rank in ranks.items():
-        prefix = TEXT_PREFIX if module.startswith(TEXT_PREFIX) else "unet."
-        name = module.removeprefix(TEXT_PREFIX)
+        network, name = network_of(module)
+        prefix = f"{network}."
         own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
         alpha = float(own.get("lora_alpha", rank))
         for text, value in (own.get("alpha_pattern") or {}).items():
@@ -117,19 +118,15 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
     """
     own = lora.metadata
     recipe = _recipe(own.get("veneer.recipe", ""))
-    is_second = own.get("veneer.family") == "sd2"
+    family = family_of(lora.state, own) or SD1
     predicts_v = own.get("veneer.prediction_type") == "v_prediction"
-    resolution = recipe.get("encode", {}).get("resolution", 768 if predicts_v else 512)
-    version = ("sd_v2_v" if predicts_v else "sd_v2") if is_second else "sd_v1"
-    architecture = (
-        ("stable-diffusion-v2-768-v" if predicts_v else "stable-diffusion-v2-512") if is_second else ""
-    )
+    resolution = recipe.get("encode", {}).get("resolution", family.lora.native_px[predicts_v])
     text = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(lora.rank),
         "ss_network_alpha": str(float(lora.alpha)),
-        "ss_base_model_version": version,
-        "ss_v2": str(is_second),
+        "ss_base_model_version": family.lora.version[predicts_v],
+        "ss_v2": str(family is SD2),
         "ss_sd_model_name": own.get("veneer.base", ""),
         "ss_output_name": title,
         "ss_resolution": f"({resolution}, {resolution})",
@@ -138,7 +135,7 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
         "ss_learning_rate": str(recipe.get("train", {}).get("learning_rate", "")),
         "ss_training_comment": f"veneer {own.get('veneer.version', '')}".strip(),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"{architecture or 'stable-diffusion-v1'}/lora",
+        "modelspec.architecture": f"{family.lora.architecture[predicts_v]}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{resolution}x{resolution}",

@@ -8,8 +8,18 @@ underscores, and with one or several prefixes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
+from veneer.models.families.family import LoraNames
+
+T = TypeVar("T")
 TEXT_PREFIX = "text_encoder."
+SECOND_TEXT_PREFIX = "text_encoder_2."
+"""Of the second text encoder of Stable Diffusion XL."""
+DENOISER = "unet"
+LORA_NETWORKS = (DENOISER, "text_encoder", "text_encoder_2")
+"""Networks that a LoRA may have layers of."""
 LONGEST_NAME = 300
 """Characters of a weight's name; no layer has as many, and a stranger's name is looked at for no longer."""
 # Parts of module names that hold an underscore of their own; kohya's layout writes dots as underscores too.
@@ -18,18 +28,34 @@ COMPOUNDS = (
     "conv_shortcut", "conv_in", "conv_out", "linear_1", "linear_2", "proj_in", "proj_out",
     "to_q", "to_k", "to_v", "to_out", "text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj",
     "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
-    "skip_connection",
+    "skip_connection", "add_embedding", "label_emb",
 )  # fmt: skip
 KOHYA_UNET, KOHYA_TEXT = "lora_unet_", "lora_te_"
 UNET_PREFIXES = ("unet.", "lora_unet.", "model.diffusion_model.", "diffusion_model.", KOHYA_UNET)
 TEXT_PREFIXES = (
     TEXT_PREFIX, "lora_te.", "lora_te1.", "text_encoders.clip_l.transformer.", KOHYA_TEXT, "lora_te1_",
 )  # fmt: skip
+SECOND_TEXT_PREFIXES = (
+    SECOND_TEXT_PREFIX, "lora_te2.", "text_encoders.clip_g.transformer.", "lora_te2_",
+)  # fmt: skip
 ANY_PREFIXES = ("base_model.model.",)
+LAYER_PREFIXES = (
+    dict.fromkeys(UNET_PREFIXES, "")
+    | dict.fromkeys(TEXT_PREFIXES, LORA_NETWORKS[1])
+    | dict.fromkeys(SECOND_TEXT_PREFIXES, LORA_NETWORKS[2])
+    | dict.fromkeys(ANY_PREFIXES, "")
+)
+"""Beginnings of layers' names, and the network that they say."""
+OWN_PREFIXES = {
+    DENOISER: "",
+    LORA_NETWORKS[1]: TEXT_PREFIX,
+    LORA_NETWORKS[2]: f"{SECOND_TEXT_PREFIX}text_model.",
+}
+"""Beginnings of the modules' own names: transformers keeps `text_model` in the second text encoder alone."""
 
 UNET_MODULE = re.compile(
-    r"conv_in|conv_out|time_embedding\.linear_[12]|(?:(?:down|up)_blocks\.\d{1,3}|mid_block)\.(?:"
-    r"attentions\.\d{1,3}\.(?:proj_in|proj_out|transformer_blocks\.0\."
+    r"conv_in|conv_out|(?:time|add)_embedding\.linear_[12]|(?:(?:down|up)_blocks\.\d{1,3}|mid_block)\.(?:"
+    r"attentions\.\d{1,3}\.(?:proj_in|proj_out|transformer_blocks\.\d{1,3}\."
     r"(?:attn[12]\.(?:to_[qkv]|to_out\.0)|ff\.net\.(?:0\.proj|2)))"
     r"|resnets\.\d{1,3}\.(?:conv1|conv2|conv_shortcut|time_emb_proj)|(?:down|up)samplers\.0\.conv)"
 )
@@ -53,21 +79,53 @@ LDM_RESNET = {
 LDM_TOP = {
     "input_blocks.0.0": "conv_in", "out.2": "conv_out",
     "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2",
 }  # fmt: skip
 LDM_LAYERS = 3
 """Blocks of the first release's numbering that one block of diffusers takes: two layers and a resampling."""
 
 
-def kohya_name(module: str) -> str:
-    """Name of a layer in kohya's layout.
+def network_of(module: str) -> tuple[str, str]:
+    """The network that a layer, or a weight of it, belongs to.
+
+    Args:
+        module: Name of the module, as everywhere in Veneer.
 
     Returns:
-        Such as ``lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q``; layers of the text
-        encoder get ``lora_te_text_model_``, which A1111, ComfyUI and Forge expect for SD 1.x and 2.x.
+        "unet", "text_encoder" or "text_encoder_2", and the layer's name within that network.
     """
-    if module.startswith(TEXT_PREFIX):
-        return f"{KOHYA_TEXT}text_model_{module.removeprefix(TEXT_PREFIX)}".replace(".", "_")
-    return f"{KOHYA_UNET}{module}".replace(".", "_")
+    for prefix in (TEXT_PREFIX, SECOND_TEXT_PREFIX):
+        if module.startswith(prefix):
+            return prefix.removesuffix("."), module.removeprefix(prefix)
+    return DENOISER, module
+
+
+def part_of(named: Mapping[str, T], network: str) -> dict[str, T]:
+    """What belongs to one network, by the names within it.
+
+    Args:
+        named: Anything by the names of layers, or of their weights.
+        network: "unet", "text_encoder" or "text_encoder_2".
+    """
+    split = ((network_of(name), value) for name, value in named.items())
+    return {name: value for (owner, name), value in split if owner == network}
+
+
+def kohya_name(module: str, names: LoraNames) -> str:
+    """Name of a layer in kohya's layout.
+
+    Args:
+        names: What the family's layers are called there.
+
+    Returns:
+        Such as ``lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q``, or
+        ``lora_unet_input_blocks_4_1_...`` for Stable Diffusion XL; layers of a text encoder begin with the
+        family's prefix and ``text_model_``, which A1111, ComfyUI and Forge expect.
+    """
+    network, own = network_of(module)
+    if network != DENOISER:
+        return f"{names.text[network]}text_model_{own.removeprefix('text_model.')}".replace(".", "_")
+    return f"{KOHYA_UNET}{to_ldm(own) if names.is_sgm else own}".replace(".", "_")
 
 
 def diffusers_name(module: str) -> str:
@@ -76,9 +134,10 @@ def diffusers_name(module: str) -> str:
     Returns:
         Such as ``unet.mid_block.attentions.0.proj_in`` or ``text_encoder.text_model.encoder.layers.0.mlp``.
     """
-    if module.startswith(TEXT_PREFIX):
-        return f"{TEXT_PREFIX}text_model.{module.removeprefix(TEXT_PREFIX)}"
-    return f"unet.{module}"
+    network, own = network_of(module)
+    if network == DENOISER:
+        return f"{DENOISER}.{own}"
+    return f"{network}.text_model.{own.removeprefix('text_model.')}"
 
 
 def read_name(key: str) -> tuple[str, str]:
@@ -92,7 +151,7 @@ def read_name(key: str) -> tuple[str, str]:
         The module, and "lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "dora_scale" or "alpha".
 
     Raises:
-        ValueError: If it is no weight of a LoRA, or the layer is none of Stable Diffusion 1.x and 2.x.
+        ValueError: If it is no weight of a LoRA, or the layer is none of Stable Diffusion.
     """
     if len(key) > LONGEST_NAME:
         raise ValueError(key)
@@ -112,34 +171,33 @@ def module_of(layer: str) -> str:
         Name of the module.
 
     Raises:
-        ValueError: If it is no layer of Stable Diffusion 1.x and 2.x.
+        ValueError: If it is no layer of Stable Diffusion 1.x, 2.x or XL.
     """
-    rest, is_text = _without_prefixes(layer)
+    rest, network = _without_prefixes(layer)
     if "." not in rest:
         rest = _dotted(rest)
-    is_text = is_text or rest.startswith("text_model.")
+    if rest.startswith("text_model.") and network == DENOISER:
+        network = LORA_NETWORKS[1]
     rest = rest.removeprefix("text_model.")
     rest = rest.replace(".processor.", ".")
     rest = f"{rest}.0" if rest.endswith(".to_out") else rest
-    if is_text:
+    if network == DENOISER:
+        rest = _from_ldm(rest)
+    else:
         for old, new in OLD_TEXT.items():
             rest = rest.removesuffix(old) + new if rest.endswith(f".{old}") else rest
-    else:
-        rest = _from_ldm(rest)
-    if not (TEXT_MODULE if is_text else UNET_MODULE).fullmatch(rest):
+    if not (UNET_MODULE if network == DENOISER else TEXT_MODULE).fullmatch(rest):
         raise ValueError(layer)
-    return TEXT_PREFIX + rest if is_text else rest
+    return OWN_PREFIXES[network] + rest
 
 
-def _without_prefixes(layer: str) -> tuple[str, bool]:
-    """The layer without prefixes, of which several may come, and whether one was of the text encoder."""
-    is_text = False
-    while prefix := next(
-        (p for p in UNET_PREFIXES + TEXT_PREFIXES + ANY_PREFIXES if layer.startswith(p)), ""
-    ):
-        is_text = is_text or prefix in TEXT_PREFIXES
+def _without_prefixes(layer: str) -> tuple[str, str]:
+    """The layer without prefixes, of which several may come, and its network."""
+    network = DENOISER
+    while prefix := next((one for one in LAYER_PREFIXES if layer.startswith(one)), ""):
+        network = LAYER_PREFIXES[prefix] or network
         layer = layer.removeprefix(prefix)
-    return layer, is_text
+    return layer, network
 
 
 def _dotted(name: str) -> str:
@@ -168,3 +226,31 @@ def _from_ldm(name: str) -> str:
         return f"{outer}.{'down' if side == 'input' else 'up'}samplers.0.conv"
     part = {"0": f"resnets.{layer}", "1": f"attentions.{layer}"}.get(place or "", "")
     return f"{outer}.{part}.{LDM_RESNET.get(rest, rest)}"
+
+
+def to_ldm(module: str) -> str:
+    """Name of a UNet's layer in the first release's numbering, which kohya's tools keep for SDXL.
+
+    Args:
+        module: Name after diffusers.
+
+    Returns:
+        Such as ``input_blocks.4.1.proj_in``; as it was where that numbering has no such layer.
+    """
+    tops = {new: old for old, new in LDM_TOP.items()}
+    if module in tops:
+        return tops[module]
+    match = re.fullmatch(r"(?:(down|up)_blocks\.(\d+)|mid_block)\.(\w+)\.(\d+)\.(.+)", module)
+    if match is None:
+        return module
+    side, block, kind, layer, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
+    if kind == "resnets":
+        rest = next((old for old, new in LDM_RESNET.items() if new == rest), rest)
+    if side is None:
+        return f"middle_block.{1 if kind == 'attentions' else 2 * layer}.{rest}"
+    if kind == "downsamplers":
+        return f"input_blocks.{LDM_LAYERS * (block + 1)}.0.op"
+    if kind == "upsamplers":  # after a residual block and an attention
+        return f"output_blocks.{LDM_LAYERS * block + LDM_LAYERS - 1}.2.conv"
+    number = LDM_LAYERS * block + layer + (side == "down")
+    return f"{'in' if side == 'down' else 'out'}put_blocks.{number}.{int(kind == 'attentions')}.{rest}"

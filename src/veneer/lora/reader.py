@@ -17,9 +17,9 @@ from torch import Tensor
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.lora.kinds import BUNDLED, SDXL_WIDTH, WIDTHS, family_of, refusal, shown_name
+from veneer.lora.kinds import BUNDLED, refusal, shown_name
 from veneer.lora.metadata import DIFFUSERS_KEY, alphas_of_metadata
-from veneer.lora.names import TEXT_PREFIX, read_name
+from veneer.lora.names import LORA_NETWORKS, SECOND_TEXT_PREFIX, TEXT_PREFIX, read_name
 from veneer.lora.tensorfile import FLOATS, read_tensors
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, Layout, LoraFile
 
@@ -69,8 +69,6 @@ def read_lora(path: Path, on_event: OnEvent = ignore, *, may_be_broken: bool = F
     unsaid = _modules(found) - found.alphas.keys()
     alphas = found.alphas | dict.fromkeys(unsaid, math.nan)
     lora = LoraFile(found.state, alphas, _layout(tensors), metadata)
-    if family_of(lora.state) == WIDTHS[SDXL_WIDTH]:
-        raise AdapterError("the LoRA is of another family, Stable Diffusion XL", where=str(path))
     lora = _with_alphas(path, lora, unsaid, on_event)
     broken = broken_layers(lora)
     if broken and not may_be_broken:
@@ -196,7 +194,7 @@ def _magnitude(path: Path, module: str, scale: Tensor, down: Tensor, up: Tensor)
 def _layout(tensors: Mapping[str, Tensor]) -> Layout:
     if any(name.startswith(("lora_unet_", "lora_te")) or ".lora_down." in name for name in tensors):
         return "kohya"
-    is_plain = not any(name.startswith(("unet.", TEXT_PREFIX)) for name in tensors)
+    is_plain = not any(name.startswith(("unet.", TEXT_PREFIX, SECOND_TEXT_PREFIX)) for name in tensors)
     return "peft" if is_plain else "diffusers"
 
 
@@ -231,7 +229,7 @@ def _settings(path: Path, lora: LoraFile, on_event: OnEvent) -> Mapping[str, Any
         on_event(Notice("lora", "lora-settings-unread", message))
         return {}
     return (
-        {f"{prefix}{key}": value for prefix in ("unet.", TEXT_PREFIX) for key, value in plain.items()}
+        {f"{network}.{key}": value for network in LORA_NETWORKS for key, value in plain.items()}
         if is_peft
         else plain
     )

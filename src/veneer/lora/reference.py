@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 _Array = npt.NDArray[np.float64]
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-TEXT = "text_encoder."
+TEXTS = ("text_encoder.", "text_encoder_2.")
 DOWN_SPELLINGS = (
     ".lora_A.weight", ".lora_down.weight", ".lora.down.weight", "_lora.down.weight",
     ".lora_linear_layer.down.weight", ".lora_A.default.weight",
@@ -47,8 +47,8 @@ def changed_weights(path: Path, weights: Mapping[str, _Array]) -> dict[str, _Arr
     """Weights of a model with a LoRA merged in.
 
     Args:
-        weights: The model's own by name, such as ``mid_block.attentions.0.proj_in.weight``; those of the text
-            encoder begin with ``text_encoder.``.
+        weights: The model's own by name, such as ``mid_block.attentions.0.proj_in.weight``; those of a text
+            encoder begin with ``text_encoder.`` or ``text_encoder_2.``.
 
     Returns:
         The weights that the file changes, by the same names.
@@ -124,7 +124,8 @@ def _one(
 
 def _said(settings: Mapping[str, Any], module: str, rank: int) -> float:
     """Alpha by diffusers' settings, whose patterns are taken as names; the rank where nothing says it."""
-    prefix, name = (TEXT, module.removeprefix(TEXT)) if module.startswith(TEXT) else ("unet.", module)
+    prefix = next((text for text in TEXTS if module.startswith(text)), "unet.")
+    name = module.removeprefix(prefix)
     alpha = float(settings.get(f"{prefix}lora_alpha", rank))
     for pattern, own in (settings.get(f"{prefix}alpha_pattern") or {}).items():
         plain = re.sub(r"\\(.)", r"\1", pattern.lstrip("^").rstrip("$"))
@@ -136,8 +137,14 @@ def _said(settings: Mapping[str, Any], module: str, rank: int) -> float:
 
 def _spellings(module: str) -> Iterator[str]:
     """Every name that some tool gives a layer."""
-    if module.startswith(TEXT):
-        own = module.removeprefix(TEXT)
+    if module.startswith(TEXTS[1]):
+        own = module.removeprefix(f"{TEXTS[1]}text_model.")
+        for prefix in (TEXTS[1], "lora_te2.", "text_encoders.clip_g.transformer."):
+            yield f"{prefix}text_model.{own}"
+        yield f"lora_te2_text_model_{own}".replace(".", "_")
+        return
+    if module.startswith(TEXTS[0]):
+        own = module.removeprefix(TEXTS[0])
         old = re.sub(r"self_attn\.([qkv])_proj$", r"self_attn.to_\1", own)
         old = re.sub(r"self_attn\.out_proj$", "self_attn.to_out", old)
         for name in dict.fromkeys((own, old)):
@@ -148,13 +155,19 @@ def _spellings(module: str) -> Iterator[str]:
         for prefix in ("lora_te_", "lora_te1_"):
             yield prefix + f"text_model.{own}".replace(".", "_")
         return
-    for name in dict.fromkeys((module, module.removesuffix(".0"), _first_release(module))):
+    for name in dict.fromkeys((module, module.removesuffix(".0"), *_first_releases(module))):
         for prefix in PREFIXES:
             yield prefix + name
         yield "lora_unet_" + name.replace(".", "_")
         head, _, last = name.rpartition(".")
         yield f"{head}.processor.{last}"
         yield f"unet.{head}.processor.{last}"
+
+
+def _first_releases(module: str) -> tuple[str, ...]:
+    """Stable Diffusion XL has an attention before its first enlargement too, so that it is counted on."""
+    first = _first_release(module)
+    return first, re.sub(r"^output_blocks\.2\.1\.conv$", "output_blocks.2.2.conv", first)
 
 
 def _first_release(module: str) -> str:
@@ -178,4 +191,5 @@ def _first_release(module: str) -> str:
         return f"middle_block.{number}.{names.get(found[3], found[3])}"
     tops = {"conv_in": "input_blocks.0.0", "conv_out": "out.2"}
     tops |= {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
+    tops |= {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
     return tops.get(module, module)

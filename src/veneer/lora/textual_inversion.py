@@ -25,11 +25,28 @@ from veneer.lora.embedding_file import (
     unload_textual_inversion,
 )
 from veneer.lora.file import write_weights
-from veneer.models.base import Base, assemble, encode_prompt, tokenize_prompt
+from veneer.models.base import Base, assemble
+from veneer.models.families import Family
+from veneer.models.families.sd import encode_tokens
+from veneer.models.families.unets import tokenize_prompt
 
 PROMPTS = ("{}", "a picture, {}", "{} of a city at night")
 """What the text encoder is asked when a written file is loaded back."""
 _TOLERANCE = 1e-5
+
+
+def refuse_words(lora: LoraTable, family: Family) -> None:
+    """Refuse to learn a word where the family's bases cannot.
+
+    Raises:
+        RecipeError: If a word is to be learnt, and the family learns none.
+    """
+    if lora.embedding_token and not family.learns_words:
+        raise RecipeError(
+            f"words are not learnt on {family.label} yet",
+            where="lora.embedding_token",
+            todo="Leave it out; caption.trigger = WORD with lora.text_encoder = true teaches a word too",
+        )
 
 
 class PlaceholderEmbedding(nn.Module):
@@ -195,4 +212,4 @@ def _wanted(pipeline: Any, embedding: Embedding, prompts: Sequence[str]) -> Tens
 
 
 def _hidden(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Tensor:
-    return encode_prompt(text_encoder, tokenize_prompt(tokenizer, spell_out(tokenizer, prompts))).float()
+    return encode_tokens(text_encoder, tokenize_prompt(tokenizer, spell_out(tokenizer, prompts))).float()

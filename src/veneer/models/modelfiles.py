@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HUB_OFFLINE
@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError, safe_open
 
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, ignore
@@ -48,6 +49,7 @@ WEIGHT_STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
+    "text_encoder_2": "model",
 }
 
 
@@ -218,6 +220,45 @@ def what_it_is(path: Path) -> Other | None:
         if head.startswith(magic):
             return Other(f"the file is {what} and not safetensors", again)
     return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a settings file of a model.
+
+    Returns:
+        Its content.
+
+    Raises:
+        BaseModelError: If it is missing or damaged.
+    """
+    if not path.is_file():
+        raise BaseModelError(
+            f"not a Stable Diffusion folder: {path.name} is missing",
+            where=str(path),
+            todo="A folder in Hugging Face layout has unet/, vae/, text_encoder/, tokenizer/ and scheduler/",
+        )
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise BaseModelError(f"a settings file is damaged: {error}", where=str(path)) from error
+
+
+def open_safetensors(path: Path) -> Any:
+    """Open a safetensors file for reading on the CPU.
+
+    Returns:
+        The open file, a context manager.
+
+    Raises:
+        BaseModelError: If it cannot be read.
+    """
+    if other := what_it_is(path):
+        raise BaseModelError(other.what, where=str(path), todo=other.todo)
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        todo = "Fetch the file again: it may have been cut short"
+        raise BaseModelError(f"the file is damaged: {error}", where=str(path), todo=todo) from error
 
 
 def pocket_folder() -> Path:

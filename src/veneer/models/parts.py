@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from veneer.errors import BaseModelError
-from veneer.models.families import open_safetensors
-from veneer.models.modelfiles import ModelFiles, weights_of
+from veneer.models.families import Family
+from veneer.models.families.family import SingleFile
+from veneer.models.modelfiles import ModelFiles, open_safetensors, weights_of
 from veneer.models.quiet import quiet_libraries
 from veneer.models.vocabulary import MAX_TOKENS, find_vocabulary
 
-SD1 = Path(str(resources.files("veneer") / "sd1"))  # settings that checkpoints of Stable Diffusion 1.x go by
-CHECKPOINT_PREFIXES = {
-    "unet": ("model.diffusion_model.",),
-    "vae": ("first_stage_model.",),
-    "text_encoder": ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."),
-}
 
-
-def vae_folder(files: ModelFiles) -> Path:
+def vae_folder(files: ModelFiles, family: Family) -> Path:
     """Folder of a VAE that may be a pipeline's part, or of the settings that a lone VAE file goes by.
 
     Returns:
         The folder that has the VAE's `config.json`.
     """
     if files.kind == "checkpoint":
-        return SD1 / "vae"
+        return single_file(family, files).settings / "vae"
     return files.path if (files.path / "config.json").is_file() else files.path / "vae"
 
 
-def load_module(part: str, files: ModelFiles, dtype: torch.dtype) -> Any:
+def single_file(family: Family, files: ModelFiles) -> SingleFile:
+    """How a family's bases lie in one file.
+
+    Raises:
+        BaseModelError: If they do not.
+    """
+    if family.single_file is None:
+        what = f"a part of {family.label} in one file cannot be read"
+        raise BaseModelError(what, where=str(files.path), todo="Take the same in Hugging Face layout")
+    return family.single_file
+
+
+def load_module(part: str, files: ModelFiles, dtype: torch.dtype, family: Family) -> Any:
     """Load one network of a base, straight into its final precision.
 
     Args:
-        part: "unet", "vae" or "text_encoder".
+        part: One of the family's networks, such as "unet", "vae" or "text_encoder".
         files: Where the model's files are.
         dtype: Precision of the weights.
 
@@ -54,9 +58,10 @@ def load_module(part: str, files: ModelFiles, dtype: torch.dtype) -> Any:
         BaseModelError: If weights are missing, damaged or do not fit.
     """
     if files.kind == "checkpoint":
-        module = _from_checkpoint(part, files.path, dtype)
+        module = _from_checkpoint(part, files.path, dtype, family.networks[part], single_file(family, files))
     else:
-        module = _from_folder(part, vae_folder(files) if part == "vae" else files.path / part, dtype)
+        folder = vae_folder(files, family) if part == "vae" else files.path / part
+        module = _from_folder(part, folder, dtype, family.networks[part])
     _refuse_broken(part, files.path, module)
     return module.requires_grad_(False).eval()
 
@@ -72,9 +77,8 @@ def _refuse_broken(part: str, path: Path, module: Any) -> None:
         raise BaseModelError(what.replace("torch.", ""), where=str(path), todo=todo)
 
 
-def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
+def _from_folder(part: str, folder: Path, dtype: torch.dtype, kind: Any) -> Any:
     variant = weights_of(folder, part)[1]
-    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     options = {
         "local_files_only": True,
         "use_safetensors": True,
@@ -82,7 +86,7 @@ def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
         "output_loading_info": True,
     }
     try:
-        module, info = kinds[part].from_pretrained(str(folder), torch_dtype=dtype, **options)
+        module, info = kind.from_pretrained(str(folder), torch_dtype=dtype, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _damaged(part, folder, error) from error
     lacking = [name for name in info["missing_keys"] if not name.endswith("position_ids")]
@@ -93,21 +97,16 @@ def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
     return module
 
 
-def _from_checkpoint(part: str, path: Path, dtype: torch.dtype) -> Any:
-    weights = dict(_tensors(part, path))
+def _from_checkpoint(part: str, path: Path, dtype: torch.dtype, kind: Any, layout: SingleFile) -> Any:
+    weights = dict(_tensors(part, path, layout))
     if not weights:
-        raise _damaged(part, path, f"the checkpoint has no {part}")
+        raise _missing(part, path)
     try:
-        match part:
-            case "text_encoder":
-                return _text_encoder(weights, dtype)
-            case "vae":
-                kind: Any = AutoencoderKL
-            case _:
-                kind = UNet2DConditionModel
+        if load := layout.loaders.get(part):
+            return load(weights, layout.settings / part, dtype)
         with quiet_libraries():
             module = kind.from_single_file(
-                weights, config=str(SD1), subfolder=part, torch_dtype=dtype, local_files_only=True
+                weights, config=str(layout.settings), subfolder=part, torch_dtype=dtype, local_files_only=True
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _damaged(part, path, error) from error
@@ -116,34 +115,24 @@ def _from_checkpoint(part: str, path: Path, dtype: torch.dtype) -> Any:
     return module
 
 
-def _tensors(part: str, path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of one part of a checkpoint; a text encoder's names lose their prefix, as its class wants."""
-    prefixes = CHECKPOINT_PREFIXES[part]
+def _tensors(part: str, path: Path, layout: SingleFile) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of one part of a checkpoint; those with a loader lose their prefix, as its class wants."""
+    prefixes, is_plain = layout.prefixes[part], part in layout.loaders
     with open_safetensors(path) as file:
         names = list(file.keys())
-        lone_vae = part == "vae" and not any(name.startswith("first_stage_model.") for name in names)
+        whole = ("first_stage_model.", "model.diffusion_model.")
+        lone_vae = part == "vae" and not any(name.startswith(whole) for name in names)
         for name in names:
             prefix = next((start for start in prefixes if name.startswith(start)), None)
             if lone_vae or prefix is not None:
-                yield (name[len(prefix or "") :] if part == "text_encoder" else name), file.get_tensor(name)
+                yield (name[len(prefix or "") :] if is_plain else name), file.get_tensor(name)
 
 
-def _text_encoder(weights: dict[str, Tensor], dtype: torch.dtype) -> Any:
-    with torch.device("meta"):
-        module = CLIPTextModel(CLIPTextConfig.from_pretrained(str(SD1 / "text_encoder")))
-    weights = {
-        name: tensor.to(dtype) for name, tensor in weights.items() if not name.endswith("position_ids")
-    }
-    module.load_state_dict(weights, strict=True, assign=True)
-    positions = torch.arange(module.config.max_position_embeddings).expand((1, -1))
-    module.embeddings.position_ids = positions  # a buffer that no file holds
-    return module
-
-
-def load_tokenizer(files: ModelFiles) -> Any:
+def load_tokenizer(part: str, files: ModelFiles, family: Family) -> Any:
     """Load a base's tokenizer.
 
     Args:
+        part: One of the family's tokenizers.
         files: Where the model's files are; for a checkpoint, CLIP's vocabulary is looked for.
 
     Returns:
@@ -153,18 +142,23 @@ def load_tokenizer(files: ModelFiles) -> Any:
         BaseModelError: If it is missing or damaged.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = files.path / "tokenizer"
+        folder = files.path / part
         if files.kind == "checkpoint":
             folder = Path(scratch)
             find_vocabulary(files.path, folder)
-            settings = SD1 / "tokenizer" / "tokenizer_config.json"
+            settings = single_file(family, files).settings / part / "tokenizer_config.json"
             (folder / settings.name).write_bytes(settings.read_bytes())
         try:
             tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise _damaged("tokenizer", folder, error) from error
+            raise _damaged(part, folder, error) from error
     tokenizer.model_max_length = min(tokenizer.model_max_length, MAX_TOKENS)
     return tokenizer
+
+
+def _missing(part: str, path: Path) -> BaseModelError:
+    todo = "Name one with base.vae" if part == "vae" else "Take the whole model's file"
+    return BaseModelError(f"the checkpoint has no {part}", where=str(path), todo=todo)
 
 
 def _damaged(part: str, path: Path, why: object) -> BaseModelError:

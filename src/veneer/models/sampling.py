@@ -8,7 +8,7 @@ torch may draw other numbers in a lower one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from veneer.config import GenerateTable
 from veneer.events import Notice, OnEvent, ignore
 from veneer.machine import hand_back_memory, is_out_of_memory, pick_device
 from veneer.models.base import assemble, load_base
+from veneer.models.families import Family
 from veneer.seeds import torch_generator
 
 _T = TypeVar("_T")
@@ -52,13 +53,15 @@ class Sampler:
     """A pipeline ready to draw.
 
     Attributes:
-        pipeline: diffusers' `StableDiffusionPipeline`.
+        family: Of the base.
+        pipeline: diffusers' pipeline of the family.
         native_px: Side of the pictures that the base was trained on.
         source: The base as it was asked for, such as "pocket".
         fingerprint: Name of exactly these base weights.
         table: Prompts are left aside: sampler, steps, guidance, sizes.
     """
 
+    family: Family
     pipeline: Any
     native_px: int
     source: str
@@ -86,6 +89,7 @@ def load_sampler(
     vae: str | None = None,
     revision: str | None = None,
     side_px: int | None = None,
+    objective: Mapping[str, Any] | None = None,
     on_event: OnEvent = ignore,
 ) -> Sampler:
     """Load a base model for drawing.
@@ -93,6 +97,7 @@ def load_sampler(
     Args:
         vae: VAE in place of the base's own.
         side_px: Side of the pictures where the table names none; None for the base's own.
+        objective: Settings of the scheduler in place of the base's own.
 
     Returns:
         The sampler, no adapter on it.
@@ -102,13 +107,23 @@ def load_sampler(
     """
     device = pick_device()
     dtype = drawing_dtype(device)
-    loaded = load_base(base, vae=vae, revision=revision, dtype=dtype, device=device, on_event=on_event)
+    loaded = load_base(
+        base,
+        vae=vae,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        objective=objective,
+        on_event=on_event,
+    )
     if device.type == "cuda":  # the order of its quickest convolutions
         for part in (loaded.unet, loaded.vae):
             part.to(memory_format=torch.channels_last)
     pipeline = assemble(loaded, generate.scheduler)
     side = generate.resolution or side_px or loaded.native_px
-    return Sampler(pipeline, loaded.native_px, loaded.source, loaded.fingerprint, generate, side)
+    return Sampler(
+        loaded.family, pipeline, loaded.native_px, loaded.source, loaded.fingerprint, generate, side
+    )
 
 
 def drawing_dtype(device: torch.device) -> torch.dtype:
@@ -202,7 +217,7 @@ def _first_pass(sampler: Sampler, batch: Sequence[tuple[str, int]], side_px: int
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in batch]
     result = sampler.pipeline(
         prompt=[prompt for prompt, _ in batch],
-        negative_prompt=[sampler.table.negative_prompt] * len(batch),
+        negative_prompt=_negative(sampler, len(batch)),
         num_inference_steps=sampler.table.num_inference_steps,
         guidance_scale=sampler.table.guidance_scale,
         height=side_px,
@@ -224,24 +239,27 @@ def _noise(pipeline: Any, side_px: int, generators: Sequence[torch.Generator]) -
 
 def _refined(sampler: Sampler, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any]:
     """Pixels (B, H, W, 3) in [0, 1]: composed at the base's own size, then enlarged and refined."""
-    from diffusers import StableDiffusionImg2ImgPipeline
-
     size = (sampler.side_px, sampler.side_px)
     small = np.nan_to_num(_first_pass(sampler, batch, sampler.native_px))
     large = [_picture(one).resize(size, Image.Resampling.LANCZOS) for one in small]
-    refiner = StableDiffusionImg2ImgPipeline(**sampler.pipeline.components, requires_safety_checker=False)
+    refiner = sampler.family.refiner(sampler.pipeline)
     refiner.set_progress_bar_config(disable=True)
     result = refiner(
         prompt=[prompt for prompt, _ in batch],
         image=large,
         strength=REFINE_STRENGTH,
-        negative_prompt=[sampler.table.negative_prompt] * len(batch),
+        negative_prompt=_negative(sampler, len(batch)),
         num_inference_steps=sampler.table.num_inference_steps,
         guidance_scale=sampler.table.guidance_scale,
         generator=[torch_generator(seed, "refine") for _, seed in batch],
         output_type="np",
     )
     return np.asarray(result.images)
+
+
+def _negative(sampler: Sampler, number: int) -> list[str] | None:
+    prompt = sampler.family.negative(sampler.table.negative_prompt)
+    return None if prompt is None else [prompt] * number
 
 
 def _picture(pixels: np.ndarray[Any, Any]) -> Image.Image:

@@ -4,7 +4,8 @@
 
     RUN/cache/index.json               what there is, and from what it was made
     RUN/cache/latents/KEY.safetensors  mean, std (V, C, h, w), scaled; crops (V, 4); masks (V, 1, h, w) where
-    masked RUN/cache/text/KEY.safetensors     encoder_hidden_states (L, D)
+                                       masked; what else the family's network is told of a view, (V, ...)
+    RUN/cache/text/KEY.safetensors     what it is told of a caption, such as encoder_hidden_states (L, D)
 
 V counts crop variants times (plain, mirrored), crop-major. Keys are hashes of everything that the content
 depends on, so a file that exists is right, and a second `encode` of the same pictures makes nothing.
@@ -167,7 +168,7 @@ class CacheReader:
         self._left = budget_bytes
         self._kept: dict[str, dict[str, Tensor]] = {}
         self._device = torch.device("cpu")
-        self._on_device: dict[str, Tensor] = {}
+        self._on_device: dict[str, dict[str, Tensor]] = {}
 
     def keep_texts_on(self, device: torch.device, names: Collection[str], budget_bytes: int) -> bool:
         """Give embeddings out on a device from now on: all of them, or none where they take too much.
@@ -177,8 +178,8 @@ class CacheReader:
             names: The files of all embeddings, relative to the cache; of equal size.
             budget_bytes: Most bytes that they may take.
         """
-        one = self.tensors(next(iter(names)))["encoder_hidden_states"]
-        if len(names) * one.nbytes > budget_bytes:
+        one = sum(tensor.nbytes for tensor in self.tensors(next(iter(names))).values())
+        if len(names) * one > budget_bytes:
             return False
         self._device = device
         return True
@@ -217,17 +218,26 @@ class CacheReader:
             self._left -= size
         return tensors
 
-    def text(self, name: str) -> Tensor:
-        """A caption's embedding.
+    def view(self, name: str, number: int) -> dict[str, Tensor]:
+        """One crop variant of a picture, plain or mirrored.
+
+        Args:
+            name: The file of its latents, relative to the cache.
+            number: Its place in the file, from 0.
+
+        Returns:
+            Tensors by name: mean, std (C, h, w), masks (1, h, w) where there are some, and the family's own.
+        """
+        return {key: tensor[number] for key, tensor in self.tensors(name).items() if key != "crops"}
+
+    def text(self, name: str) -> dict[str, Tensor]:
+        """What the network is told of a caption, such as encoder_hidden_states (L, D).
 
         Args:
             name: The file, relative to the cache.
-
-        Returns:
-            Shape (L, D).
         """
         if self._device.type == "cpu":
-            return self.tensors(name)["encoder_hidden_states"]
+            return self.tensors(name)
         if name not in self._on_device:
-            self._on_device[name] = self.tensors(name)["encoder_hidden_states"].to(self._device)
+            self._on_device[name] = {k: t.to(self._device) for k, t in self.tensors(name).items()}
         return self._on_device[name]

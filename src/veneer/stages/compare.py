@@ -17,6 +17,7 @@ from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.lora.reader import file_of
 from veneer.machine import pick_device
+from veneer.models.base import objective_by
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
 from veneer.proof.comparison import Comparison, compare_pairs
@@ -156,7 +157,12 @@ def compare_adapters(
     on_event(StageStarted(STAGE, len(files) * len(strengths), "adapters"))
     base, own = recipe.base, read_references(run, recipe)
     sampler = load_sampler(
-        base.model, recipe.generate, vae=base.vae, revision=base.revision, side_px=recipe.encode.resolution
+        base.model,
+        recipe.generate,
+        vae=base.vae,
+        revision=base.revision,
+        side_px=recipe.encode.resolution,
+        objective=objective_by(base),
     )
     foreign = replace(own, losses=None, picture_losses=None)  # held-out losses are those of the run's adapter
     swept = sweep_pairs(

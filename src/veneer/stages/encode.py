@@ -24,18 +24,20 @@ from veneer.encoding.jobs import (
     closing_writes,
     load_batches,
     make_job,
-    size_multiple,
     views_at_once,
 )
 from veneer.encoding.split import Picture, read_pictures
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.models.base import Base, encode_pixels, encode_prompt, load_base, token_count, tokenize_prompt
+from veneer.lora.textual_inversion import refuse_words
+from veneer.models.base import Base, encode_pixels, encode_prompts, load_base_of, token_count
 from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
 from veneer.records.run import RunDir
 from veneer.training.checkpoints import as_run_error
 
 TEXT_BATCH = 16
+SMALL_SHARE = 0.75
+"""Share of a base's own size below which some families learn and draw badly."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
     machine.set_threads()
     pictures = read_pictures(run, recipe, on_event)
     base = _load(recipe, "tokenizer", on_event)
+    refuse_words(recipe.lora, base.family)
     _warn_of_resolution(recipe, base, on_event)
     jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
     reshaped = _reshaping(pictures, jobs, recipe, base)
-    _notify_reshaping(reshaped, recipe, size_multiple(base), on_event)
+    _notify_reshaping(reshaped, recipe, base.size_multiple, on_event)
     todo = list({job.file: job for job in jobs if not is_whole(job.file)}.values())
     items = [
         _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
@@ -114,10 +117,8 @@ run = encode
 
 
 def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dtype = torch.float32) -> Base:
-    return load_base(
-        recipe.base.model,
-        vae=recipe.base.vae,
-        revision=recipe.base.revision,
+    return load_base_of(
+        recipe.base,
         dtype=dtype,
         device=machine.pick_device(),
         parts=(part,),
@@ -127,7 +128,13 @@ def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dt
 
 def _warn_of_resolution(recipe: Recipe, base: Base, on_event: OnEvent) -> None:
     wanted, native = recipe.encode.resolution, base.native_px
-    multiple = size_multiple(base)
+    multiple = base.size_multiple
+    if wanted < SMALL_SHARE * native and not base.family.trains_small:
+        message = (
+            f"encode.resolution = {wanted} px, but {base.family.label} was trained at {native} px and draws "
+            f"badly at much less: set encode.resolution = {native} where memory allows it"
+        )
+        on_event(Notice(STAGE, "below-native-resolution", message))
     if wanted > native:
         message = (
             f"encode.resolution = {wanted} px, but this base was trained at {native} px: pictures drawn at "
@@ -279,14 +286,16 @@ def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Ba
     share = [caption for caption in mine if not is_whole(cache / _text_file(caption, base))]
     if not share:
         return
-    text_encoder = _load(recipe, "text_encoder").text_encoder
+    base = base.with_parts(_load(recipe, "text_encoder").parts)
     with torch.inference_mode():
-        size = 1 if text_encoder.device.type == "cpu" else TEXT_BATCH  # one: bits do not depend on company
+        on_cpu = machine.pick_device().type == "cpu"
+        size = 1 if on_cpu else TEXT_BATCH  # one: bits do not depend on company
         for first in range(0, len(share), size):
             part = share[first : first + size]
-            hidden = encode_prompt(text_encoder, tokenize_prompt(base.tokenizer, part)).float().cpu()
-            for caption, states in zip(part, hidden, strict=True):
-                write_tensors(cache / _text_file(caption, base), {"encoder_hidden_states": states})
+            told = {name: one.float().cpu() for name, one in encode_prompts(base, part).items()}
+            for number, caption in enumerate(part):
+                own = {name: one[number] for name, one in told.items()}
+                write_tensors(cache / _text_file(caption, base), own)
 
 
 def _prune(cache: Path, index: CacheIndex) -> None:
@@ -301,7 +310,7 @@ def _prune(cache: Path, index: CacheIndex) -> None:
 def _reshaping(
     pictures: Sequence[Picture], jobs: Sequence[EncodeJob], recipe: Recipe, base: Base
 ) -> Reshaping:
-    table, multiple = recipe.encode, size_multiple(base)
+    table, multiple = recipe.encode, base.size_multiple
 
     def large(size: tuple[int, int]) -> tuple[int, int]:
         return bucket_for(size, table.resolution, multiple, aspects=table.buckets, upscale=True)

@@ -18,7 +18,7 @@ from veneer.lora.embedding_file import Embedding, read_embedding
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.weights import LoraFile, from_state
-from veneer.models.base import Base, load_base
+from veneer.models.base import Base, load_base_of
 from veneer.recipe import to_toml
 from veneer.records.candidates import Chosen, known_candidates
 from veneer.records.files import staged_files
@@ -67,7 +67,7 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
     """
     chosen, path = _chosen(run)
     parts = ("tokenizer", "text_encoder", "unet", "scheduler")
-    base = load_base(recipe.base.model, revision=recipe.base.revision, parts=parts, on_event=on_event)
+    base = load_base_of(recipe.base.model_copy(update={"vae": None}), parts=parts, on_event=on_event)
     text = _metadata(recipe, base, chosen)
     if recipe.lora.timestep_rank:
         message = "trained with timestep_rank (T-LoRA): other tools use all ranks at every timestep"
@@ -135,7 +135,7 @@ def _metadata(recipe: Recipe, base: Base, chosen: Chosen) -> dict[str, str]:
         "veneer.recipe": to_toml(recipe),
         "veneer.base": base.source,
         "veneer.base_fingerprint": base.fingerprint,
-        "veneer.family": base.family,
+        "veneer.family": base.family.name,
         "veneer.prediction_type": base.prediction_type,
         "veneer.step": str(chosen.step),
         "veneer.kind": chosen.kind,

@@ -21,12 +21,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from veneer.config import GenerateTable, Recipe
 from veneer.encoding.choosing import choosing, choosing_jobs, judging
-from veneer.errors import BaseModelError, RunError
+from veneer.errors import AdapterError, BaseModelError, RunError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
+from veneer.models.base import objective_by
 from veneer.models.sampling import STAGE, Sample, Sampler, batched, load_sampler, sample_batches
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
@@ -241,6 +242,7 @@ def _sampler(recipe: Recipe, on_event: OnEvent) -> Sampler:
         vae=recipe.base.vae,
         revision=recipe.base.revision,
         side_px=recipe.encode.resolution,
+        objective=objective_by(recipe.base),
         on_event=on_event,
     )
 
@@ -283,6 +285,9 @@ def _draw_sizes(
 def _put_on(sampler: Sampler, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
     if lora is not None:
         load_lora(sampler, lora, scale, on_event)
+    if word is not None and not sampler.family.learns_words:
+        what = f"learnt words are not drawn with on {sampler.family.label} yet"
+        raise AdapterError(what, where=str(word), todo="Leave --embedding out")
     if word is not None:
         load_textual_inversion(sampler.pipeline, read_embedding(word), str(word))
 

@@ -134,7 +134,7 @@ def build_trainer(
     check_against_cache(recipe, index, on_event)
     accelerator = processes.accelerator(settings.mixed_precision)
     network = build_network(recipe, accelerator.device, on_event)
-    objective = build_objective(network, index.prediction_type, settings)
+    objective = build_objective(network, settings)
     reader = CacheReader(run.cache)
     if accelerator.device.type == "cuda":  # most of what a batch takes, and the same again and again
         free = torch.cuda.mem_get_info(accelerator.device)[0]

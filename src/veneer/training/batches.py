@@ -2,14 +2,14 @@
 
 A step's *global batch* has ``train_batch_size * gradient_accumulation_steps`` items, numbered by position.
 Every process takes the positions that are its rank modulo the number of processes, so the global batch is the
-same for any number of them. Shapes: B items, C channels, h x w latent pixels, L tokens, D text features.
+same for any number of them. Shapes: B items, C channels, h x w latent pixels.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,10 +18,14 @@ from torch import Tensor
 from veneer import processes
 from veneer.config import Recipe, TrainTable
 from veneer.errors import RecipeError, RunError
+from veneer.models.families.family import Conditioning
 from veneer.records.cache import CachedItem, CacheIndex, CacheReader, Split
 from veneer.seeds import derive
 from veneer.training import randomness
 from veneer.training.data_order import DataOrder
+
+PICTURE = ("mean", "std", "masks")
+"""Tensors of a cached view that are the picture; all others are what the network is told of it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,11 @@ class MicroBatch:
         noise: Noise to predict, shape (B, C, h, w).
         input_noise: Noise in the UNet's input; the same tensor unless it is perturbed.
         timesteps: Shape (B,), int64.
-        encoder_hidden_states: Caption embeddings, shape (B, L, D).
+        conditioning: What the network is told beside them, by name, each (B, ...), such as
+            encoder_hidden_states (B, L, D).
         weights: Weight of each item in the step's mean, shape (B,).
         masks: Weight of each place, shape (B, 1, h, w), or None.
-        prior_hidden_states: Embeddings for prior prediction, shape (B, L, D), or None.
+        prior: The same for prior prediction, or nothing.
         captions: The captions themselves, for a text encoder that is trained along.
         dropout_seed: Seed of the adapter's dropout.
     """
@@ -45,10 +50,10 @@ class MicroBatch:
     noise: Tensor
     input_noise: Tensor
     timesteps: Tensor
-    encoder_hidden_states: Tensor
+    conditioning: Conditioning
     weights: Tensor
     masks: Tensor | None = None
-    prior_hidden_states: Tensor | None = None
+    prior: Conditioning = field(default_factory=dict)
     captions: tuple[str, ...] = ()
     dropout_seed: int = 0
 
@@ -93,7 +98,8 @@ class MicroBatch:
         Args:
             other: A batch of the same layout.
         """
-        into = {id(tensor): (tensor, getattr(other, name)) for name, tensor in self._tensors().items()}
+        new = other._tensors()
+        into = {id(tensor): (tensor, new[name]) for name, tensor in self._tensors().items()}
         for own, tensor in into.values():
             own.copy_(tensor, non_blocking=True)
 
@@ -106,14 +112,26 @@ class MicroBatch:
         for tensor in self._tensors().values():
             tensor.record_stream(stream)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+    def _tensors(self) -> dict[tuple[str, ...], Tensor]:
+        """Every tensor, by the names that lead to it."""
+        found: dict[tuple[str, ...], Tensor] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                found[name,] = value
+            elif isinstance(value, dict):
+                found |= {(name, key): tensor for key, tensor in value.items()}
+        return found
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
         """Change each tensor once: what is the same before is the same afterwards."""
         tensors = self._tensors()
         changed = {key: change(tensor) for key, tensor in {id(t): t for t in tensors.values()}.items()}
-        new: dict[str, Any] = {name: changed[id(tensor)] for name, tensor in tensors.items()}
+        new: dict[str, Any] = {"conditioning": {}, "prior": {}}
+        for (name, *key), tensor in tensors.items():
+            if key:
+                new[name][key[0]] = changed[id(tensor)]
+            else:
+                new[name] = changed[id(tensor)]
         return dataclasses.replace(self, **new)
 
 
@@ -182,10 +200,10 @@ class BatchSource:
             noise=noise,
             input_noise=self._perturbed(noise, step, positions),
             timesteps=self._timesteps(step, positions),
-            encoder_hidden_states=torch.stack([self.reader.text(name) for name in texts]),
+            conditioning=conditioning_of([self.reader.text(name) for name in texts], views),
             weights=torch.full((len(items),), weight),
             masks=torch.stack([_mask(view) for view in views]) if self.settings.masked_loss else None,
-            prior_hidden_states=self._prior_texts(items),
+            prior=self._prior(items, views),
             captions=tuple("" if d else i.caption for d, i in zip(dropped, items, strict=True)),
             dropout_seed=derive(seed, "dropout", step, positions[0]),
         )
@@ -195,9 +213,7 @@ class BatchSource:
         crops, sides = self.index.crops, 2 if self.index.mirrored else 1
         crop = int(randomness.uniform(self.settings.seed, "crop", step, position) * crops) if crops > 1 else 0
         mirrored = sides == 2 and self._happens("flip", self.flip, step, position)
-        view = crop * sides + mirrored
-        tensors = self.reader.tensors(item.latents)
-        return {name: tensors[name][view] for name in ("mean", "std", "masks") if name in tensors}
+        return self.reader.view(item.latents, crop * sides + mirrored)
 
     def _happens(self, purpose: str, share: float, step: int, position: int) -> bool:
         """Whether what happens to a share of the pictures happens to this one."""
@@ -227,10 +243,29 @@ class BatchSource:
             table.seed, step, positions, batch, self.timestep_range, sampling=table.timestep_sampling
         )
 
-    def _prior_texts(self, items: Sequence[CachedItem]) -> Tensor | None:
+    def _prior(self, items: Sequence[CachedItem], views: Sequence[Mapping[str, Tensor]]) -> Conditioning:
         if not all(item.prior_text for item in items):
-            return None
-        return torch.stack([self.reader.text(item.prior_text) for item in items])
+            return {}
+        return conditioning_of([self.reader.text(item.prior_text) for item in items], views)
+
+
+def conditioning_of(
+    texts: Sequence[Mapping[str, Tensor]], views: Sequence[Mapping[str, Tensor]]
+) -> Conditioning:
+    """What the network is told of some pictures.
+
+    Args:
+        texts: What it is told of each caption, from the cache.
+        views: The pictures' cached views.
+
+    Returns:
+        Tensors by name, each (B, ...).
+    """
+    own = [
+        {**text, **{key: tensor for key, tensor in view.items() if key not in PICTURE}}
+        for text, view in zip(texts, views, strict=True)
+    ]
+    return {key: torch.stack([one[key] for one in own]) for key in own[0]}
 
 
 def batch_source(reader: CacheReader, index: CacheIndex, recipe: Recipe, num_timesteps: int) -> BatchSource:

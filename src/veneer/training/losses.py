@@ -8,47 +8,29 @@ import torch
 from torch import Tensor
 
 from veneer.config import Recipe, TrainTable
-from veneer.errors import BaseModelError
 from veneer.lora.adapter import detached
 from veneer.training.batches import MicroBatch
-from veneer.training.diffusion import (
-    Distance,
-    Objective,
-    PredictionType,
-    add_noise,
-    item_losses,
-    loss_weights,
-    scheduled_huber,
-    signal_to_noise,
-    squared_error,
-    target_for,
-)
+from veneer.training.diffusion import Distance, Objective, item_losses, scheduled_huber, squared_error
 from veneer.training.network import Network
 
 Loss = Callable[[MicroBatch], Tensor]
 
 
-def build_objective(network: Network, prediction_type: str, train: TrainTable) -> Objective:
+def build_objective(network: Network, train: TrainTable) -> Objective:
     """Choose target, distance and weights.
-
-    Args:
-        prediction_type: What the base's UNet predicts.
 
     Returns:
         The objective, its tables on the network's device.
     """
     device = next(iter(network.parameters.values())).device
-    alphas_cumprod = network.alphas_cumprod.to(device)
-    kind = checked_prediction_type(prediction_type)
-    snr = signal_to_noise(network.alphas_cumprod)
-    weights = loss_weights(snr, train.loss_weighting, train.snr_gamma, kind).float().to(device)
+    weights = network.path.weights(train.loss_weighting, train.snr_gamma).float().to(device)
     distance: Distance
     match train.loss_type:
         case "l2":
             distance = squared_error
         case "huber":
             distance = scheduled_huber(network.num_timesteps)
-    return Objective(alphas_cumprod, target_for(kind, alphas_cumprod), distance, weights)
+    return Objective(network.path.to(device), distance, weights)
 
 
 def diffusion_loss(network: Network, objective: Objective, batch: MicroBatch) -> Tensor:
@@ -60,9 +42,9 @@ def diffusion_loss(network: Network, objective: Objective, batch: MicroBatch) ->
     Returns:
         A scalar, float32.
     """
-    noisy_latents = add_noise(batch.latents, batch.input_noise, batch.timesteps, objective.alphas_cumprod)
-    model_pred = network.predict(noisy_latents, batch.timesteps, network.hidden_states(batch))
-    target = objective.target(batch.latents, batch.noise, batch.timesteps)
+    noisy_latents = objective.path.mix(batch.latents, batch.input_noise, batch.timesteps)
+    model_pred = network.predict(noisy_latents, batch.timesteps, network.conditioning(batch))
+    target = objective.path.target(batch.latents, batch.noise, batch.timesteps)
     losses = item_losses(objective, model_pred, target, batch.timesteps, batch.masks)
     return (losses * batch.weights).sum()
 
@@ -113,32 +95,11 @@ def prior_prediction_loss(network: Network, objective: Objective, batch: MicroBa
     Source: Ruiz et al. 2023, "DreamBooth", section 3.2, with the adapter switched off in the place of
         pictures.
     """
-    if batch.prior_hidden_states is None:
+    if not batch.prior:
         return batch.weights.new_zeros(())
-    noisy_latents = add_noise(batch.latents, batch.input_noise, batch.timesteps, objective.alphas_cumprod)
+    noisy_latents = objective.path.mix(batch.latents, batch.input_noise, batch.timesteps)
     with torch.no_grad(), detached(network.unet):
-        target = network.predict(noisy_latents, batch.timesteps, batch.prior_hidden_states)
-    model_pred = network.predict(noisy_latents, batch.timesteps, batch.prior_hidden_states)
+        target = network.predict(noisy_latents, batch.timesteps, batch.prior)
+    model_pred = network.predict(noisy_latents, batch.timesteps, batch.prior)
     losses = (model_pred.float() - target.float()).square().mean(dim=(1, 2, 3))
     return (losses * batch.weights).sum()
-
-
-def checked_prediction_type(name: str) -> PredictionType:
-    """Narrow the scheduler's word.
-
-    Args:
-        name: The scheduler's ``prediction_type``.
-
-    Returns:
-        The same word.
-
-    Raises:
-        BaseModelError: If there is no objective of this kind.
-    """
-    match name:
-        case "epsilon" | "v_prediction" | "sample":
-            return name
-        case _:
-            raise BaseModelError(
-                f"no objective for a base that predicts {name!r}", where="scheduler_config.json"
-            )

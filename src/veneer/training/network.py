@@ -18,9 +18,11 @@ from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.kernels.fast import use_fast_kernels
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
-from veneer.lora.names import TEXT_PREFIX
+from veneer.lora.names import DENOISER, TEXT_PREFIX, part_of
 from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
-from veneer.models.base import Base, encode_prompt, load_base, tokenize_prompt
+from veneer.models.base import Base, encode_prompts, load_base_of
+from veneer.models.families.family import Conditioning, Family
+from veneer.models.families.paths import NoisePath
 from veneer.training.batches import MicroBatch
 from veneer.training.tlora import RankMask
 
@@ -32,29 +34,33 @@ Files = dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class TextEncoder:
-    """A text encoder that is trained along.
+class TextEncoders:
+    """Text encoders that are trained along.
 
     Attributes:
-        module: The text encoder with its adapter.
+        base: The base with its tokenizers and text encoders, adapters on them.
         word: Name and vectors of the word that is learnt, shape (n, D); None for none.
     """
 
-    tokenizer: Any
-    module: Any
+    base: Base
     word: tuple[str, nn.Parameter] | None = None
 
-    def encode(self, captions: Sequence[str]) -> Tensor:
+    @property
+    def modules(self) -> dict[str, Any]:
+        """The text encoders by the names of their parts."""
+        return self.base.text_encoders
+
+    def encode(self, captions: Sequence[str]) -> Conditioning:
         """Embed captions.
 
         Args:
             captions: B captions.
 
         Returns:
-            Shape (B, L, D).
+            What the network is told of them, by name, each (B, ...).
         """
-        spelt = captions if self.word is None else spell_out(self.tokenizer, captions)
-        return encode_prompt(self.module, tokenize_prompt(self.tokenizer, spelt))
+        spelt = captions if self.word is None else spell_out(self.base.tokenizer, captions)
+        return encode_prompts(self.base, spelt)
 
 
 @dataclass(frozen=True)
@@ -62,51 +68,53 @@ class Network:
     """The networks with their adapters.
 
     Attributes:
-        unet: The UNet; its own weights frozen, the adapter's float32.
-        text: The text encoder where it is trained too; None where captions were embedded before.
+        unet: The network that predicts; its own weights frozen, the adapter's float32.
+        text: The text encoders where they are trained too; None where captions were embedded before.
         parameters: What is trained, by name, in a fixed order.
-        alphas_cumprod: The scheduler's products, shape (T,), float32, on the CPU.
+        path: How the base mixes pictures with noise, its tables on the CPU.
         ranks: Tells the adapter which ranks act, for T-LoRA.
     """
 
+    family: Family
     unet: Any
-    text: TextEncoder | None
+    text: TextEncoders | None
     parameters: Mapping[str, nn.Parameter]
-    alphas_cumprod: Tensor
+    path: NoisePath
     dtype: torch.dtype
     ranks: RankMask | None
 
     @property
     def num_timesteps(self) -> int:
-        """Timesteps of the base's scheduler."""
-        return len(self.alphas_cumprod)
+        """Timesteps of the base's path."""
+        return self.path.num_timesteps
 
-    def hidden_states(self, batch: MicroBatch) -> Tensor:
-        """What the UNet attends to: the cached embeddings, or the captions through the trained text encoder.
+    def conditioning(self, batch: MicroBatch) -> Conditioning:
+        """What the network is told: as cached, or of captions what the trained text encoders say.
 
         Returns:
-            Shape (B, L, D).
+            Tensors by name, each (B, ...).
         """
-        return batch.encoder_hidden_states if self.text is None else self.text.encode(batch.captions)
+        if self.text is None:
+            return batch.conditioning
+        return batch.conditioning | self.text.encode(batch.captions)
 
-    def predict(self, noisy_latents: Tensor, timesteps: Tensor, hidden_states: Tensor) -> Tensor:
-        """Run the UNet.
+    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Run the network.
 
         Args:
             noisy_latents: Shape (B, C, h, w).
             timesteps: Integers in [0, T), shape (B,).
-            hidden_states: Caption embeddings, shape (B, L, D).
+            conditioning: What it is told, by name, each (B, ...).
 
         Returns:
             Its prediction, shape (B, C, h, w).
         """
         if self.ranks is not None:
             self.ranks.set(timesteps)
-        noisy_latents, hidden_states = noisy_latents.to(self.dtype), hidden_states.to(self.dtype)
+        noisy_latents = noisy_latents.to(self.dtype)
         if noisy_latents.is_cuda:
             noisy_latents = noisy_latents.contiguous(memory_format=torch.channels_last)
-        prediction: Tensor = self.unet(noisy_latents, timesteps, hidden_states, return_dict=False)[0]
-        return prediction
+        return self.family.predict(self.unet, noisy_latents, timesteps, conditioning)
 
     def train(self, mode: bool = True) -> None:
         """Switch between training (dropout and rank masks act) and judging (the adapter as others use it).
@@ -115,20 +123,19 @@ class Network:
             mode: True to train.
         """
         self.unet.train(mode)
-        if self.text is not None:
-            self.text.module.train(mode)
+        for module in self._text_modules.values():
+            module.train(mode)
 
     def state(self) -> Files:
         """Read out what is trained.
 
         Returns:
-            Tensors by file and name, float32, on the CPU; the text encoder's begin with "text_encoder.". A
-            learnt word has a file of its own, which diffusers loads as it is.
+            Tensors by file and name, float32, on the CPU; a text encoder's begin with its name, such as
+            "text_encoder.". A learnt word has a file of its own, which diffusers loads as it is.
         """
         state = adapter_state(self.unet)
-        if self.text is not None:
-            own = adapter_state(self.text.module)
-            state |= {f"{TEXT_PREFIX}{name}": tensor for name, tensor in own.items()}
+        for part, module in self._text_modules.items():
+            state |= {f"{part}.{name}": tensor for name, tensor in adapter_state(module).items()}
         if self.text is None or self.text.word is None:
             return {"adapter": state}
         token, vectors = self.text.word
@@ -141,14 +148,17 @@ class Network:
             files: Tensors by file and name; further files are left alone.
         """
         state = files["adapter"]
-        load_adapter_state(self.unet, {k: v for k, v in state.items() if not k.startswith(TEXT_PREFIX)})
-        if self.text is not None:
-            own = {k.removeprefix(TEXT_PREFIX): v for k, v in state.items() if k.startswith(TEXT_PREFIX)}
-            load_adapter_state(self.text.module, own)
-            if self.text.word is not None:
-                token, vectors = self.text.word
-                with torch.no_grad():
-                    vectors.copy_(files["embedding"][token])
+        load_adapter_state(self.unet, part_of(state, DENOISER))
+        for part, module in self._text_modules.items():
+            load_adapter_state(module, part_of(state, part))
+        if self.text is not None and self.text.word is not None:
+            token, vectors = self.text.word
+            with torch.no_grad():
+                vectors.copy_(files["embedding"][token])
+
+    @property
+    def _text_modules(self) -> dict[str, Any]:
+        return {} if self.text is None else self.text.modules
 
     @contextlib.contextmanager
     def holding(self, values: Sequence[Tensor]) -> Iterator[None]:
@@ -176,10 +186,11 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     """
     settings, lora = recipe.train, recipe.lora
     dtype = base_dtype(settings.mixed_precision)
-    text_parts = ("tokenizer", "text_encoder") if lora.text_encoder or lora.embedding_token else ()
-    base = load_base(
-        recipe.base.model,
-        revision=recipe.base.revision,
+    text_parts: tuple[str, ...] = ()
+    if lora.text_encoder or lora.embedding_token:
+        text_parts = ("tokenizer", "text_encoder")
+    base = load_base_of(
+        recipe.base.model_copy(update={"vae": None}),
         dtype=dtype,
         device=device,
         parts=("unet", "scheduler", *text_parts),
@@ -189,7 +200,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
     attach(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
-    text = _text_encoder(base, recipe, parameters) if text_parts else None
+    text = _text_encoders(base, recipe, parameters) if text_parts else None
     if not parameters:
         todo = "Name layers, or a word to learn with lora.embedding_token"
         raise RecipeError("nothing is trained", where="lora.target_modules", todo=todo)
@@ -198,27 +209,28 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         base.unet.enable_gradient_checkpointing(
             partial(checkpoint, use_reentrant=False, preserve_rng_state=bool(lora.dropout))
         )
-    alphas_cumprod = base.scheduler.alphas_cumprod.float()
-    ranks = RankMask(base.unet, len(alphas_cumprod)) if lora.timestep_rank else None
+    path = base.path
+    ranks = RankMask(base.unet, path.num_timesteps) if lora.timestep_rank else None
     room = 0 if settings.gradient_checkpointing else machine.free_memory() // KEPT_SHARE
     is_compiled = settings.compile and device.type == "cuda"
     use_fast_kernels(base.unet, device, dtype, room=room, fuse_lora=not is_compiled)
-    network = Network(base.unet, text, parameters, alphas_cumprod, dtype, ranks)
+    network = Network(base.family, base.unet, text, parameters, path, dtype, ranks)
     network.train()
     return network
 
 
-def _text_encoder(base: Base, recipe: Recipe, parameters: dict[str, nn.Parameter]) -> TextEncoder:
-    """Put on a text encoder what is trained of it, and add that to ``parameters``."""
+def _text_encoders(base: Base, recipe: Recipe, parameters: dict[str, nn.Parameter]) -> TextEncoders:
+    """Put on the text encoders what is trained of them, and add that to ``parameters``."""
     lora, word = recipe.lora, None
     if lora.text_encoder:
-        attach(base.text_encoder, lora, seed=recipe.train.seed)
-        parameters |= {f"{TEXT_PREFIX}{n}": p for n, p in trainable(base.text_encoder).items()}
+        for part, module in base.text_encoders.items():
+            attach(module, lora, seed=recipe.train.seed)
+            parameters |= {f"{part}.{n}": p for n, p in trainable(module).items()}
     if lora.embedding_token:
         first = initial_embedding(base.tokenizer, base.text_encoder, lora)
         word = first.token, attach_embedding(base.tokenizer, base.text_encoder, first)
         parameters[WORD] = word[1]
-    return TextEncoder(base.tokenizer, base.text_encoder, word)
+    return TextEncoders(base, word)
 
 
 def base_dtype(mixed_precision: MixedPrecision) -> torch.dtype:

@@ -13,17 +13,15 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from veneer import machine, processes
 from veneer.config import Recipe
 from veneer.encoding.split import held_out_count
 from veneer.kernels.attention import counting_weights
 from veneer.lora.adapter import attach, trainable
-from veneer.models.base import Base, load_base
+from veneer.models.base import Base, load_base_of
 from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
@@ -109,7 +107,7 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
     """
     settings = recipe.train
     batch = settings.train_batch_size * settings.gradient_accumulation_steps
-    base = load_base(recipe.base.model, vae=recipe.base.vae, revision=recipe.base.revision, parts=())
+    base = load_base_of(recipe.base, parts=())
     counted = _count(base, recipe)
     saved = _checkpoints(recipe)
     forwards = 1.0 + BACKWARD_SHARE
@@ -177,32 +175,33 @@ def _memory(counted: _Counted, recipe: Recipe) -> float:
 
 
 def _count(base: Base, recipe: Recipe) -> _Counted:
-    config = base.settings["unet"]
+    family, config = base.family, base.settings[base.family.denoiser]
     side = recipe.encode.resolution // base.vae_factor
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(config)
+        unet = family.networks[family.denoiser].from_config(config)
         frozen = sum(parameter.numel() for parameter in unet.parameters())
         attach(unet.requires_grad_(False), recipe.lora, seed=0)
         latents = torch.zeros(1, config["in_channels"], side, side)
         needs_gradient = recipe.lora.text_encoder or bool(recipe.lora.embedding_token)
-        hidden_states = torch.zeros(1, 77, config["cross_attention_dim"], requires_grad=needs_gradient)
+        told = family.probe(base.settings, lambda shape: torch.zeros(shape, requires_grad=needs_gradient))
         saving, counting, flops = _saved_bytes(unet), counting_weights(unet), FlopCounterMode(display=False)
         with saving as saved, counting as weights, flops as flop:
-            unet(latents, torch.zeros(1, dtype=torch.int64), hidden_states)
+            family.predict(unet, latents, torch.zeros(1, dtype=torch.int64), told)
     trained = sum(parameter.numel() for parameter in trainable(unet).values())
     layers = _count_layers(unet)
     counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), sum(weights), layers)
     if not needs_gradient:
         return counted
-    text = _count_text_encoder(base, recipe)
-    return _Counted(*(a + b for a, b in zip(astuple(counted), astuple(text), strict=True)))
+    texts = [_count_text_encoder(part, base, recipe) for part in family.text_encoders]
+    return _Counted(*(sum(values) for values in zip(astuple(counted), *map(astuple, texts), strict=True)))
 
 
-def _count_text_encoder(base: Base, recipe: Recipe) -> _Counted:
+def _count_text_encoder(part: str, base: Base, recipe: Recipe) -> _Counted:
     """A text encoder that runs in every step, because a part of it is trained."""
-    lora, config = recipe.lora, CLIPTextConfig(**base.settings["text_encoder"])
+    lora, kind = recipe.lora, base.family.networks[part]
+    config = kind.config_class(**base.settings[part])
     with torch.device("meta"):
-        text_encoder = CLIPTextModel(config).requires_grad_(False)
+        text_encoder = kind(config).requires_grad_(False)
         frozen = sum(parameter.numel() for parameter in text_encoder.parameters())
         if lora.text_encoder:
             attach(text_encoder, lora, seed=0)

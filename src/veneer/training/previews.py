@@ -5,7 +5,6 @@ Previews lie in RUN/train/previews/step-000100/P-SEED.png.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable, Sequence
 
@@ -16,7 +15,7 @@ from veneer.config import Recipe
 from veneer.encoding.choosing import choosing, choosing_jobs
 from veneer.events import OnEvent, PreviewEvent
 from veneer.kernels.cudnn import trying
-from veneer.models.base import assemble, load_base
+from veneer.models.base import assemble, load_base_of
 from veneer.models.embedder import choose_embedders
 from veneer.models.sampling import Sample, Sampler, sample
 from veneer.records.cache import CacheIndex
@@ -102,20 +101,20 @@ def _draw(
 
 
 def _sampler(recipe: Recipe, network: Network, accelerator: Accelerator) -> Sampler:
-    loaded = load_base(
-        recipe.base.model,
-        vae=recipe.base.vae,
-        revision=recipe.base.revision,
+    loaded = load_base_of(
+        recipe.base,
         dtype=network.dtype,
         device=accelerator.device,
         parts=("tokenizer", "text_encoder", "vae", "scheduler"),
     )
-    base = dataclasses.replace(loaded, unet=network.unet)
+    base = loaded.with_parts({loaded.family.denoiser: network.unet})
     if network.text is not None:
-        own = network.text
-        base = dataclasses.replace(base, text_encoder=own.module, tokenizer=own.tokenizer)
+        base = base.with_parts(
+            {k: v for k, v in network.text.base.parts.items() if k in base.family.text_parts}
+        )
     side = recipe.generate.resolution or recipe.encode.resolution
     return Sampler(
+        family=base.family,
         pipeline=assemble(base, recipe.generate.scheduler),
         native_px=base.native_px,
         source="",

@@ -18,8 +18,8 @@ from veneer.events import Notice, OnEvent, ignore
 from veneer.kernels.cudnn import trying
 from veneer.records.cache import CachedItem, CacheIndex, CacheReader
 from veneer.training import randomness
-from veneer.training.batches import MicroBatch
-from veneer.training.diffusion import Objective, add_noise
+from veneer.training.batches import MicroBatch, conditioning_of
+from veneer.training.diffusion import Objective
 from veneer.training.network import Network
 
 STRATA = 8
@@ -171,16 +171,18 @@ class Validator:
 
     def _losses_at_once(self, points: Sequence[Point]) -> Tensor:
         batch = self._batch(points).to(self._accelerator.device)
-        noisy_latents = add_noise(batch.latents, batch.noise, batch.timesteps, self._objective.alphas_cumprod)
+        path = self._objective.path
+        noisy_latents = path.mix(batch.latents, batch.noise, batch.timesteps)
         with torch.no_grad(), self._accelerator.autocast():
-            hidden_states = self._network.hidden_states(batch)
-            model_pred = self._network.predict(noisy_latents, batch.timesteps, hidden_states)
-        target = self._objective.target(batch.latents, batch.noise, batch.timesteps)
+            conditioning = self._network.conditioning(batch)
+            model_pred = self._network.predict(noisy_latents, batch.timesteps, conditioning)
+        target = path.target(batch.latents, batch.noise, batch.timesteps)
         return (model_pred.float() - target.float()).square().mean(dim=(1, 2, 3))
 
     def _batch(self, points: Sequence[Point]) -> MicroBatch:
         items: list[CachedItem] = [self.items[point.picture] for point in points]
-        latents = torch.stack([self._reader.tensors(item.latents)["mean"][0] for item in items])
+        views = [self._reader.view(item.latents, 0) for item in items]
+        latents = torch.stack([view["mean"] for view in views])
         noise = torch.cat(
             [
                 randomness.normal(
@@ -194,7 +196,7 @@ class Validator:
             noise=noise,
             input_noise=noise,
             timesteps=torch.tensor([point.timestep for point in points]),
-            encoder_hidden_states=torch.stack([self._reader.text(item.text) for item in items]),
+            conditioning=conditioning_of([self._reader.text(item.text) for item in items], views),
             weights=torch.ones(len(points)),
             captions=tuple(item.caption for item in items),
         )

@@ -14,6 +14,7 @@ from bench.random_sd15 import build_random_sd15, structure, write_random
 from helpers import tiny
 from veneer.config import LoraTable
 from veneer.lora.adapter import attach
+from veneer.models.families.sdxl import SDXL
 
 COUNTS = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
 
@@ -22,6 +23,16 @@ def test_counts() -> None:
     assert {
         name: sum(p.numel() for p in module.parameters()) for name, module in structure().items()
     } == COUNTS
+
+
+def test_counts_of_sdxl() -> None:
+    found = {name: sum(p.numel() for p in part.parameters()) for name, part in structure(SDXL).items()}
+    assert found == {
+        "unet": 2_567_463_684,
+        "text_encoder": 123_060_480,
+        "text_encoder_2": 694_659_840,
+        "vae": 83_653_863,
+    }
 
 
 def test_the_reports_adapter_trains_797_thousand_numbers() -> None:

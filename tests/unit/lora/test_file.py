@@ -211,7 +211,7 @@ class TestRefusals:
             ("lora_unet_x.hada_w1_a", "LoHa"),
             ("lora_unet_x.lokr_w1", "LoKr"),
             ("lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "is incomplete"),
-            ("lora_te2_text_model_x.lora_down.weight", "another family"),
+            ("lora_te2_text_model_x.lora_down.weight", "holds no LoRA|not known"),
             ("model.diffusion_model.x", "holds no LoRA"),
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,16 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from helpers import ldm, tiny
 from veneer.errors import BaseModelError
-from veneer.models import parts
 from veneer.models.base import (
     assemble,
     build_scheduler,
     encode_pixels,
-    encode_prompt,
     load_base,
     token_count,
-    tokenize_prompt,
 )
+from veneer.models.families import recognise
+from veneer.models.families.sd import SD1, encode_tokens
+from veneer.models.families.unets import tokenize_prompt
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def checkpoint(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def _tiny_settings(base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the tiny base in place of those of SD 1.x, which a checkpoint is read by."""
-    monkeypatch.setattr(parts, "SD1", base_folder)
-    monkeypatch.setattr("veneer.models.base.SD1", base_folder)
+    layout = dataclasses.replace(SD1.single_file, settings=base_folder)
+    monkeypatch.setattr(recognise, "FAMILIES", (dataclasses.replace(SD1, single_file=layout),))
 
 
 def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -50,7 +51,7 @@ def assert_same(first: torch.nn.Module, second: torch.nn.Module) -> None:
 class TestLoadBase:
     def test_folder(self, base_folder: Path) -> None:
         base = load_base(str(base_folder))
-        assert (base.native_px, base.vae_factor, base.family) == (32, 2, "sd1")
+        assert (base.native_px, base.vae_factor, base.family.name) == (32, 2, "sd1")
         assert base.prediction_type == "epsilon"
         for module in (base.unet, base.vae, base.text_encoder):
             assert not module.training
@@ -135,7 +136,7 @@ class TestCheckpoint:
         prompt = ["a red city"]
         ids = tokenize_prompt(single.tokenizer, prompt)
         assert torch.equal(ids, tokenize_prompt(folder.tokenizer, prompt))
-        assert torch.equal(encode_prompt(single.text_encoder, ids), encode_prompt(folder.text_encoder, ids))
+        assert torch.equal(encode_tokens(single.text_encoder, ids), encode_tokens(folder.text_encoder, ids))
 
     def test_precision(self, checkpoint: Path) -> None:
         base = load_base(str(checkpoint), dtype=torch.bfloat16)
@@ -195,7 +196,7 @@ class TestEncoding:
         assert tokenize_prompt(base.tokenizer, ["a", long]).shape == (2, 77)
         assert token_count(base.tokenizer, long) == 202
         assert token_count(base.tokenizer, "a") == 3
-        assert encode_prompt(base.text_encoder, tokenize_prompt(base.tokenizer, ["a", "b"])).shape == (
+        assert encode_tokens(base.text_encoder, tokenize_prompt(base.tokenizer, ["a", "b"])).shape == (
             2,
             77,
             16,
@@ -263,7 +264,7 @@ def test_a_folder_saved_by_the_pipeline_that_turns_pictures_into_others_is_the_s
     folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
-    assert load_base(str(folder), parts=("scheduler",)).family == "sd1"
+    assert load_base(str(folder), parts=("scheduler",)).family is SD1
 
 
 @pytest.mark.parametrize(

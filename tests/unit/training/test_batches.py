@@ -23,7 +23,7 @@ def batch(size: int = 4, seed: int = 0, **more: Any) -> MicroBatch:
         noise=noise,
         input_noise=noise,
         timesteps=torch.randint(0, 1000, (size,), generator=generator),
-        encoder_hidden_states=torch.randn(size, 7, 6, generator=generator),
+        conditioning={"encoder_hidden_states": torch.randn(size, 7, 6, generator=generator)},
         weights=torch.full((size,), 1 / size),
         captions=tuple("abcd"[:size]),
         **more,
@@ -52,7 +52,7 @@ def test_a_copy_is_filled_where_it_lies() -> None:
     copy.fill(two)
     assert {name: tensor.data_ptr() for name, tensor in copy._tensors().items()} == places
     for name, tensor in two._tensors().items():
-        assert torch.equal(getattr(copy, name), tensor)
+        assert torch.equal(copy._tensors()[name], tensor)
     assert torch.equal(one.latents, batch(seed=0).latents)
 
 
@@ -62,20 +62,20 @@ def test_batches_that_fit_into_the_same_memory_have_one_layout() -> None:
     others = [
         batch(2),
         batch(masks=torch.ones(4, 1, 8, 8)),
-        batch(prior_hidden_states=torch.ones(4, 7, 6)),
+        batch(prior={"encoder_hidden_states": torch.ones(4, 7, 6)}),
         replace(batch(), latents=torch.zeros(4, 4, 8, 16)),
         replace(batch(), input_noise=torch.zeros(4, 4, 8, 8)),
-        replace(batch(), encoder_hidden_states=torch.zeros(4, 7, 6, dtype=torch.float64)),
+        replace(batch(), conditioning={"encoder_hidden_states": torch.zeros(4, 7, 6, dtype=torch.float64)}),
     ]
     assert len({layout, *(other.layout for other in others)}) == 1 + len(others)
 
 
 class Reader:
-    def tensors(self, name: str) -> dict[str, torch.Tensor]:
-        return {"mean": torch.zeros(4, 4, 8, 8), "std": torch.ones(4, 4, 8, 8)}
+    def view(self, name: str, number: int) -> dict[str, torch.Tensor]:
+        return {"mean": torch.zeros(4, 8, 8), "std": torch.ones(4, 8, 8)}
 
-    def text(self, name: str) -> torch.Tensor:
-        return torch.zeros(7, 6)
+    def text(self, name: str) -> dict[str, torch.Tensor]:
+        return {"encoder_hidden_states": torch.zeros(7, 6)}
 
 
 @pytest.mark.parametrize(

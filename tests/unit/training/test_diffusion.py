@@ -9,38 +9,24 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from veneer.models.families.paths import Diffusion
 from veneer.training.diffusion import (
     Objective,
-    add_noise,
     item_losses,
-    loss_weights,
     scheduled_huber,
-    signal_to_noise,
     squared_error,
-    target_for,
     timestep_rank,
-    velocity,
 )
 
 SCHEDULER = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 T = 1000
+PATH = Diffusion(SCHEDULER.alphas_cumprod, "epsilon")
 
 
 def draws() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     latents, noise, pred = (torch.randn(5, 4, 6, 6, generator=generator) for _ in range(3))
     return latents, noise, pred, torch.tensor([0, 1, 250, 700, 999])
-
-
-def test_noisy_latents_and_velocity_are_those_of_diffusers() -> None:
-    latents, noise, _, timesteps = draws()
-    table = SCHEDULER.alphas_cumprod
-    torch.testing.assert_close(
-        add_noise(latents, noise, timesteps, table), SCHEDULER.add_noise(latents, noise, timesteps)
-    )
-    torch.testing.assert_close(
-        velocity(latents, noise, timesteps, table), SCHEDULER.get_velocity(latents, noise, timesteps)
-    )
 
 
 def reference_weight(a: float, weighting: str, prediction_type: str, gamma: float) -> float:
@@ -83,19 +69,17 @@ def test_losses_are_those_of_a_float64_reference(
     prediction_type: Any, weighting: Any, loss_type: str
 ) -> None:
     latents, noise, pred, timesteps = draws()
-    table = SCHEDULER.alphas_cumprod
-    weights = loss_weights(signal_to_noise(table), weighting, 5.0, prediction_type).float()
+    path = Diffusion(SCHEDULER.alphas_cumprod, prediction_type)
     distance = squared_error if loss_type == "l2" else scheduled_huber(T)
-    target = target_for(prediction_type, table)
-    objective = Objective(table, target, distance, weights)
-    losses = item_losses(objective, pred, target(latents, noise, timesteps), timesteps)
+    objective = Objective(path, distance, path.weights(weighting, 5.0).float())
+    losses = item_losses(objective, pred, path.target(latents, noise, timesteps), timesteps)
     expected = [reference_item(i, prediction_type, weighting, loss_type) for i in range(5)]
     assert losses.tolist() == pytest.approx(expected, rel=2e-5)
 
 
 def test_masks_weight_by_place_and_not_by_their_size() -> None:
     _, noise, pred, timesteps = draws()
-    objective = Objective(SCHEDULER.alphas_cumprod, lambda a, b, c: b, squared_error, torch.ones(T))
+    objective = Objective(PATH, squared_error, torch.ones(T))
     masks = torch.zeros(5, 1, 6, 6)
     masks[:, :, :3] = 0.5
     losses = item_losses(objective, pred, noise, timesteps, masks)
@@ -105,15 +89,10 @@ def test_masks_weight_by_place_and_not_by_their_size() -> None:
 
 def test_half_precision_predictions_are_compared_in_float32() -> None:
     _, noise, pred, timesteps = draws()
-    objective = Objective(SCHEDULER.alphas_cumprod, lambda a, b, c: b, squared_error, torch.ones(T))
+    objective = Objective(PATH, squared_error, torch.ones(T))
     losses = item_losses(objective, pred.bfloat16(), noise, timesteps)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, (pred.bfloat16().float() - noise).square().mean(dim=(1, 2, 3)))
-
-
-def test_gamma_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="gamma"):
-        loss_weights(torch.ones(3), "min_snr", 0.0, "epsilon")
 
 
 def test_ranks_fall_from_all_to_half_with_the_noise() -> None:

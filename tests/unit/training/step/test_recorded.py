@@ -25,7 +25,9 @@ BAD = 3
 def batch(seed: int) -> MicroBatch:
     latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
     nothing = torch.zeros(4, dtype=torch.int64)
-    return MicroBatch(latents, latents, latents, nothing, torch.zeros(4, 7, 6), torch.full((4,), 0.25))
+    return MicroBatch(
+        latents, latents, latents, nothing, {"text": torch.zeros(4, 7, 6)}, torch.full((4,), 0.25)
+    )
 
 
 def work_on(layer: nn.Linear) -> Work:

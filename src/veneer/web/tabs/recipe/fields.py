@@ -73,7 +73,9 @@ class Field:
                 return ", ".join(str(number) for number in value or ())
             case "pairs":
                 return "\n".join(f"{key} = {one}" for key, one in value.items())
-        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        if value is None:
+            return "none" if self.kind == "choice" else ""
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     def read(self, shown: Any) -> Any:
         """Read what stands on the page.
@@ -172,7 +174,7 @@ def _kind(annotation: Any) -> tuple[FieldKind, tuple[str, ...], bool]:
     if dict in origins:
         return "pairs", (), is_optional
     if choices:
-        return "choice", choices, is_optional
+        return "choice", ("none", *choices) if is_optional else choices, is_optional
     if bool in origins:
         return "flag", (), is_optional
     return ("number" if origins & {int, float} else "text"), (), is_optional
