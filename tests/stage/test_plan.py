@@ -19,6 +19,7 @@ from veneer.records.run import RunDir
 from veneer.training import checkpoints
 from veneer.training import plan as plans
 from veneer.training.checkpoints import saved_steps
+from veneer.training.machine_limits import Machine
 from veneer.training.plan import plan, plan_for
 
 
@@ -84,7 +85,24 @@ def test_it_needs_pictures_but_no_cache(base_folder: Path, tmp_path: Path) -> No
     assert plan(run, recipe_for(base_folder)).pictures == 8
 
 
-def test_memory_falls_with_precision_and_checkpointing(base_folder: Path, tmp_path: Path) -> None:
+def test_a_processor_without_bf16_is_planned_in_float32(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", False, None))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        plans, "_flop_per_second", lambda recipe: asked.append(recipe.train.mixed_precision) or 1e12
+    )
+    plan(run, recipe_for(base_folder, train={"mixed_precision": "bf16"}))
+    assert asked == ["no"]
+
+
+def test_memory_falls_with_precision_and_checkpointing(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
     run = RunDir(tmp_path)
     write_dataset(run)
     big = {"train_batch_size": 512}
@@ -99,6 +117,7 @@ def test_memory_falls_with_precision_and_checkpointing(base_folder: Path, tmp_pa
 def test_attention_weights_that_are_kept_count(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
     run = RunDir(tmp_path)
     write_dataset(run)
     big = {"train_batch_size": 512, "mixed_precision": "bf16"}
@@ -114,6 +133,7 @@ def test_attention_weights_that_are_kept_count(
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with an H200's speed in a matrix product."""
     monkeypatch.setattr(machine, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(plans, "this_machine", lambda: Machine("cuda", "a card", True, 139.0))
     monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 725e12)
 
 

@@ -83,11 +83,12 @@ def _training(recipe: Recipe, plan: Plan | None) -> Iterator[str]:
         yield "takes: not known before the base is here"
     else:
         yield (
-            f"takes: about {_minutes(plan.hours)} of training, {plan.memory_gib:.1f} GiB of memory, "
+            f"takes: about {time_words(plan.hours)} of training, {plan.memory_gib:.1f} GiB of memory, "
             f"{plan.disk_gib:.2f} GiB of disk"
         )
 
 
-def _minutes(hours: float) -> str:
+def time_words(hours: float) -> str:
+    """Hours in words: "3 minutes", "2.5 hours"."""
     minutes = max(1, round(60 * hours))
     return f"{minutes} {'minute' if minutes == 1 else 'minutes'}" if minutes < 120 else f"{hours:.1f} hours"

@@ -12,7 +12,7 @@ import torch
 
 from veneer import machine
 from veneer.config import Recipe
-from veneer.events import Notice, OnEvent
+from veneer.events import Notice, OnEvent, ignore
 from veneer.machine import has_bf16_instructions
 from veneer.training import STAGE
 
@@ -63,11 +63,12 @@ def fit_to_machine(
     Returns:
         The recipe to train by.
     """
-    recipe = _fit_precision(recipe, machine, on_event)
+    recipe = fit_precision(recipe, machine, on_event)
     return _fit_memory(recipe, machine, memory_gib, on_event)
 
 
-def _fit_precision(recipe: Recipe, machine: Machine, on_event: OnEvent) -> Recipe:
+def fit_precision(recipe: Recipe, machine: Machine, on_event: OnEvent = ignore) -> Recipe:
+    """The recipe in the precision that this machine trains in, if that is another one."""
     wanted = recipe.train.mixed_precision
     match machine.kind:
         case "mps" if wanted != "no":

@@ -25,6 +25,7 @@ from veneer.models.base import Base, load_base_of
 from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
+from veneer.training.machine_limits import fit_precision, this_machine
 from veneer.training.network import KEPT_SHARE, base_dtype
 from veneer.training.optimizers import OPTIMIZERS
 from veneer.training.validation import grid
@@ -105,6 +106,7 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
     Raises:
         BaseModelError: If the base's settings cannot be read.
     """
+    recipe = fit_precision(recipe, this_machine())
     settings = recipe.train
     batch = settings.train_batch_size * settings.gradient_accumulation_steps
     base = load_base_of(recipe.base, parts=())
