@@ -59,6 +59,7 @@ Events = Annotated[
     Path | None,
     typer.Option("--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."),
 ]
+Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser at the end.")]
 Within = Annotated[
     list[Path] | None,
     typer.Option(
@@ -81,6 +82,7 @@ def run(
     events: Events = None,
     within: Within = None,
     allow_private_addresses: AllowPrivate = False,
+    open_report: Open = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -117,6 +119,8 @@ def run(
         print_json(result)
     else:
         print_run(result)
+    if open_report:
+        typer.launch(result.report.absolute().as_uri())
     return result.exit_status
 
 
