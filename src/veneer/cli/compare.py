@@ -48,7 +48,7 @@ Blind = Annotated[
     bool,
     typer.Option("--blind", help="With a run: vote on pairs without names; goes on where it was stopped."),
 ]
-Plan = Annotated[
+PlanOnly = Annotated[
     bool,
     typer.Option("--plan", help="With a run: tell how many prompts a sure answer takes, and do nothing."),
 ]
@@ -62,7 +62,7 @@ def compare(
     lora: SomeLoras = None,
     scale: SomeScales = None,
     embedder: EmbedderName = "pocket",
-    plan: Plan = False,
+    plan: PlanOnly = False,
     blind: Blind = False,
     as_json: Json = False,
     quiet: Quiet = False,

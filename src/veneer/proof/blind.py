@@ -16,11 +16,11 @@ from scipy import stats
 
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.records.run import RunDir
-from veneer.records.votes import Choice, Vote, add_vote, read_votes
+from veneer.records.votes import Preference, Vote, add_vote, read_votes
 from veneer.seeds import derive
 from veneer.stats import Interval
 
-SIDE_PX, GAP_PX = 512, 24
+SHOWN_PX, GAP_PX = 512, 24
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class BlindPair:
 
     pair: Pair
     pictures: str
-    left: Choice
+    left: Preference
 
-    def chosen(self, side: str) -> Choice:
+    def chosen(self, side: str) -> Preference:
         """What a choice of "left", "right" or "neither" says of the models."""
         if side == "neither":
             return "neither"
@@ -89,7 +89,7 @@ def blind_pairs(pairs: Sequence[Pair]) -> list[BlindPair]:
             continue
         sides = (pair.base.read_bytes(), pair.tuned.read_bytes())
         name = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in sides)).hexdigest()[:16]
-        left: Choice = "base" if derive(0, "blind-side", item=name) % 2 else "tuned"
+        left: Preference = "base" if derive(0, "blind-side", item=name) % 2 else "tuned"
         if sides[0] != sides[1]:
             by_prompt.setdefault(pair.prompt, []).append(BlindPair(pair, name, left))
     chosen = [min(group, key=_order) for group in by_prompt.values()]
@@ -146,13 +146,13 @@ def _agreement(voted: str, verdict: str) -> str:
 def side_by_side(pair: BlindPair) -> bytes:
     """Both pictures beside each other without names, as PNG."""
     paths = (pair.pair.base, pair.pair.tuned) if pair.left == "base" else (pair.pair.tuned, pair.pair.base)
-    sheet = Image.new("RGB", (2 * SIDE_PX + GAP_PX, SIDE_PX), "white")
+    sheet = Image.new("RGB", (2 * SHOWN_PX + GAP_PX, SHOWN_PX), "white")
     for number, path in enumerate(paths):
         with Image.open(path) as opened:
             shown = opened.convert("RGB")
-        is_small = shown.width <= SIDE_PX // 2
+        is_small = shown.width <= SHOWN_PX // 2
         how = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
-        sheet.paste(shown.resize((SIDE_PX, SIDE_PX), how), (number * (SIDE_PX + GAP_PX), 0))
+        sheet.paste(shown.resize((SHOWN_PX, SHOWN_PX), how), (number * (SHOWN_PX + GAP_PX), 0))
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return out.getvalue()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from veneer.records.files import Record, damaged
 from veneer.records.jsonlines import append_lines, read_lines
 
-Choice = Literal["base", "tuned", "neither"]
+Preference = Literal["base", "tuned", "neither"]
 
 
 class Vote(Record):
@@ -20,7 +20,7 @@ class Vote(Record):
     """What both pictures should show."""
     pictures: str
     """Hash of base and tuned picture: a vote counts while they are the same."""
-    choice: Choice
+    choice: Preference
     """Which was nearer to the style and the prompt."""
 
 

@@ -11,7 +11,7 @@ from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 
-SIDES = {"left": "Left", "right": "Right", "neither": "Cannot tell"}
+ANSWERS = {"left": "Left", "right": "Right", "neither": "Cannot tell"}
 ABOUT = (
     "<p>Which picture is nearer to what you trained for, and shows what the prompt says? Sides are dealt at "
     "random; every vote is kept at once, so stop when you like.</p>"
@@ -19,7 +19,7 @@ ABOUT = (
 
 
 def build(studio: Studio, run: Any) -> None:
-    """Lay out the vote, below whatever chooses the run."""
+    """Lay out the cast_vote, below whatever chooses the run."""
     with gr.Accordion("A blind vote", open=False):
         gr.HTML(ABOUT)
         start = gr.Button("Show a pair", elem_id="compare-blind-show")
@@ -28,14 +28,14 @@ def build(studio: Studio, run: Any) -> None:
         with gr.Row():
             buttons = {
                 side: gr.Button(name, elem_id=f"compare-blind-{side}", interactive=False)
-                for side, name in SIDES.items()
+                for side, name in ANSWERS.items()
             }
         message = gr.HTML(elem_id="compare-blind-message")
     outputs = [asked, shown, *buttons.values(), message]
     fails = (gr.skip(),) * (len(outputs) - 1)
     start.click(guarded(partial(ask, studio), fails), [run], outputs)
     for side, button in buttons.items():
-        button.click(guarded(partial(vote, studio, side), fails), [run, asked], outputs)
+        button.click(guarded(partial(cast_vote, studio, side), fails), [run, asked], outputs)
 
 
 def ask(studio: Studio, run: str | None) -> tuple[Any, ...]:
@@ -48,7 +48,7 @@ def ask(studio: Studio, run: str | None) -> tuple[Any, ...]:
 
     folder = studio.workspace.run(run or "")
     pair = next_pair(folder)
-    buttons = [gr.update(interactive=pair is not None)] * len(SIDES)
+    buttons = [gr.update(interactive=pair is not None)] * len(ANSWERS)
     if pair is None:
         return "", "", *buttons, _count(folder, is_done=True)
     sheet = markup.picture(
@@ -58,7 +58,7 @@ def ask(studio: Studio, run: str | None) -> tuple[Any, ...]:
     return pair.pictures, f"<figure>{sheet}{caption}</figure>", *buttons, _count(folder, is_done=False)
 
 
-def vote(studio: Studio, side: str, run: str | None, asked: str) -> tuple[Any, ...]:
+def cast_vote(studio: Studio, side: str, run: str | None, asked: str) -> tuple[Any, ...]:
     """Keep a vote on the pair shown, and show the next; a pair that is no longer the next one gets none."""
     from veneer.proof.blind import cast, next_pair
 

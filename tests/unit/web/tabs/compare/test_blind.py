@@ -15,7 +15,7 @@ from veneer.records.prompts import Prompt, write_prompts
 from veneer.records.run import RunDir
 from veneer.records.votes import read_votes
 from veneer.web.studio import Studio
-from veneer.web.tabs.compare.blind import ask, vote
+from veneer.web.tabs.compare.blind import ask, cast_vote
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def test_a_vote_is_for_the_pair_shown_and_the_count_comes_at_the_end(run: RunDir
     studio = cast(Studio, SimpleNamespace(workspace=SimpleNamespace(run=lambda name: run)))
     shown: tuple[Any, ...] = ask(studio, "run")
     assert "base" not in shown[1].split("base64")[0] + shown[1].split('alt="')[1]
-    again = vote(studio, "left", "run", "of a run that was looked at before")
+    again = cast_vote(studio, "left", "run", "of a run that was looked at before")
     assert not read_votes(run.votes_jsonl)
     assert again[0] == shown[0]
-    second = vote(studio, "left", "run", shown[0])
+    second = cast_vote(studio, "left", "run", shown[0])
     assert len(read_votes(run.votes_jsonl)) == 1
     assert "Blind vote" not in second[-1]
-    last = vote(studio, "right", "run", second[0])
+    last = cast_vote(studio, "right", "run", second[0])
     assert last[0] == ""
     assert "2 of 2 pairs" in last[-1]
     assert "Blind vote" in last[-1]
