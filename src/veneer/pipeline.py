@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import importlib
-import json
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from veneer.preflight import needs_of, refuse_missing
 from veneer.recipe import fingerprint
 from veneer.records.checksums import damaged_files, known_record, write_checksums
 from veneer.records.locks import locked
+from veneer.records.metrics import Metrics
 from veneer.records.notices import Notices, forget_notices
 from veneer.records.run import Identity, RunDir, RunRecord, StageRecord
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
@@ -177,10 +177,8 @@ def read_verdict(run: RunDir) -> tuple[str, tuple[str, ...]]:
     """Read verdict and reasons of a run; an empty verdict before `compare`."""
     if not run.metrics_json.is_file():
         return "", ()
-    from veneer.proof.verdict import as_now
-
-    metrics = as_now(json.loads(run.metrics_json.read_text("utf-8")))
-    return metrics["verdict"], tuple(str(reason) for reason in metrics["reasons"])
+    metrics = Metrics.of(run)
+    return metrics.verdict, metrics.reasons
 
 
 def _do(

@@ -15,6 +15,9 @@ import pytest
 from veneer.errors import RunError
 from veneer.records.cache import CacheIndex, known_index, read_index
 from veneer.records.candidates import Candidates, CandidatesFile, known_candidates
+from veneer.records.check import known_check
+from veneer.records.dataset import Dataset
+from veneer.records.metrics import Metrics
 from veneer.records.prompts import Prompt, read_prompts, write_prompts
 from veneer.records.run import RunDir
 from veneer.records.trainlog import read_steps
@@ -55,6 +58,21 @@ class TestCacheIndex:
         text = run.cache_index.read_text()
         run.cache_index.write_text(text.replace('"crops": 1', '"crops": 1, "new": 2'))
         assert isinstance(read_index(run), CacheIndex)
+
+
+class TestMetricsAndCheck:
+    def test_metrics_are_read_in_the_words_of_now_and_differ_in_nothing_else(
+        self, run: RunDir, tmp_path: Path
+    ) -> None:
+        old = run.metrics_json.read_text("utf-8")
+        Metrics.of(run).write(tmp_path / "again")
+        assert (tmp_path / "again").read_text("utf-8") == old.replace('"no different"', '"not shown"')
+
+    def test_a_check_is_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        found = known_check(Dataset(run.dataset))
+        assert found is not None
+        found.write(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == Dataset(run.dataset).check_json.read_bytes()
 
 
 class TestPrompts:

@@ -66,7 +66,7 @@ def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
             known = journals.get(record.file_name)
             if known is None or record.attempts >= known.attempts:  # each attempt may be another process's
                 journals[record.file_name] = record
-    return {record.file_name: record for record in _records_in(_book(dataset))} | journals
+    return {record.file_name: record for record in _records_in(dataset.captions_jsonl)} | journals
 
 
 def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
@@ -76,7 +76,7 @@ def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
         records: One for each captioned picture.
     """
     lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
-    write_text(_book(dataset), "".join(lines))
+    write_text(dataset.captions_jsonl, "".join(lines))
     for journal in _journals(dataset):
         journal.unlink()
 
@@ -191,10 +191,6 @@ def _records_in(path: Path) -> Iterator[CaptionRecord]:
     drop_torn_line(path)
     for line in read_lines(path):
         yield CaptionRecord(**{**line, "faults": tuple(line["faults"])})
-
-
-def _book(dataset: Dataset) -> Path:
-    return dataset.root / "captions.jsonl"
 
 
 def _journals(dataset: Dataset) -> Iterator[Path]:

@@ -122,14 +122,14 @@ def _adapters(run: Path, loras: list[Path], scales: list[float], *, as_json: boo
 
 def _plan(run: Path, *, as_json: bool) -> int:
     """How many prompts the run's open questions need; before it was compared, what its number can show."""
-    from veneer.proof.page import read_metrics
     from veneer.proof.promptplan import prompts_after, prompts_before
+    from veneer.records.metrics import Metrics
     from veneer.records.run import RunDir
 
     folder = RunDir(run)
     recipe = folder.read_recipe()
     if folder.metrics_json.is_file():
-        told = prompts_after(read_metrics(folder.metrics_json), recipe.compare.prompt_margin)
+        told = prompts_after(Metrics.of(folder).model_dump(), recipe.compare.prompt_margin)
     else:
         told = prompts_before(len(recipe.generate.prompts) + recipe.compare.held_out_prompts)
     if as_json:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from veneer.events import Notice
+from veneer.records.dataset import REASONS_FILE
 from veneer.text import counted, some_of
 
 LEADS_OUT = "a link that leads out of the folder (--follow-links reads those)"
@@ -89,7 +90,7 @@ class _Walk:
         walk = os.walk(self._root, followlinks=self._follow_links, onerror=self._unreadable)
         for place, folders, names in walk:
             here = Path(place)
-            if "reasons.jsonl" in names or here.resolve() == self._leave_out or self._was_here(here):
+            if REASONS_FILE in names or here.resolve() == self._leave_out or self._was_here(here):
                 folders.clear()
                 continue
             relative = here.relative_to(self._root).as_posix()

@@ -36,7 +36,7 @@ class Provenance:
         self.dataset = dataset
         dataset.images.mkdir(parents=True, exist_ok=True)
         self._provenance = dataset.provenance_jsonl
-        self._reasons = dataset.rejected / "reasons.jsonl"
+        self._reasons = dataset.reasons_jsonl
         self._mend()
         self.accepted: dict[str, str] = {}
         self.refused: dict[str, str] = {}

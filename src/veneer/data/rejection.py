@@ -44,14 +44,14 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
         meant = assign(rows, pictures, dataset.root)
         known = {picture: rows[name] for name, picture in meant.items() if picture in findings}
         begun = _begun(dataset, [name for name in findings if name not in known])
-        promised = [Path(str(line.get("file", ""))).name for line in read_lines(_reasons(dataset))]
+        promised = [Path(str(line.get("file", ""))).name for line in read_lines(dataset.reasons_jsonl)]
         names = FreeNames(dataset.rejected, promised)
         new = {
             name: _entry(dataset, name, known.get(name, MetadataRow(name)), found, names)
             for name, found in findings.items()
             if name not in begun
         }
-        append_lines(_reasons(dataset), new.values())
+        append_lines(dataset.reasons_jsonl, new.values())
         dataset.remove_items([row.name for row in known.values()])
         entries = (begun | new).values()
         return sum(
@@ -69,8 +69,8 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
         Pictures brought back.
     """
     with dataset.writing():
-        drop_torn_line(_reasons(dataset))
-        lines = list(read_lines(_reasons(dataset)))
+        drop_torn_line(dataset.reasons_jsonl)
+        lines = list(read_lines(dataset.reasons_jsonl))
         mine = [line for line in _ours(dataset, lines) if names is None or line["file_name"] in names]
         rows = {row.name: row for row in dataset.read_table().rows}
         moved, stay = 0, []
@@ -93,7 +93,7 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
             dataset.add_rows(list(added.values()))
         if mine:
             left = [line for line in lines if line not in mine or line in stay]
-            write_text(_reasons(dataset), "".join(json_line(line) for line in left))
+            write_text(dataset.reasons_jsonl, "".join(json_line(line) for line in left))
     _notify(stay, on_event)
     return moved
 
@@ -102,7 +102,7 @@ def _row(dataset: Dataset, line: _Line) -> MetadataRow:
     """The line of the metadata that a picture had."""
     name, raw = line["file_name"], line.get("row")
     if isinstance(raw, str) and dataset.metadata_file == dataset.metadata_jsonl:
-        row = read_row(raw, str(_reasons(dataset)))
+        row = read_row(raw, str(dataset.reasons_jsonl))
         if row.name == name:
             return row
     others = tuple(str(one) for one in line.get("others") or ())
@@ -128,7 +128,7 @@ def _ours(dataset: Dataset, lines: Sequence[_Line]) -> Iterator[_Line]:
             if not is_within(dataset.root, str(line.get(key, ""))):
                 raise DatasetError(
                     f"a place outside the data set: {line.get(key)!r}",
-                    where=str(_reasons(dataset)),
+                    where=str(dataset.reasons_jsonl),
                     todo="Delete the line",
                 )
         yield line
@@ -136,7 +136,7 @@ def _ours(dataset: Dataset, lines: Sequence[_Line]) -> Iterator[_Line]:
 
 def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, _Line]:
     """Entries of a command that ended before it had moved their pictures, without a line in the metadata."""
-    lines = _ours(dataset, list(read_lines(_reasons(dataset))))
+    lines = _ours(dataset, list(read_lines(dataset.reasons_jsonl)))
     unmoved = (line for line in lines if _is_the_same(dataset, line) and not _has_arrived(dataset, line))
     return {line["file_name"]: line for line in unmoved if line["file_name"] in names}
 
@@ -191,7 +191,3 @@ def _move(source: Path, target: Path) -> bool:
     if (mask := find_mask(source)) is not None:
         move_unless_there(mask, mask_of(target))
     return True
-
-
-def _reasons(dataset: Dataset) -> Path:
-    return dataset.rejected / "reasons.jsonl"

@@ -10,7 +10,15 @@ from pathlib import Path, PurePosixPath
 
 from veneer.errors import DatasetError
 from veneer.events import Notice
-from veneer.records.dataset import Dataset, Item, mismatch_error
+from veneer.records.dataset import (
+    CAPTIONS_FILE,
+    CHECK_FILE,
+    METADATA_FILES,
+    PROVENANCE_FILE,
+    Dataset,
+    Item,
+    mismatch_error,
+)
 from veneer.records.spellings import assign
 from veneer.text import counted, normal_form, read_text_any, some_of
 
@@ -18,8 +26,7 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 MOST_CAPTION_BYTES = 2**20
 """Largest text file that is read as one picture's caption, in bytes."""
 
-_METADATA = ("metadata.csv", "metadata.jsonl")
-_OURS = frozenset({"captions.jsonl", "provenance.jsonl", "check.json"})
+_OURS = frozenset({CAPTIONS_FILE, PROVENANCE_FILE, CHECK_FILE})
 _LOOKS_LIKE = re.compile(r"caption|prompt|tags|label|meta|annot|descri", re.IGNORECASE)
 _TEXT_SUFFIXES = frozenset(
     {".txt", ".caption", ".captions", ".cap", ".tags", ".json", ".jsonl", ".csv", ".tsv"}
@@ -37,7 +44,7 @@ def is_caption_name(name: str) -> bool:
         True for text files and metadata.
     """
     path = PurePosixPath(name)
-    return path.suffix.lower() in CAPTION_SUFFIXES or path.name in _METADATA
+    return path.suffix.lower() in CAPTION_SUFFIXES or path.name in METADATA_FILES
 
 
 class FolderCaptions:
@@ -68,7 +75,7 @@ class FolderCaptions:
         folders = {str(above) for name in self._pictures for above in PurePosixPath(name).parents}
         there = set(self._files)
         for folder in sorted(folders):
-            names = [str(PurePosixPath(folder) / name) for name in _METADATA]
+            names = [str(PurePosixPath(folder) / name) for name in METADATA_FILES]
             if found := [name for name in names if name in there]:
                 self._used.update(found)
                 for name, item in self._metadata_captions(folder).items():

@@ -12,7 +12,7 @@ from veneer.events import OnEvent, ignore
 from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile, from_state
 from veneer.recipe import load_recipe, to_toml
-from veneer.records.run import ADAPTER_FILE
+from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.versions import VERSION
 
 
@@ -42,7 +42,7 @@ def is_checkpoint(path: Path) -> bool:
 def _recipe_of(path: Path) -> Path | None:
     if path.name != ADAPTER_FILE:
         return None
-    return next((p / "recipe.toml" for p in path.resolve().parents if (p / "recipe.toml").is_file()), None)
+    return next((toml for p in path.resolve().parents if (toml := RunDir(p).recipe_toml).is_file()), None)
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

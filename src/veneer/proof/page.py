@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 from PIL import Image
 
-from veneer.errors import RunError
 from veneer.lora.usage import LoraUsage
 from veneer.proof.blind import tally, tally_words
 from veneer.proof.charts import Line, draw_chart
@@ -21,10 +19,10 @@ from veneer.proof.measure_text import describe_measures
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
 from veneer.proof.strengths import strength_of
-from veneer.proof.verdict import as_now
 from veneer.records.cache import known_index
 from veneer.records.candidates import CandidatesFile, known_candidates
 from veneer.records.dataset import Dataset
+from veneer.records.metrics import Metrics
 from veneer.records.run import RunDir
 from veneer.records.trainlog import read_steps
 
@@ -63,7 +61,7 @@ def gather(run: RunDir) -> dict[str, Any]:
     Raises:
         RunError: If the comparison is missing or damaged.
     """
-    metrics = read_metrics(run.metrics_json)
+    metrics = Metrics.of(run).model_dump()
     known = known_candidates(run)
     pairs = read_pairs(run.drawn)
     record = run.read_record()
@@ -101,26 +99,6 @@ def usage_of(run: RunDir) -> LoraUsage:
     recipe = run.read_recipe()
     words = " ".join(word for word in (recipe.caption.trigger, recipe.caption.prefix) if word)
     return LoraUsage(run.name, strength_of(run, recipe), words)
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Read the measures and the verdict.
-
-    Args:
-        path: ``report/metrics.json``.
-
-    Returns:
-        Its content.
-
-    Raises:
-        RunError: If it is missing or damaged.
-    """
-    if not path.is_file():
-        raise RunError("nothing was compared yet", where=str(path), todo="Run `veneer compare RUN` first")
-    try:
-        return as_now(dict(json.loads(path.read_text("utf-8"))))
-    except ValueError as error:
-        raise RunError(f"damaged: {error}", where=str(path), todo="Run `veneer compare RUN` again") from error
 
 
 def sheet_groups(run: RunDir) -> list[Group]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from veneer.proof import doubts, notes
 from veneer.proof.doubts import DOUBTS
@@ -19,7 +19,6 @@ from veneer.proof.style_views import style_falls, style_rises, style_words
 from veneer.stats import Measure
 
 Word = Literal["better", "worse", "trade", "not shown"]
-OLD_WORDS: Mapping[str, Word] = {"no different": "not shown"}
 """Words of older files, and what they are called now."""
 BROKEN_SHARE = 0.05
 """Share of pictures that may be black or empty."""
@@ -50,13 +49,6 @@ class Verdict:
     def todo(self) -> str:
         """The next thing to try; empty where there is none."""
         return next((reason.todo for reason in self.reasons if reason.decides and reason.todo), "")
-
-
-def as_now(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Content of metrics.json in the words of now, whichever version wrote it."""
-    word = str(metrics["verdict"])
-    now = {"headline": "", "todo": "", **metrics, "verdict": OLD_WORDS.get(word, word)}
-    return now | ({"at_native": as_now(now["at_native"])} if now.get("at_native") else {})
 
 
 def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin: float = 0.02) -> Verdict:

@@ -29,6 +29,9 @@ from veneer.records.spellings import alike, assign
 from veneer.text import counted, some_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"})
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+PROVENANCE_FILE, CHECK_FILE = "provenance.jsonl", "check.json"
+CAPTIONS_FILE, REASONS_FILE = "captions.jsonl", "reasons.jsonl"
 MIN_PICTURES = 4
 """Fewest pictures that a data set can be trained and tested on."""
 
@@ -67,12 +70,12 @@ class Dataset:
     @property
     def metadata_csv(self) -> Path:
         """Captions."""
-        return self.root / "metadata.csv"
+        return self.root / METADATA_FILES[0]
 
     @property
     def metadata_jsonl(self) -> Path:
         """Captions in the other form that Hugging Face reads; never beside metadata.csv."""
-        return self.root / "metadata.jsonl"
+        return self.root / METADATA_FILES[1]
 
     @property
     def metadata_file(self) -> Path:
@@ -83,7 +86,7 @@ class Dataset:
     @property
     def provenance_jsonl(self) -> Path:
         """Where each picture came from."""
-        return self.root / "provenance.jsonl"
+        return self.root / PROVENANCE_FILE
 
     @property
     def rejected(self) -> Path:
@@ -93,7 +96,22 @@ class Dataset:
     @property
     def check_json(self) -> Path:
         """Findings of `veneer check`."""
-        return self.root / "check.json"
+        return self.root / CHECK_FILE
+
+    @property
+    def captions_jsonl(self) -> Path:
+        """Who wrote each caption."""
+        return self.root / CAPTIONS_FILE
+
+    @property
+    def reasons_jsonl(self) -> Path:
+        """Why each picture was left out."""
+        return self.rejected / REASONS_FILE
+
+    @property
+    def measures_jsonl(self) -> Path:
+        """What was measured of each picture, kept for the next check."""
+        return self.root / ".measures.jsonl"
 
     def picture_names(self) -> list[str]:
         """Every picture on disk.

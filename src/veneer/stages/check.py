@@ -31,8 +31,9 @@ from veneer.data.rejection import STAGE, bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.records.check import CheckFile, FoundFault
 from veneer.records.dataset import Dataset
-from veneer.records.files import open_to_append, write_json, write_text
+from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.locks import locked
 from veneer.records.run import RunDir
@@ -267,7 +268,7 @@ def _stamp(path: Path) -> str:
 
 
 def _measures(dataset: Dataset) -> Path:
-    return dataset.root / ".measures.jsonl"
+    return dataset.measures_jsonl
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:
@@ -285,17 +286,14 @@ def _by_picture(findings: Sequence[Finding], flags: frozenset[Flag]) -> Mapping[
 
 
 def _write(dataset: Dataset, result: CheckResult, resolution: int, *, apply: bool) -> None:
-    write_json(
-        dataset.check_json,
-        {
-            "pictures": result.pictures,
-            "resolution": resolution,
-            "counts": dict(result.counts),
-            "moved": result.moved if apply else 0,
-            "notes": list(result.notes),
-            "findings": [asdict(finding) for finding in result.findings],
-        },
-    )
+    CheckFile(
+        pictures=result.pictures,
+        resolution=resolution,
+        counts=result.counts,
+        moved=result.moved if apply else 0,
+        notes=tuple(result.notes),
+        findings=tuple(FoundFault(**asdict(finding)) for finding in result.findings),
+    ).write(dataset.check_json)
 
 
 def _notify(result: CheckResult, on_event: OnEvent) -> None:

@@ -346,7 +346,7 @@ def _refuse_failure(result: CollectResult, dataset: Dataset, tally: _Tally) -> N
     left_out = f"; {result.rejected} left out ({_counted(tally.reasons)})" if result.rejected else ""
     seen = f"; {result.known} seen by an earlier command" if result.known else ""
     trouble = "".join(f"; {line}" for line in tally.troubles)
-    kept = (dataset.rejected / "reasons.jsonl").is_file()
+    kept = dataset.reasons_jsonl.is_file()
     where = f"; what was left out, and why, is in {dataset.rejected}" if kept else ""
     raise (NetworkError if trouble else DatasetError)(
         f"{what}, at least {MIN_PICTURES} are needed{left_out}{seen}{trouble}",

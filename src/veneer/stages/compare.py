@@ -32,6 +32,7 @@ from veneer.records.cache import known_index
 from veneer.records.candidates import known_candidates
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json
+from veneer.records.metrics import Metrics
 from veneer.records.run import RunDir
 
 PAIRS_SHOWN = 12
@@ -58,9 +59,8 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
         if name in CONTRACT:
             on_event(Notice(STAGE, "measure-unavailable", f"{name}: {reason}"))
     at_native = _at_native(run, recipe, references, embedders)
-    write_json(
-        run.metrics_json, metrics(result, run) | {"at_native": at_native, "scale": strength_of(run, recipe)}
-    )
+    found = metrics(result, run) | {"at_native": at_native, "scale": strength_of(run, recipe)}
+    Metrics.model_validate(found).write(run.metrics_json)
     return result
 
 

@@ -55,13 +55,13 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     verdict = context["metrics"]["verdict"]
     headline = f"{run.name}: {context['metrics']['headline']}. Base above, tuned below, same seeds."
     write_bytes(run.grid_png, draw_sheet(sheet_groups(run), headline))
-    on_event(Progress(STAGE, 1, "grid.png"))
+    on_event(Progress(STAGE, 1, run.grid_png.name))
     write_text(run.report_md, render("report.md.jinja", context))
-    on_event(Progress(STAGE, 2, "report.md"))
+    on_event(Progress(STAGE, 2, run.report_md.name))
     write_text(run.index_html, render("report.html.jinja", context))
     if context["usage"] is not None:
         write_json(run.webui_card, context["usage"].card(context["metrics"]["headline"]))
-    on_event(Progress(STAGE, 3, "index.html"))
+    on_event(Progress(STAGE, 3, run.index_html.name))
     return ReportResult(str(run.index_html), str(run.grid_png), verdict)
 
 
@@ -118,9 +118,7 @@ def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str
     adapters = [path for path in (run.lora_file, run.embedding_file) if path.is_file()]
     files = {
         **{path.name: path for path in adapters or [run.lora_file]},
-        "grid.png": run.grid_png,
-        "metrics.json": run.metrics_json,
-        "recipe.toml": run.recipe_toml,
+        **{path.name: path for path in (run.grid_png, run.metrics_json, run.recipe_toml)},
     }
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:

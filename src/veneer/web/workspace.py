@@ -176,8 +176,9 @@ class Workspace:
 
     def run_names(self) -> list[str]:
         """Names of the runs, the newest first."""
-        names = [name for name in self._folders(self.runs) if (self.runs / name / "recipe.toml").is_file()]
-        return sorted(names, key=lambda name: -(self.runs / name / "recipe.toml").stat().st_mtime)
+        recipes = {name: RunDir(self.runs / name).recipe_toml for name in self._folders(self.runs)}
+        names = [name for name, recipe in recipes.items() if recipe.is_file()]
+        return sorted(names, key=lambda name: -recipes[name].stat().st_mtime)
 
     def recipe_names(self) -> list[str]:
         """Names of the saved recipes, then of the bundled ones."""

@@ -230,12 +230,6 @@ def named_in(module: str) -> set[str]:
     return set(re.findall(r'Reason\(\s*"([a-z-]+)"', source))
 
 
-def test_words_of_older_files_are_read() -> None:
-    old = {"verdict": "no different", "at_native": {"verdict": "no different"}}
-    now = verdict_module.as_now(old)
-    assert (now["verdict"], now["at_native"]["verdict"], now["headline"]) == ("not shown", "not shown", "")
-
-
 def test_every_reason_that_decides_has_words_for_the_headline() -> None:
     doubted = named_in("doubts")
     assert doubted | named_in("verdict") - SAID_OTHERWISE == set(verdict_module.FAULTS) | set(doubts.DOUBTS)

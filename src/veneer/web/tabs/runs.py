@@ -9,6 +9,7 @@ from typing import Any
 
 from veneer.errors import VeneerError
 from veneer.recipe import differences
+from veneer.records.metrics import known_metrics
 from veneer.web import late, markup
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
@@ -110,12 +111,12 @@ def lists(studio: Studio) -> list[Any]:
 
 def _row(studio: Studio, name: str, columns: Sequence[str]) -> list[str]:
     folder, state = studio.workspace.run(name), studio.jobs.state(name)
-    measured = dashboard.metrics_of(folder.metrics_json)
-    verdict = str(measured.get("verdict", ""))
+    measured = known_metrics(folder)
+    verdict = measured.verdict if measured else ""
     cells = [f"<b>{markup.escaped(name)}</b>"]
     cells.append(markup.badge(*dashboard.STATE_WORDS[state]) if state else markup.badge("not started here"))
     cells.append(markup.badge(verdict, dashboard.VERDICTS.get(verdict, "plain")) if verdict else "—")
-    cells += [_measure(measured.get("measures", {}).get(measure)) for measure in columns]
+    cells += [_measure(measured.measures.get(measure) if measured else None) for measure in columns]
     cells += [_base(studio, name), markup.gib(disk_use(folder.root))]
     return cells
 

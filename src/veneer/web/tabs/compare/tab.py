@@ -10,6 +10,7 @@ from typing import Any
 
 from veneer.errors import RunError, VeneerError
 from veneer.events import OnEvent
+from veneer.records.metrics import known_metrics
 from veneer.records.prompts import prompts_in
 from veneer.records.run import RunDir
 from veneer.web import late, markup
@@ -22,7 +23,6 @@ from veneer.web.tabs.compare import blind, own_prompts
 from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
 from veneer.web.tabs.compare.targets import targets_html
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
-from veneer.web.tabs.train import dashboard
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
 MAX_CELLS = 144
@@ -168,7 +168,7 @@ def _shown(
     pairs = _pairs(studio, run)
     first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
     steps = own_prompts.checkpoints(folder)
-    metrics = dashboard.metrics_of(folder.metrics_json)
+    metrics = known_metrics(folder)
     return (
         verdict_html(metrics),
         late.about(
@@ -178,7 +178,7 @@ def _shown(
         slider(first)
         if first
         else markup.empty("No pictures yet", "They are drawn at the run's end, or by you below."),
-        targets_html(folder, metrics),
+        targets_html(folder, metrics.model_dump() if metrics else {}),
         gr.skip() if keep else _own(folder),
         gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
         *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.index_html)],

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from veneer.errors import RunError
+from veneer.records.metrics import Metrics
 from veneer.web import markup
 from veneer.web.studio import Studio
 from veneer.web.tabs.train.dashboard import VERDICTS
 
 
-def verdict_html(metrics: dict[str, Any]) -> str:
+def verdict_html(metrics: Metrics | None) -> str:
     """Verdict, reasons and measures.
 
     Args:
-        metrics: Content of metrics.json; empty before `compare`.
+        metrics: What was found; None before `compare`.
     """
-    if not metrics:
+    if metrics is None:
         return markup.empty("No verdict yet", "It is measured at the end of the run.")
     from veneer.proof.measure_text import describe_measures
 
-    verdict = str(metrics["verdict"])
-    headline = markup.escaped(metrics.get("headline") or "")
-    todo = f"<p>Next: {markup.escaped(metrics['todo'])}.</p>" if metrics.get("todo") else ""
-    reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics["reasons"])
+    verdict, headline = metrics.verdict, markup.escaped(metrics.headline)
+    todo = f"<p>Next: {markup.escaped(metrics.todo)}.</p>" if metrics.todo else ""
+    reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics.reasons)
     rows = [
         [
             _label(row),
@@ -32,7 +32,7 @@ def verdict_html(metrics: dict[str, Any]) -> str:
             f"<b>{markup.escaped(row.delta or '—')}</b>",
             row.interval or "—",
         ]
-        for row in describe_measures(metrics)
+        for row in describe_measures(metrics.model_dump())
     ]
     table = markup.table("Measures", ("Measure", "Base", "Tuned", "Difference", "95 % interval"), rows)
     badge = markup.badge(verdict, VERDICTS.get(verdict, "plain"))

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from veneer.errors import VeneerError
+from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
-from veneer.records.files import known_object
 from veneer.records.jsonlines import parse_object, read_lines
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
@@ -93,33 +93,19 @@ def read_gallery(folder: Path) -> Gallery:
         DatasetError: If its metadata cannot be read.
     """
     dataset = Dataset(folder)
-    found = findings(dataset)
+    checked = known_check(dataset)
+    found = checked.by_picture if checked else {}
     cards = [
         Card(
             item.file_name,
             folder / item.file_name,
             item.caption,
-            tuple(str(one["reason"]) for one in found.get(item.file_name, [])),
-            tuple(str(one["flag"]) for one in found.get(item.file_name, [])),
+            tuple(str(one.reason) for one in found.get(item.file_name, [])),
+            tuple(str(one.flag) for one in found.get(item.file_name, [])),
         )
         for item in dataset.items()
     ]
     return Gallery(cards, _left_out(folder))
-
-
-def findings(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
-    """Read what `veneer check` found.
-
-    Returns:
-        Findings by picture; empty where it was not checked.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    told = known_object(dataset.check_json).get("findings")
-    for one in told if isinstance(told, list) else ():
-        match one:
-            case {"file_name": str(name), "flag": str(), "reason": str()}:
-                found.setdefault(name, []).append(one)
-    return found
 
 
 def checked_resolution(dataset: Dataset) -> int:
@@ -128,8 +114,8 @@ def checked_resolution(dataset: Dataset) -> int:
     Returns:
         Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
     """
-    told = known_object(dataset.check_json).get("resolution")
-    return told if isinstance(told, int) and told > 0 else USUAL_RESOLUTION
+    checked = known_check(dataset)
+    return checked.resolution if checked else USUAL_RESOLUTION
 
 
 def card_html(card: Card, cache: Path) -> str:
@@ -207,7 +193,7 @@ def _area(size: tuple[int, int]) -> int:
 
 def _left_out(folder: Path) -> list[Card]:
     """What was left out; a line that is damaged takes no other with it, and is shown as what it is."""
-    path = Dataset(folder).rejected / "reasons.jsonl"
+    path = Dataset(folder).reasons_jsonl
     cards = []
     for number, text in enumerate(_lines(path), 1):
         try:

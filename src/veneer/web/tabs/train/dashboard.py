@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from veneer.errors import VeneerError
-from veneer.records.files import known_object
+from veneer.records.metrics import Metrics, known_metrics
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 from veneer.web import markup
@@ -45,7 +44,7 @@ def status(studio: Studio, name: str | None) -> str:
     log = read_events(studio.jobs.events(name))
     state = studio.jobs.state(name)
     folder = studio.workspace.run(name)
-    parts = [f"<h3>{markup.escaped(name)} {_badges(state, metrics_of(folder.metrics_json))}</h3>"]
+    parts = [f"<h3>{markup.escaped(name)} {_badges(state, known_metrics(folder))}</h3>"]
     parts += [_queue(studio), _next_step(state, log, name)]
     parts.append(stages(_finished(folder) | log.finished, log.stage if state == "running" else ""))
     if state == "running":
@@ -115,23 +114,6 @@ def stages(finished: dict[str, str], now: str) -> str:
     return f'<ol class="v-stages">{"".join(items)}</ol>'
 
 
-def metrics_of(path: Path) -> dict[str, Any]:
-    """Read a run's measures.
-
-    Args:
-        path: ``report/metrics.json``.
-
-    Returns:
-        Their content; empty before `compare`, or where they cannot be read.
-    """
-    from veneer.proof.verdict import as_now
-
-    try:
-        return as_now(known_object(path))
-    except (ValueError, TypeError, KeyError, AttributeError):  # an object, and not as ours are
-        return {}
-
-
 def _preview(path: Path) -> str:
     made_at = path.parent.name.replace("-", " ")
     prompt, _, seed = path.stem.partition("-")
@@ -139,10 +121,10 @@ def _preview(path: Path) -> str:
     return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(label)}</figcaption></figure>"
 
 
-def _badges(state: JobState | None, measured: dict[str, Any]) -> str:
+def _badges(state: JobState | None, measured: Metrics | None) -> str:
     badges = markup.badge(*STATE_WORDS[state]) if state else ""
-    if verdict := str(measured.get("verdict", "")):
-        badges += markup.badge(verdict, VERDICTS.get(verdict, "plain"))
+    if measured is not None:
+        badges += markup.badge(measured.verdict, VERDICTS.get(measured.verdict, "plain"))
     return badges
 
 
