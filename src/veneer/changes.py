@@ -84,7 +84,7 @@ def _refusal(stage: Stage, run: RunDir, recipe: Recipe, asked: str) -> RunError 
     """Why a finished stage that is kept does not fit any more; None where it does."""
     record = run.read_record().stages
     if stage.name not in record:
-        return None
+        return _begun_on_another(stage, run, recipe, record) if stage.is_begun(run) else None
     own = () if stage.name == asked else (stage.name,)
     lines: list[str] = []
     for name in (*_done_before(stage, record), *own):
@@ -98,6 +98,24 @@ def _refusal(stage: Stage, run: RunDir, recipe: Recipe, asked: str) -> RunError 
             "follows again",
         )
     return _new_input(stage, run, record)
+
+
+def _begun_on_another(
+    stage: Stage, run: RunDir, recipe: Recipe, record: Mapping[str, StageRecord]
+) -> RunError | None:
+    """Why an interrupted stage could not go on with what earlier ones would make now; None where it could."""
+    lines: list[str] = []
+    for name in _done_before(stage, record):
+        lines += changed_settings(record[name].identity.settings, stage_of(name).settings_in(recipe))
+        if dict(stage_of(name).inputs(run)) != record[name].identity.inputs:
+            lines.append(f"what `{name}` reads was changed")
+    if not lines:
+        return None
+    return RunError(
+        f"`{stage.name}` of this run was begun on something else: {'; '.join(dict.fromkeys(lines))}",
+        where=str(run.root),
+        todo=f"Take it back, use another --out, or `veneer run` with --redo {stage.name}, which starts over",
+    )
 
 
 def _new_input(stage: Stage, run: RunDir, record: Mapping[str, StageRecord]) -> RunError | None:

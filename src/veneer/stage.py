@@ -51,6 +51,7 @@ class Stage:
         open_keys: Keys that may change before it is done, so that it goes on where it stopped.
         made: Files that hold its result and nothing of a person's: damaged ones are made anew.
         cleared: What is removed before it is done again; the others write over what is there.
+        is_begun: Whether an interrupted command left a part that goes on with the same input alone.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Stage:
     open_keys: Names = ()
     made: Callable[[RunDir], list[Path]] = lambda _: []
     cleared: Callable[[RunDir], Iterable[Path]] = lambda _: ()
+    is_begun: Callable[[RunDir], bool] = lambda _: False
 
     def settings_in(self, recipe: Recipe) -> Settings:
         """What its result depends on, in a recipe; the same plain data that ``run.json`` holds."""
@@ -176,7 +178,7 @@ def _drawn(run: RunDir) -> list[Path]:
 
 def _reported(run: RunDir) -> list[Path]:
     card = [run.webui_card] if run.kohya_file.is_file() else []
-    return [run.report / "index.html", run.grid_png, run.report_md, *card]
+    return [run.index_html, run.grid_png, run.report_md, *card]
 
 
 STAGES = (
@@ -231,6 +233,9 @@ STAGES = (
             "train.choose",
         ),
         cleared=lambda run: (run.train,),
+        is_begun=lambda run: any(
+            path.is_dir() for folder in (run.checkpoints, run.stopped) for path in folder.glob("step-*")
+        ),
     ),
     Stage(
         "export",

@@ -228,6 +228,49 @@ def test_an_edited_caption_is_refused_before_anything_is_encoded(
     assert bytes_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("folder", ["checkpoints", "stopped"])
+@pytest.mark.parametrize("what", ["encode.resolution", "base.model", "a caption"])
+def test_an_interrupted_training_is_refused_before_anything_is_encoded(
+    what: str, folder: str, performed: list[str], tmp_path: Path
+) -> None:
+    run, recipe = RunDir(tmp_path), Recipe()
+    pipeline.run(recipe, run.root)
+    leave_begun(run, folder)
+    if what == "a caption":
+        write_text(run.dataset / "metadata.csv", "file_name,caption\nimages/1.png,a red dot\n")
+    else:
+        recipe = changed(what)
+    before = bytes_of(run.root)
+    performed.clear()
+    with pytest.raises(RunError, match=r"`train` of this run was begun on something else.*--redo train"):
+        pipeline.run(recipe, run.root)
+    assert performed == []
+    assert bytes_of(run.root) == before
+    pipeline.run(recipe, run.root, redo=["train"])
+    assert "train" in performed
+    assert not (run.train / folder).exists()
+
+
+def leave_begun(run: RunDir, folder: str) -> None:
+    """What an interrupted training leaves: a checkpoint, and no entry of it or of what follows."""
+    record = run.read_record()
+    earlier = {name: record.stages[name] for name in STAGE_NAMES[: STAGE_NAMES.index("train")]}
+    record.model_copy(update={"stages": earlier}).write(run.run_json)
+    run.candidates_json.unlink()
+    write_text(run.train / folder / "step-000003" / "state.json", "{}")
+
+
+def test_an_interrupted_training_goes_on_with_other_settings_of_its_own(
+    performed: list[str], tmp_path: Path
+) -> None:
+    pipeline.run(Recipe(), tmp_path)
+    leave_begun(RunDir(tmp_path), "checkpoints")
+    performed.clear()
+    pipeline.run(changed("train.max_train_steps"), tmp_path)
+    assert performed[0] == "train"
+    assert (tmp_path / "train/checkpoints/step-000003").is_dir()
+
+
 def test_a_cache_of_something_else_is_made_again_and_no_data_set_is_called_changed(
     performed: list[str], tmp_path: Path
 ) -> None:
