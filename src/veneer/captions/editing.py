@@ -1,10 +1,10 @@
-"""Captions changed by a person on the page; `veneer caption` knows them for a person's and keeps them."""
+"""Captions changed by a person, on the page or by `veneer caption --find`; later captioning keeps them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset, Item
@@ -30,26 +30,37 @@ def set_caption(folder: Path, name: str, text: str) -> bool:
     return _rewrite(dataset, items, lambda item: text if item.file_name == name else item.caption) > 0
 
 
-def replace_text(folder: Path, find: str, put: str) -> int:
-    """Find words in all captions, whatever their case, and put others in their place.
+def replace_text(folder: Path, find: str, put: str, only: str = "", *, dry_run: bool = False) -> int:
+    """Find words in captions, whatever their case, and put others in their place.
 
     Args:
         find: What to find: whole words.
-        put: What comes in its place.
+        put: What comes in its place; empty to take the words out.
+        only: Pattern of the pictures whose captions are meant, such as "images/0*"; empty for all.
+        dry_run: Whether to count only.
 
     Returns:
         Captions changed.
 
     Raises:
-        DatasetError: If there is nothing to find.
+        DatasetError: If there is nothing to find, or no picture fits the pattern.
     """
     if not find.strip():
         raise DatasetError("nothing to find", todo="Write the words to replace")
     pattern = re.compile(rf"(?<!\w){re.escape(find.strip())}(?!\w)", re.IGNORECASE)
     dataset = Dataset(folder)
-    return _rewrite(
-        dataset, dataset.items(), lambda item: " ".join(pattern.sub(lambda _: put, item.caption).split())
-    )
+    items = [item for item in dataset.items() if not only or PurePosixPath(item.file_name).match(only)]
+    if only and not items:
+        raise DatasetError(
+            "no picture of this name", where=f"{folder}: {only}", todo='Write one such as "images/0*.png"'
+        )
+
+    def changed(item: Item) -> str:
+        return " ".join(pattern.sub(lambda _: put, item.caption).split())
+
+    if dry_run:
+        return sum(changed(item) != item.caption for item in items)
+    return _rewrite(dataset, items, changed)
 
 
 def put_before(folder: Path, prefix: str) -> int:

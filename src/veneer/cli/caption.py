@@ -1,13 +1,35 @@
-"""``veneer caption``: captions for the pictures of a data set that have none."""
+"""``veneer caption``: captions for the pictures of a data set that have none, and words changed in all."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from veneer.cli.options import DatasetFolder, Json, Quiet, optional_embedder
 from veneer.cli.output import print_result
+
+_EDITS = "Words in captions that are there"
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What changing words did.
+
+    Attributes:
+        dataset: The data set.
+        changed: Captions changed, or that would be.
+    """
+
+    dataset: str
+    changed: int
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{self.dataset}: {self.changed} captions changed"
 
 
 def caption(
@@ -43,11 +65,37 @@ def caption(
         bool,
         typer.Option("--prune", help="Only take lines out that name no picture; a copy is kept."),
     ] = False,
+    find: Annotated[
+        str | None,
+        typer.Option(
+            "--find", metavar="WORDS", help="Ask no model: words to find in captions.", rich_help_panel=_EDITS
+        ),
+    ] = None,
+    replace_with: Annotated[
+        str | None,
+        typer.Option(
+            "--replace-with", metavar="WORDS", help="What takes their place.", rich_help_panel=_EDITS
+        ),
+    ] = None,
+    only: Annotated[
+        str,
+        typer.Option(
+            "--only", metavar="GLOB", help="Pictures meant, such as 'images/0*'.", rich_help_panel=_EDITS
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Caption the pictures that have no caption; what a person wrote or edited is never written over."""
+    """Caption the pictures that have no caption; what a person wrote or edited is never written over.
+
+    With --find, no model is asked: words are changed in captions that are there, of a data set or a run.
+    """
+    if find is not None or replace_with is not None or only:
+        if overwrite or prune or replacement or prefix or trigger or embedder:
+            raise typer.BadParameter("--find asks no model: leave the options of captioning out")
+        print_result(_replaced(dataset, find, replace_with, only, dry_run=dry_run), as_json=as_json)
+        return 0
     from veneer.cli.progress import ProgressPrinter
     from veneer.config import CaptionTable
     from veneer.stages.caption import caption as caption_pictures
@@ -67,6 +115,18 @@ def caption(
         )
     print_result(result, as_json=as_json, words=result.summary + (f" ({result.news})" if result.news else ""))
     return 0
+
+
+def _replaced(folder: Path, find: str | None, put: str | None, only: str, *, dry_run: bool) -> EditResult:
+    """Change words of a data set, or of a run's."""
+    if find is None or put is None:
+        raise typer.BadParameter("--find and --replace-with go together; --only says in which pictures")
+    from veneer.captions.editing import replace_text
+    from veneer.records.run import RunDir
+
+    run = RunDir(folder)
+    dataset = run.dataset if run.recipe_toml.is_file() else folder
+    return EditResult(str(dataset), replace_text(dataset, find, put, only, dry_run=dry_run))
 
 
 def _replacements(pairs: list[str]) -> dict[str, str]:

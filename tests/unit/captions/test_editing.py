@@ -35,6 +35,18 @@ def test_captions_change_by_hand(folder: Path) -> None:
             change()
 
 
+def test_words_change_in_the_pictures_meant_alone(folder: Path) -> None:
+    before = [item.caption for item in Dataset(folder).items()]
+    assert editing.replace_text(folder, "red", "", "images/00000*", dry_run=True) == 9
+    assert [item.caption for item in Dataset(folder).items()] == before
+    assert editing.replace_text(folder, "RED", "", "00000*") == 9
+    texts = [item.caption for item in Dataset(folder).items()]
+    assert texts[:3] == ["", "a dot 1", "a dot 2"]
+    assert texts[10:] == before[10:]
+    with pytest.raises(DatasetError, match="no picture of this name"):
+        editing.replace_text(folder, "red", "blue", "other/*")
+
+
 def test_pictures_described_again_come_back_where_the_captioner_fails(folder: Path) -> None:
     from veneer.config import CaptionTable
     from veneer.errors import VeneerError
