@@ -26,17 +26,17 @@ class FoundFault(Record):
 class CheckFile(Record):
     """What the last check of a data set found."""
 
-    pictures: int
+    pictures: int = 0
     """Pictures that were looked at."""
-    resolution: int
-    """Training resolution that it was checked for, in pixels."""
-    counts: Mapping[str, int]
+    resolution: int = 0
+    """Training resolution that it was checked for, in pixels; 0 where it is not known."""
+    counts: Mapping[str, int] = {}
     """Pictures by flag."""
-    moved: int
+    moved: int = 0
     """Pictures that were moved to ``rejected/``."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What was not looked at, and why."""
-    findings: tuple[FoundFault, ...]
+    findings: tuple[FoundFault, ...] = ()
     """All findings, the weightiest first."""
 
     @property
