@@ -24,6 +24,7 @@ from veneer.records.files import write_bytes, write_text
 from veneer.records.jsonlines import json_line
 from veneer.records.locks import locked
 from veneer.records.metadata import MetadataRow, MetadataTable, read_table
+from veneer.records.metadata_text import metadata_text
 from veneer.records.names import FreeNames
 from veneer.records.spellings import alike, assign
 from veneer.text import counted, some_of
@@ -226,7 +227,7 @@ class Dataset:
                 replace(known.get((i.file_name, json_line(i.extra))) or new_row(i), caption=i.caption)
                 for i in items
             ]
-            write_text(table.path, table.text(rows))
+            write_text(table.path, metadata_text(table, rows))
 
     def write_captions(
         self, captions: Mapping[str, str], before: Mapping[str, str] | None = None
@@ -259,7 +260,7 @@ class Dataset:
             new = set(pictures).difference(meant.values())  # what is gone by now gets no line
             added = [MetadataRow(name, caption) for name, caption in captions.items() if name in new]
             if rows != list(table.rows) or added or not table.path.is_file():
-                write_text(table.path, table.text(_in_order(rows, added)))
+                write_text(table.path, metadata_text(table, _in_order(rows, added)))
         return frozenset(kept)
 
     def add_rows(self, added: Sequence[MetadataRow]) -> None:
@@ -270,7 +271,7 @@ class Dataset:
         """
         with self.writing():
             table = self.read_table()
-            write_text(table.path, table.text(_in_order(table.rows, added)))
+            write_text(table.path, metadata_text(table, _in_order(table.rows, added)))
 
     def remove_items(self, names: Collection[str], *, copy: bool = False) -> None:
         """Take lines out of the metadata.
@@ -286,7 +287,7 @@ class Dataset:
                 if copy:
                     kept = FreeNames(self.root).give(f"{table.path.name}.before")
                     write_bytes(kept, table.path.read_bytes())
-                write_text(table.path, table.text(rows))
+                write_text(table.path, metadata_text(table, rows))
 
     def writing(self) -> AbstractContextManager[None]:
         """Keep every other command from changing the metadata meanwhile; for milliseconds only."""

@@ -1,19 +1,20 @@
-"""Metadata files as their users wrote them: a caption is changed in its place, the rest stays as it is."""
+"""Metadata files as their users wrote them, read: CSV and JSON lines, whatever their columns are called."""
 
 from __future__ import annotations
 
 import ast
 import csv
+import functools
 import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from veneer.errors import DatasetError
-from veneer.records.jsonlines import json_line, parse_object
+from veneer.records.jsonlines import parse_object
 from veneer.text import read_text_any, separator_of
 
 NAME_KEY = "file_name"
@@ -89,22 +90,9 @@ class MetadataTable:
         """Columns, where none is read as a caption; empty where one is, or where there are none."""
         columns = dict.fromkeys(key for row in self.rows for key in row.extra)
         has_captions = (
-            any(row.caption for row in self.rows) or _position(self.header, CAPTION_KEYS) is not None
+            any(row.caption for row in self.rows) or column_position(self.header, CAPTION_KEYS) is not None
         )
         return [] if has_captions else list(columns)
-
-    def text(self, rows: Sequence[MetadataRow]) -> str:
-        """Write the file anew.
-
-        Args:
-            rows: Its entries; those that were read and not changed keep their text.
-
-        Returns:
-            The whole file.
-        """
-        if self.path.suffix == ".jsonl":
-            return "".join(_json_text(row) for row in rows)
-        return _csv_text(self, rows)
 
 
 def read_table(path: Path) -> MetadataTable:
@@ -138,6 +126,8 @@ def captions_in(value: Any) -> tuple[str, ...] | None:
         The captions; none where it is empty; None where it is no caption.
     """
     match value:
+        case str() if not value.lstrip().startswith("["):
+            return _lines([value])
         case None:
             return ()
         case bool() | dict():
@@ -155,8 +145,13 @@ def captions_in(value: Any) -> tuple[str, ...] | None:
             return tuple(text for part in parts for text in part) if parts or not value else None
         case _:
             texts = [str(value)]
-    lines = (" ".join(text.encode("utf-8", "replace").decode("utf-8").split()) for text in texts)
-    return tuple(line for line in lines if line)
+    return _lines(texts)
+
+
+def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    """Each text in one line, with a mark in place of what is no character; empty ones are left out."""
+    whole = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    return tuple([line for text in whole if (line := " ".join(text.split()))])
 
 
 def caption_column(columns: Sequence[str]) -> str | None:
@@ -168,16 +163,18 @@ def caption_column(columns: Sequence[str]) -> str | None:
     Returns:
         One of them; None where none is.
     """
-    position = _position(columns, CAPTION_KEYS)
+    position = column_position(columns, CAPTION_KEYS)
     return None if position is None else columns[position]
 
 
-def _key(column: object) -> str:
+def column_key(column: object) -> str:
+    """How a column is called, whatever its case and the spaces around it."""
     return str(column).strip().casefold()
 
 
-def _position(columns: Sequence[str], wanted: Sequence[str]) -> int | None:
-    keys = [_key(column) for column in columns]
+def column_position(columns: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """Where the first of the wanted columns stands; None where there is none."""
+    keys = [column_key(column) for column in columns]
     return next((keys.index(key) for key in wanted if key in keys), None)
 
 
@@ -196,10 +193,20 @@ def _listed(text: str) -> list[str] | None:
     return None
 
 
-def _row(values: Mapping[str, Any], raw: str, where: str) -> MetadataRow:
+@functools.lru_cache(maxsize=64)
+def _own_columns(columns: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The column of the name, None where there is none, and those that are read as captions, the best first.
+
+    Of columns of one name the first counts.
+    """
+    keys = {column_key(column): column for column in reversed(columns)}
+    return keys.get(NAME_KEY), tuple(keys[wanted] for wanted in CAPTION_KEYS if wanted in keys)
+
+
+def _row(values: Mapping[str, Any], raw: str, where: str, cells: tuple[str, ...] = ()) -> MetadataRow:
     """Make an entry of columns and their values."""
-    keys = {_key(key): key for key in reversed(list(values))}
-    name = str(values.get(keys.get(NAME_KEY, ""), None) or "")
+    name_column, caption_columns = _own_columns(tuple(values))
+    name = str((name_column is not None and values[name_column]) or "")
     name = name.replace("\\", "/").removeprefix("./")
     if not name:
         columns = ", ".join(map(str, values))
@@ -208,15 +215,16 @@ def _row(values: Mapping[str, Any], raw: str, where: str) -> MetadataRow:
         )
     texts: tuple[str, ...] = ()
     used = None
-    for key in (keys[wanted] for wanted in CAPTION_KEYS if wanted in keys):
+    for key in caption_columns:
         found = captions_in(values[key])
         if found is not None and (used is None or found):
             texts, used = found, key
         if texts:
             break
-    extra = {str(k): v for k, v in values.items() if k not in {used, keys[NAME_KEY]} and v is not None}
+    ours = (used, name_column)
+    extra = {str(k): v for k, v in values.items() if k not in ours and v is not None}
     caption = texts[0] if texts else ""
-    return MetadataRow(name, caption, texts[1:], extra, used or "", raw, caption)
+    return MetadataRow(name, caption, texts[1:], extra, used or "", raw, caption, cells)
 
 
 def read_row(line: str, where: str) -> MetadataRow:
@@ -253,13 +261,15 @@ def _read_csv(path: Path) -> MetadataTable:
     if first is None:
         return MetadataTable(path)
     header, heading, _ = first
+    is_plain = len(set(header)) == len(header)
     rows = []
     for cells, raw, number in records:
         where = f"{path}:{number}"
         fitted = fit_cells(cells, header, separator, where)
-        values = dict(zip(reversed(header), reversed(fitted), strict=True))  # of equal columns the first
-        row = _row({key: values[key] for key in header}, raw, where)
-        rows.append(replace(row, cells=tuple(cell or "" for cell in fitted)))
+        values = dict(zip(header, fitted, strict=True))
+        if not is_plain:  # of equal columns the first
+            values |= dict(zip(reversed(header), reversed(fitted), strict=True))
+        rows.append(_row(values, raw, where, tuple([cell or "" for cell in fitted])))
     return MetadataTable(path, tuple(rows), tuple(header), heading, separator)
 
 
@@ -311,7 +321,7 @@ def fit_cells(cells: list[str], header: list[str], separator: str, where: str) -
     last = len(header) - 1
     if len(cells) <= len(header):
         return [*cells, *[None] * (len(header) - len(cells))]
-    if _position(header, CAPTION_KEYS) == last or not any(cell.strip() for cell in cells[last + 1 :]):
+    if column_position(header, CAPTION_KEYS) == last or not any(cell.strip() for cell in cells[last + 1 :]):
         rest = separator.join(cells[last:])
         return [*cells[:last], rest.rstrip(separator + " ") if not any(cells[last + 1 :]) else rest]
     raise DatasetError(
@@ -325,88 +335,3 @@ def _line_of(path: Path, table: MetadataTable, row: MetadataRow) -> int:
     """The number of a row's line, as it is for files without line breaks in captions."""
     numbered = enumerate(table.rows, 2 if path.suffix == ".csv" else 1)
     return max(number for number, one in numbered if one.name == row.name)
-
-
-def _json_text(row: MetadataRow) -> str:
-    if row.is_as_read:
-        return row.raw
-    if not row.raw:
-        return json_line({NAME_KEY: row.name, "caption": row.captions, **row.extra})
-    new = json_line({"x": row.captions})[len('{"x": ') : -len("}\n")]
-    if row.column:
-        start, end = _value_spans(row.raw)[row.column]
-        return row.raw[:start] + new + row.raw[end:]
-    end = row.raw.rindex("}")
-    return f'{row.raw[:end].rstrip()}, "caption": {new}{row.raw[end:]}'
-
-
-def _value_spans(line: str) -> dict[str, tuple[int, int]]:
-    """Where the values of a JSON object stand in its text."""
-    decoder, spans = json.JSONDecoder(), {}
-    at = _skip(line, line.index("{") + 1)
-    while line[at] == '"':
-        key, at = decoder.raw_decode(line, at)
-        start = _skip(line, _skip(line, at) + 1)
-        _, at = decoder.raw_decode(line, start)
-        spans[key] = (start, at)
-        at = _skip(line, at)
-        if line[at] == ",":
-            at = _skip(line, at + 1)
-    return spans
-
-
-def _skip(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
-        at += 1
-    return at
-
-
-def _csv_text(table: MetadataTable, rows: Sequence[MetadataRow]) -> str:
-    header = list(table.header) or [NAME_KEY, "caption"]
-    if caption_column(header) is None:
-        header.append("caption")
-    for row in rows:
-        if not row.cells:
-            keys = {_key(column) for column in header}
-            header += [key for key in row.extra if _key(key) not in keys]
-    out = io.StringIO(newline="")
-    end = "\r\n" if table.heading.endswith("\r\n") else "\n"
-    writer = csv.writer(out, delimiter=table.separator, lineterminator=end)
-    has_new_columns = tuple(header) != table.header
-    if has_new_columns:
-        writer.writerow(header)
-    else:
-        out.write(table.heading.rstrip("\r\n") + end)
-    for row in rows:
-        if row.is_as_read and not has_new_columns:
-            out.write(row.raw if row.raw.endswith(("\n", "\r")) else row.raw + end)
-        else:
-            writer.writerow(_cells(row, header))
-    return out.getvalue()
-
-
-def _cells(row: MetadataRow, header: Sequence[str]) -> list[str]:
-    """The values of a line: those that were read with the caption in its place, or all new ones."""
-    if row.cells:
-        cells = [*row.cells, *[""] * (len(header) - len(row.cells))]
-    else:
-        own = {_key(key): value for key, value in row.extra.items()}
-        cells = [_cell(own.get(_key(column))) for column in header]
-        cells[_place(header, (NAME_KEY,))] = row.name
-    if not row.is_as_read:
-        place = header.index(row.column) if row.column else _place(header, CAPTION_KEYS)
-        cells[place] = _cell(row.captions)
-    return cells
-
-
-def _place(header: Sequence[str], wanted: Sequence[str]) -> int:
-    position = _position(header, wanted)
-    assert position is not None
-    return position
-
-
-def _cell(value: Any) -> str:
-    """A value as CSV holds it."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -9,6 +9,7 @@ import pytest
 
 from veneer.errors import DatasetError
 from veneer.records.metadata import MetadataRow, captions_in, read_table
+from veneer.records.metadata_text import metadata_text
 
 LINE = (
     '{ "file_name":"images/a.png" , "score": 1.50, "big": 12345678901234567890123, "n": null,'
@@ -18,7 +19,7 @@ LINE = (
 
 def written(path: Path, change: Callable[[MetadataRow], MetadataRow]) -> Any:
     table = read_table(path)
-    return table.text([change(row) for row in table.rows])
+    return metadata_text(table, [change(row) for row in table.rows])
 
 
 def test_what_is_not_ours_survives_byte_for_byte(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_lines_are_added_with_values_of_any_type(tmp_path: Path) -> None:
     path.write_text("file_name,text\na.png,x\n")
     table = read_table(path)
     new = MetadataRow("b.png", "y", ("z",), {"score": 1.5, "tags": ["a"], "text2": None})
-    assert table.text([*table.rows, new]).splitlines() == [
+    assert metadata_text(table, [*table.rows, new]).splitlines() == [
         "file_name,text,score,tags,text2",
         "a.png,x,,,",
         'b.png,"[""y"", ""z""]",1.5,"[""a""]",',
