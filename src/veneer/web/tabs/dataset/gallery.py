@@ -115,7 +115,7 @@ def checked_resolution(dataset: Dataset) -> int:
         Pixels; what Stable Diffusion 1.x was trained at where it was not checked.
     """
     checked = known_check(dataset)
-    return (checked and checked.resolution) or USUAL_RESOLUTION
+    return checked.resolution if checked and checked.resolution > 0 else USUAL_RESOLUTION
 
 
 def card_html(card: Card, cache: Path) -> str:
