@@ -32,12 +32,12 @@ def doctor(as_json: Json = False) -> int:
 
 def _advice() -> Iterator[str]:
     """What this machine can train, by the bundled recipes; the larger is counted, not loaded."""
-    from veneer.models.parts import SD1
+    from veneer.models.families.sd import SD1_SETTINGS
     from veneer.recipe import load_recipe
     from veneer.training.machine_limits import this_machine
     from veneer.training.plan import plan_for
 
-    own = ["base.model=" + str(SD1), "base.vae=" + str(SD1 / "vae")]
+    own = ["base.model=" + str(SD1_SETTINGS), "base.vae=" + str(SD1_SETTINGS / "vae")]
     machine = this_machine()
     room = machine.free_gib or _free_memory_gib()
     for name, settings in (("pocket-8bit", []), ("sd15-style", own)):
