@@ -19,7 +19,7 @@ ABOUT = (
 
 
 def build(studio: Studio, run: Any) -> None:
-    """Lay out the cast_vote, below whatever chooses the run."""
+    """Lay out the vote, below whatever chooses the run."""
     with gr.Accordion("A blind vote", open=False):
         gr.HTML(ABOUT)
         start = gr.Button("Show a pair", elem_id="compare-blind-show")
