@@ -167,8 +167,15 @@ def shown_targets(run: RunDir, targets: Sequence[Mapping[str, Any]]) -> list[dic
             ],
         }
         for one in targets
-        if all((run.root / one[side]).is_file() for side in sides)
+        if are_own_pictures(run, [one[side] for side in sides])
     ]
+
+
+def are_own_pictures(run: RunDir, names: Sequence[str]) -> bool:
+    """Whether names in a run's metrics.json are files inside the run: it may be a stranger's."""
+    root = run.root.resolve()
+    paths = [(run.root / name).resolve() for name in names]
+    return all(path.is_relative_to(root) and path.is_file() for path in paths)
 
 
 def target_words(target: Mapping[str, Any]) -> tuple[str, str, str]:

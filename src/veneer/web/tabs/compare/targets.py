@@ -16,12 +16,12 @@ def targets_html(run: RunDir, metrics: dict[str, Any]) -> str:
     Args:
         metrics: Content of metrics.json; empty before `compare`.
     """
-    from veneer.proof.page import target_words
+    from veneer.proof.page import are_own_pictures, target_words
 
     rows = []
     for one in metrics.get("targets") or []:
         paths = {side: run.root / one[side] for side in SIDES}
-        if not all(path.is_file() for path in paths.values()):
+        if not are_own_pictures(run, [one[side] for side in SIDES]):
             continue
         caption = str(one["caption"])
         cells = [
