@@ -71,7 +71,8 @@ def test_a_base_that_was_not_built_to_its_end_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random_sd15, "find_vocabulary", lambda checkpoint, folder: None)
-    monkeypatch.setattr(random_sd15, "structure", lambda: {"unet": tiny.tiny_unet(), "vae": tiny.tiny_vae()})
+    parts = {"unet": tiny.tiny_unet(), "vae": tiny.tiny_vae()}
+    monkeypatch.setattr(random_sd15, "structure", lambda family: parts)
     base, written = tmp_path / "base", []
 
     def fail_at_the_second(path: Path, *rest: object) -> None:
