@@ -46,6 +46,8 @@ def inspect(
 
 def _rows(info: LoraInfo) -> list[tuple[str, str]]:
     """What a person asks of a file, in twelve lines at most."""
+    from veneer.lora.keys import OWN_VERSION
+
     own = info.metadata
     rows = [
         ("file", f"{info.path} ({info.size_bytes / 2**20:.1f} MiB)"),
@@ -59,9 +61,7 @@ def _rows(info: LoraInfo) -> list[tuple[str, str]]:
         ("step", info.step),
         (
             "made by",
-            f"Veneer {own['veneer.version']}"
-            if "veneer.version" in own
-            else own.get("ss_training_comment", ""),
+            f"Veneer {own[OWN_VERSION]}" if OWN_VERSION in own else own.get("ss_training_comment", ""),
         ),
         ("recipe", "see --recipe" if info.recipe else ""),
     ]

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from veneer.errors import RunError
 from veneer.events import OnEvent, ignore
+from veneer.lora.keys import OWN_BASE, OWN_RECIPE, OWN_VERSION
 from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile, from_state
 from veneer.recipe import load_recipe, to_toml
@@ -27,9 +28,9 @@ def read_adapter(path: Path, on_event: OnEvent = ignore) -> LoraFile:
         return read_lora(path, on_event)
     settings = load_recipe(str(recipe))
     text = {
-        "veneer.base": settings.base.model,
-        "veneer.recipe": to_toml(settings),
-        "veneer.version": VERSION,
+        OWN_BASE: settings.base.model,
+        OWN_RECIPE: to_toml(settings),
+        OWN_VERSION: VERSION,
     }
     return from_state(read_checkpoint(path), settings.lora, text)
 

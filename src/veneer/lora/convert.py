@@ -19,6 +19,7 @@ from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.check import TOLERANCE, outputs_with, verify, verify_reading
 from veneer.lora.checkpoint import is_checkpoint, read_adapter
 from veneer.lora.file import write_diffusers, write_kohya
+from veneer.lora.keys import OWN_BASE
 from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
 from veneer.lora.reader import file_of
 from veneer.lora.weights import LoraFile
@@ -183,7 +184,7 @@ def _written(
 
 
 def _base_of(adapter: LoraFile, lora: Path, base: str | None) -> str:
-    name = base or adapter.metadata.get("veneer.base")
+    name = base or adapter.metadata.get(OWN_BASE)
     if not name:
         raise AdapterError("the LoRA does not name its base", where=str(lora), todo="Give it with --base")
     return name

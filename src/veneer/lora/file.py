@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from veneer.lora.keys import OWN_PREFIX
 from veneer.lora.kinds import family_of
 from veneer.lora.metadata import DIFFUSERS_KEY, adapter_metadata, kohya_metadata
 from veneer.lora.names import diffusers_name, kohya_name
@@ -114,4 +115,4 @@ def write_weights(
 
 def _carried(lora: LoraFile) -> dict[str, str]:
     """Metadata that stays with an adapter when it changes its layout."""
-    return {key: text for key, text in lora.metadata.items() if key.startswith("veneer.")}
+    return {key: text for key, text in lora.metadata.items() if key.startswith(OWN_PREFIX)}

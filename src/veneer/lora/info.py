@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veneer.events import OnEvent, ignore
+from veneer.lora.keys import OWN_BASE, OWN_RECIPE, OWN_STEP
 from veneer.lora.kinds import family_of
 from veneer.lora.merge import delta_norm
 from veneer.lora.names import DENOISER, network_of
@@ -118,9 +119,9 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
         precision=str(next(iter(lora.state.values())).dtype).removeprefix("torch."),
         layers=dict(Counter(layer_kind(module) for module in lora.modules)),
         blocks=tuple(_blocks(norms)),
-        base=own.get("veneer.base") or own.get("ss_sd_model_name", ""),
-        step=own.get("veneer.step") or own.get("ss_steps", ""),
-        recipe=own.get("veneer.recipe", ""),
+        base=own.get(OWN_BASE) or own.get("ss_sd_model_name", ""),
+        step=own.get(OWN_STEP) or own.get("ss_steps", ""),
+        recipe=own.get(OWN_RECIPE, ""),
         metadata=dict(own),
         family=family.label if (family := family_of(lora.state, lora.metadata)) else "",
         broken=broken,

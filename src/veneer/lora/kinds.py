@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from veneer.errors import AdapterError
+from veneer.lora.keys import OWN_FAMILY
 from veneer.lora.names import LONGEST_NAME, TEXT_PREFIX
 from veneer.models.families import FAMILIES, Family, family_named
 from veneer.models.families.sdxl import SDXL
@@ -78,7 +79,7 @@ def family_of(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = 
     Returns:
         The family; None where nothing tells, as for small bases.
     """
-    if said := (metadata or {}).get("veneer.family"):
+    if said := (metadata or {}).get(OWN_FAMILY):
         return family_named(said)
     if any(OF_SDXL.search(name) for name in state):
         return SDXL

@@ -9,6 +9,7 @@ from typing import Any
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.file import diffusers_settings, diffusers_tensors
+from veneer.lora.keys import OWN_BASE, OWN_FINGERPRINT
 from veneer.lora.kinds import family_of
 from veneer.lora.reader import file_of, read_lora
 from veneer.lora.weights import LoraFile
@@ -103,7 +104,7 @@ def unload_lora(sampler: Sampler) -> None:
 def _was_trained_on_other_weights(sampler: Sampler, adapter: LoraFile) -> bool:
     """Whether it is of an older or newer version of this base; a file that Veneer made knows."""
     known = adapter.metadata
-    source, trained_on = known.get("veneer.base"), known.get("veneer.base_fingerprint", "")
+    source, trained_on = known.get(OWN_BASE), known.get(OWN_FINGERPRINT, "")
     own, learnt = (name.partition("+")[0] for name in (sampler.fingerprint, trained_on))  # "+": another VAE
     return source == sampler.source and bool(learnt and own) and own != learnt
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from veneer.errors import AdapterError
+from veneer.lora.keys import OWN_BASE, OWN_FAMILY, OWN_MERGED
 from veneer.lora.kinds import family_of
 from veneer.lora.names import DENOISER, network_of
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, LoraFile
@@ -193,8 +194,8 @@ def _check_shapes(module: str, downs: Sequence[Tensor], ups: Sequence[Tensor]) -
 
 
 def _origin(loras: Sequence[LoraFile], weights: Sequence[float]) -> dict[str, str]:
-    text = {"veneer.merged": " + ".join(f"{weight:g}" for weight in weights)}
-    for key in ("veneer.base", "veneer.family"):
+    text = {OWN_MERGED: " + ".join(f"{weight:g}" for weight in weights)}
+    for key in (OWN_BASE, OWN_FAMILY):
         said = {lora.metadata.get(key, "") for lora in loras} - {""}
         text |= {key: said.pop()} if len(said) == 1 else {}
     return text

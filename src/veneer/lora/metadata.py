@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from veneer.errors import AdapterError
+from veneer.lora.keys import OWN_BASE, OWN_PREDICTION_TYPE, OWN_RECIPE, OWN_STEP, OWN_VERSION
 from veneer.lora.kinds import family_of
 from veneer.lora.names import LORA_NETWORKS, network_of
 from veneer.lora.weights import LoraFile
@@ -117,9 +118,9 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
         Text by key; no date, so that the same weights give the same bytes.
     """
     own = lora.metadata
-    recipe = _recipe(own.get("veneer.recipe", ""))
+    recipe = _recipe(own.get(OWN_RECIPE, ""))
     family = family_of(lora.state, own) or SD1
-    predicts_v = own.get("veneer.prediction_type") == "v_prediction"
+    predicts_v = own.get(OWN_PREDICTION_TYPE) == "v_prediction"
     resolution = recipe.get("encode", {}).get("resolution", family.lora.native_px[predicts_v])
     text = {
         "ss_network_module": "networks.lora",
@@ -127,13 +128,13 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
         "ss_network_alpha": str(float(lora.alpha)),
         "ss_base_model_version": family.lora.version[predicts_v],
         "ss_v2": str(family is SD2),
-        "ss_sd_model_name": own.get("veneer.base", ""),
+        "ss_sd_model_name": own.get(OWN_BASE, ""),
         "ss_output_name": title,
         "ss_resolution": f"({resolution}, {resolution})",
-        "ss_steps": own.get("veneer.step", ""),
+        "ss_steps": own.get(OWN_STEP, ""),
         "ss_seed": str(recipe.get("train", {}).get("seed", "")),
         "ss_learning_rate": str(recipe.get("train", {}).get("learning_rate", "")),
-        "ss_training_comment": f"veneer {own.get('veneer.version', '')}".strip(),
+        "ss_training_comment": f"veneer {own.get(OWN_VERSION, '')}".strip(),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{family.lora.architecture[predicts_v]}/lora",
         "modelspec.implementation": "diffusers",
@@ -141,7 +142,7 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
         "modelspec.resolution": f"{resolution}x{resolution}",
         "modelspec.prediction_type": "v" if predicts_v else "epsilon",
         "modelspec.trigger_phrase": recipe.get("caption", {}).get("trigger", ""),
-        "modelspec.description": f"LoRA for {own['veneer.base']}" if "veneer.base" in own else "",
+        "modelspec.description": f"LoRA for {own[OWN_BASE]}" if OWN_BASE in own else "",
     }
     if lora.use_dora:
         text["ss_network_args"] = '{"dora_wd": "True"}'

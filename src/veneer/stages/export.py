@@ -16,6 +16,17 @@ from veneer.lora.check import outputs_with, verify
 from veneer.lora.checkpoint import read_checkpoint
 from veneer.lora.embedding_file import Embedding, read_embedding
 from veneer.lora.file import write_diffusers, write_kohya
+from veneer.lora.keys import (
+    OWN_BASE,
+    OWN_FAMILY,
+    OWN_FINGERPRINT,
+    OWN_KIND,
+    OWN_PREDICTION_TYPE,
+    OWN_RECIPE,
+    OWN_STEP,
+    OWN_TIMESTEP_RANK,
+    OWN_VERSION,
+)
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base_of
@@ -131,15 +142,15 @@ def _chosen(run: RunDir) -> tuple[Chosen, Path]:
 
 def _metadata(recipe: Recipe, base: Base, chosen: Chosen) -> dict[str, str]:
     text = {
-        "veneer.version": VERSION,
-        "veneer.recipe": to_toml(recipe),
-        "veneer.base": base.source,
-        "veneer.base_fingerprint": base.fingerprint,
-        "veneer.family": base.family.name,
-        "veneer.prediction_type": base.prediction_type,
-        "veneer.step": str(chosen.step),
-        "veneer.kind": chosen.kind,
+        OWN_VERSION: VERSION,
+        OWN_RECIPE: to_toml(recipe),
+        OWN_BASE: base.source,
+        OWN_FINGERPRINT: base.fingerprint,
+        OWN_FAMILY: base.family.name,
+        OWN_PREDICTION_TYPE: base.prediction_type,
+        OWN_STEP: str(chosen.step),
+        OWN_KIND: chosen.kind,
     }
     if recipe.lora.timestep_rank:
-        text["veneer.timestep_rank"] = "true"
+        text[OWN_TIMESTEP_RANK] = "true"
     return text
