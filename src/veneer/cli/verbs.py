@@ -17,6 +17,7 @@ from veneer.cli import (
     encode,
     export,
     generate,
+    importing,
     inspect,
     merge,
     recipes,
@@ -53,6 +54,7 @@ GROUPS: Mapping[str, tuple[Verb, ...]] = {
     "Before you start": ((doctor.doctor, "What this machine has and can do."),),
 }
 RECIPES = "Bundled recipes: list, show, copy."
+IMPORT = "A recipe from kohya's folders or settings."
 
 
 class GroupedVerbs(TyperGroup):
@@ -77,3 +79,4 @@ def add_verbs(app: typer.Typer) -> None:
         for verb, line in verbs:
             app.command(short_help=line)(verb)
     app.add_typer(recipes.app, name="recipes", short_help=RECIPES)
+    app.add_typer(importing.imports, name="import", short_help=IMPORT)
