@@ -106,6 +106,8 @@ def arguments(
         ("resize",): [lora, "--rank", "1", "--out", new],
         ("doctor",): [],
         ("ui",): ["--workspace", str(tmp_path / "studio")],
+        ("import",): ["kohya", pictures, "--out", str(tmp_path / "of-kohya.toml")],
+        ("import", "kohya"): [pictures, "--out", str(tmp_path / "kohya.toml")],
         ("recipes",): [],
         ("recipes", "show"): ["pocket-8bit"],
         ("recipes", "copy"): ["pocket-8bit", str(tmp_path / "copy.toml")],
