@@ -7,16 +7,15 @@ leaves a picture that is either entered or not there, and the next command goes 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from veneer.data.standard import Standardised
 from veneer.records.dataset import Dataset
+from veneer.records.files import write_bytes
 from veneer.records.jsonlines import append_lines, drop_torn_line, read_lines
 from veneer.records.names import FreeNames, is_within, move_unless_there
 
@@ -136,12 +135,14 @@ class Provenance:
         yield from read_lines(self._reasons)
 
     def _keep(self, file: Path) -> str:
-        target = self._names.give(file.name)
-        target.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(OSError):  # an unreadable file cannot be copied either; its reason says so
-            shutil.copyfile(file, target)
-            return f"rejected/{target.name}"
-        return ""
+        try:
+            content = file.read_bytes()
+        except OSError:  # an unreadable file cannot be copied either; its reason says so
+            return ""
+        target = self._names.give(file.name, content)
+        if not target.is_file():
+            write_bytes(target, content)
+        return f"rejected/{target.name}"
 
     def _mend(self) -> None:
         for path in (self._provenance, self._reasons):

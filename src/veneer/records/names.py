@@ -28,11 +28,13 @@ class FreeNames:
         self._taken = {_key(name) for name in taken}
         self._numbers: dict[str, int] = {}
 
-    def give(self, wanted: str) -> Path:
+    def give(self, wanted: str, content: bytes | None = None) -> Path:
         """Give out a name.
 
         Args:
             wanted: A file name as it would be best; bytes that are no UTF-8 are left out of it.
+            content: What will be in the file, where it is known: a file of just that, promised to nobody, is
+                what a command left that was stopped before it had entered it.
 
         Returns:
             The path: ``wanted`` itself, or with a number such as "cat-2.png".
@@ -40,12 +42,20 @@ class FreeNames:
         stem, suffix = _fitting(wanted)
         name = stem + suffix
         number = self._numbers.get(_key(name), 1)
-        while not self._is_free(name):
+        while not (self._is_free(name) or self._is_left(name, content)):
             number += 1
             name = f"{stem}-{number}{suffix}"
         self._numbers[_key(stem + suffix)] = number
         self._taken.add(_key(name))
         return self._folder / name
+
+    def _is_left(self, name: str, content: bytes | None) -> bool:
+        path = self._folder / name
+        if content is None or _key(name) in self._taken or path.is_symlink():
+            return False
+        with contextlib.suppress(OSError):
+            return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+        return False
 
     def _is_free(self, name: str) -> bool:
         path = self._folder / name

@@ -27,6 +27,7 @@ from veneer.data.worker import Failure, Workers
 from veneer.errors import DISK_FULL, DatasetError, NetworkError, is_disk_full
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.records.dataset import MIN_PICTURES, Dataset
+from veneer.records.files import write_bytes
 from veneer.records.locks import locked
 from veneer.records.metadata import MetadataRow
 from veneer.records.names import find_mask, mask_of
@@ -273,7 +274,7 @@ class _Tally:
     def _take_mask(self, found: Found, name: str) -> None:
         mask = find_mask(found.path) if found.path is not None else None
         if mask is not None:
-            shutil.copyfile(mask, mask_of(self._ledger.dataset.root / name))
+            write_bytes(mask_of(self._ledger.dataset.root / name), mask.read_bytes())
 
 
 def _reach(reach: Reach, collect: CollectTable, allow_private_addresses: bool) -> Reach:

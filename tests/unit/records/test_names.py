@@ -85,3 +85,12 @@ def test_names_that_lead_out_are_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "root" / "link").symlink_to(tmp_path)
     assert not is_within(tmp_path / "root", name)
     assert is_within(tmp_path / "root", "images/1.png")
+
+
+def test_what_a_stopped_command_left_is_taken_up_and_a_persons_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"copy")
+    assert FreeNames(tmp_path).give("a.png", b"copy").name == "a.png"
+    assert FreeNames(tmp_path).give("a.png", b"cope").name == "a-2.png"
+    assert FreeNames(tmp_path, ["a.png"]).give("a.png", b"copy").name == "a-2.png"
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    assert FreeNames(tmp_path).give("b.png", b"copy").name == "b-2.png"
