@@ -1,3 +1,4 @@
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -180,7 +181,7 @@ def test_captions_that_many_share_are_asked_again(dataset: Dataset, script: Call
 def test_an_interrupted_command_goes_on(
     dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captionwork, "BATCH_SIZE", 2)
+    monkeypatch.setattr(captionwork, "CAPTION_BATCH_SIZE", 2)
     captioner: Any = script(GOOD)
     describe = captioner.describe
 
@@ -198,6 +199,42 @@ def test_an_interrupted_command_goes_on(
     assert (result.generated, result.kept) == (2, 4)
     assert captions(dataset) == GOOD
     assert not list(dataset.root.glob(".captions-*"))
+
+
+class Stubborn:
+    """A captioner whose words depend on the picture and the round alone; it stops at one of its calls."""
+
+    def __init__(self, stop: int) -> None:
+        self.left = stop
+
+    def describe(self, pictures: list[Any], decoding: Decoding) -> list[str]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        greys = [sum(picture.convert("L").resize((1, 1)).tobytes()) for picture in pictures]
+        if decoding is AGAIN:
+            return [f"the thing number {grey} with {len(pictures)}" for grey in greys]
+        return [
+            "thing thing thing thing" if grey % 2 else f"thing {grey} of {len(pictures)}" for grey in greys
+        ]
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_captions_are_the_same_wherever_the_command_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Those of before a stop were not looked at: their faults stayed, and the last batch was another one."""
+    monkeypatch.setattr(captionwork, "CAPTION_BATCH_SIZE", 2)
+    source, results = tiny_pictures(tmp_path / "source", 7), []
+    for name, stops in (("whole", (99,)), ("stopped", (stop, 99))):
+        collect([str(source)], tmp_path / name)
+        for at in stops:
+            monkeypatch.setattr(captionwork, "load_captioner", lambda *_, at=at: Stubborn(at))
+            with contextlib.suppress(KeyboardInterrupt):
+                result, notices = run(Dataset(tmp_path / name))
+        results.append((captions(Dataset(tmp_path / name)), result.summary, [one.message for one in notices]))
+    assert results[0] == results[1]
+    assert not list((tmp_path / "stopped").glob(".captions-*"))
 
 
 def test_dry_run_counts_and_writes_nothing(dataset: Dataset, script: Callable[..., Scripted]) -> None:

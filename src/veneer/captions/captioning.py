@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby
 
 from PIL import Image
 
@@ -18,7 +18,7 @@ from veneer.captions.records import (
     append_journal,
     caption_from_name,
     found_names,
-    read_records,
+    read_unfinished,
     written_caption,
 )
 from veneer.config import CaptionTable
@@ -86,7 +86,7 @@ class CaptionWork:
         machine.set_threads()
         captioner = load_captioner(self._config.model, machine.pick_device())
         self._describe(captioner, processes.shard(todo), FIRST, records)
-        self._share(records)
+        self._share(records, 1)
         unfit = self._unfit(todo, records)
         faults = self._faults(todo, records, unfit)
         again = [name for name, found in faults.items() if found]
@@ -95,7 +95,7 @@ class CaptionWork:
             self._done = 0
             first = dict(records)
             self._describe(captioner, processes.shard(again), AGAIN, records)
-            self._share(records)
+            self._share(records, 2)
             unfit_again = self._unfit(todo, records, again)
             better = self._keep_better(first, faults, self._faults(again, records, unfit_again), records)
             unfit = (unfit - better) | (unfit_again & better)
@@ -105,19 +105,46 @@ class CaptionWork:
     def _describe(
         self, captioner: Captioner, names: Sequence[str], decoding: Decoding, records: Records
     ) -> None:
+        """Describe in batches that the list of all fixes; what an interrupted command did is taken over."""
         attempts = 1 if decoding is FIRST else 2
-        with Workers(load_small, count=processes_for(len(names))) as workers:
-            loaded = workers.map((name, (self._folder.root / name, _LONGEST_SIDE_PX)) for name in names)
-            for batch in _batches(self._readable(loaded), CAPTION_BATCH_SIZE):
-                texts = captioner.describe([picture for _, picture in batch], decoding)
-                new = [
-                    self._record(name, "model", text, attempts=attempts)
-                    for (name, _), text in zip(batch, texts, strict=True)
-                ]
-                append_journal(self._folder, processes.rank(), new)
-                records.update({record.file_name: record for record in new})
-                self._done += len(new)
-                self._on_event(Progress(STAGE, self._done, new[-1].caption))
+        known = self._unfinished(attempts)
+        processes.wait_for_everyone()  # all have read before one writes
+        batches = [names[at : at + CAPTION_BATCH_SIZE] for at in range(0, len(names), CAPTION_BATCH_SIZE)]
+        left = {
+            name: number for number, batch in enumerate(batches) for name in batch if set(batch) - set(known)
+        }
+        records.update({name: known[name] for name in names if name not in left})
+        self._done += len(names) - len(left)
+        with Workers(load_small, count=processes_for(len(left))) as workers:
+            loaded = workers.map((name, (self._folder.root / name, _LONGEST_SIDE_PX)) for name in left)
+            for _, batch in groupby(self._readable(loaded), key=lambda one: left[one[0]]):
+                self._describe_batch(captioner, list(batch), decoding, records)
+
+    def _describe_batch(
+        self,
+        captioner: Captioner,
+        batch: Sequence[tuple[str, Image.Image]],
+        decoding: Decoding,
+        records: Records,
+    ) -> None:
+        texts = captioner.describe([picture for _, picture in batch], decoding)
+        new = [
+            self._record(name, "model", text, attempts=1 if decoding is FIRST else 2)
+            for (name, _), text in zip(batch, texts, strict=True)
+        ]
+        append_journal(self._folder, processes.rank(), new)
+        records.update({record.file_name: record for record in new})
+        self._done += len(new)
+        self._on_event(Progress(STAGE, self._done, new[-1].caption))
+
+    def _unfinished(self, attempts: int) -> Records:
+        """What an interrupted command, or another process, generated in a round, as it is written now."""
+        found = read_unfinished(self._folder).get(attempts, {})
+        return {
+            name: self._record(name, "model", record.text, attempts=attempts)
+            for name, record in found.items()
+            if record.model == self._config.model
+        }
 
     def _readable(
         self, loaded: Iterator[tuple[str, Image.Image | Failure]]
@@ -143,11 +170,11 @@ class CaptionWork:
             attempts=attempts,
         )
 
-    def _share(self, records: Records) -> None:
+    def _share(self, records: Records, attempts: int) -> None:
         """Wait for the other processes, and read what they wrote."""
         processes.wait_for_everyone()
         if processes.num_processes() > 1:
-            records.update({name: r for name, r in read_records(self._folder).items() if r.by == "model"})
+            records.update(self._unfinished(attempts))
         processes.wait_for_everyone()  # all have read before one writes again
 
     def _faults(
@@ -185,10 +212,3 @@ class CaptionWork:
         for name in faults_again.keys() - better:
             records[name] = replace(first[name], attempts=2)
         return better
-
-
-def _batches(
-    pictures: Iterator[tuple[str, Image.Image]], size: int
-) -> Iterator[list[tuple[str, Image.Image]]]:
-    while batch := list(islice(pictures, size)):
-        yield batch

@@ -69,6 +69,19 @@ def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
     return {record.file_name: record for record in _records_in(dataset.captions_jsonl)} | journals
 
 
+def read_unfinished(dataset: Dataset) -> dict[int, dict[str, CaptionRecord]]:
+    """Read what an interrupted command has generated.
+
+    Returns:
+        Records by attempt, from 1, and file name.
+    """
+    found: dict[int, dict[str, CaptionRecord]] = {}
+    for path in _journals(dataset):
+        for record in _records_in(path):
+            found.setdefault(record.attempts, {})[record.file_name] = record
+    return found
+
+
 def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
     """Write the record whole, and remove the journals that it now holds.
 

@@ -16,7 +16,7 @@ from veneer import processes
 from veneer.captions import STAGE
 from veneer.captions.captioning import CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
-from veneer.captions.records import plan_item, read_records, write_records
+from veneer.captions.records import plan_item, read_records, read_unfinished, write_records
 from veneer.config import CaptionTable, Recipe
 from veneer.data.folders import list_folder
 from veneer.data.sidecars import FolderCaptions, is_caption_name
@@ -127,14 +127,17 @@ def caption(
             raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
         records, todo = _plan(items, read_records(folder), caption, overwrite=overwrite)
         result = _counts(dataset, records, items, generated=len(todo))
+        half_done = _half_done(folder, items, records)
         if dry_run or prune:
-            generated = len(todo) if dry_run else 0
+            generated = len(todo) + len(half_done) if dry_run else 0
             return replace(result, generated=generated, pruned=pruned, dry_run=dry_run)
         processes.wait_for_everyone()  # all have read what is there before one adds to it
         work = CaptionWork(folder, caption, count_tokens or _counter_of(embedder), embedder, on_event)
-        on_event(StageStarted(STAGE, len(processes.shard(todo)), "captions"))
+        on_event(StageStarted(STAGE, len(processes.shard([*todo, *half_done])), "captions"))
         describe = work.name_all if caption.model == "none" else work.describe_all
-        describe(todo, records)
+        for name in half_done:
+            del records[name]
+        describe([item.file_name for item in items if item.file_name in {*todo, *half_done}], records)
         if processes.is_main_process():
             _write(folder, read, records, on_event)
             _notify_faults(records, on_event)
@@ -142,6 +145,13 @@ def caption(
     faults = Counter(fault for record in records.values() for fault in record.faults)
     asked_again = sum(record.by == "model" and record.attempts > 1 for record in records.values())
     return replace(result, asked_again=asked_again, faults=dict(faults))
+
+
+def _half_done(folder: Dataset, items: Sequence[Item], records: Records) -> frozenset[str]:
+    """Pictures that an interrupted command described, and whose captions were not looked at as a whole."""
+    told = {name for round_ in read_unfinished(folder).values() for name in round_}
+    empty = {item.file_name for item in items if not item.caption.strip()}
+    return frozenset(name for name in told & empty if name in records and records[name].by == "model")
 
 
 def _counts(root: Path, records: Records, items: Sequence[Item], *, generated: int) -> CaptionResult:
