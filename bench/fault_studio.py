@@ -356,22 +356,30 @@ def _refuse(*_: Any) -> Any:
 
 SLICES = (
     Slice(
-        "handlers", "every handler of the studio with odd values", 3000, range(100), open_page, try_handler
+        "handlers",
+        "every handler of the studio with odd values",
+        3000,
+        range(60),
+        open_page,
+        try_handler,
+        300.0,
     ),
     Slice(
         "damage",
         "files of a workspace damaged, and handlers that read them",
         1000,
-        range(40),
+        range(4),
         open_page,
         try_damage,
+        300.0,
     ),
     Slice(
         "routes",
         "every address of the studio's server with odd requests",
         2000,
-        range(150),
+        range(60),
         open_page,
         try_route,
+        300.0,
     ),
 )

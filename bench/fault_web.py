@@ -270,6 +270,6 @@ def _fetch(net: Net, address: str, is_allowed: Callable[[Address], bool]) -> str
 
 
 SLICES = (
-    Slice("addresses", "odd addresses", 5000, range(150), open_net, try_address),
-    Slice("answers", "odd answers of servers", 5000, range(150), open_net, try_answer),
+    Slice("addresses", "odd addresses", 5000, range(100), open_net, try_address),
+    Slice("answers", "odd answers of servers", 5000, range(100), open_net, try_answer),
 )
