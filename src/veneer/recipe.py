@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType
@@ -91,20 +91,20 @@ def load_recipe(
     tables = _tables(recipe_text(name_or_path), where=name_or_path)
     if pictures or style:
         tables = for_own_pictures(tables, pictures, style)
-    for override in overrides:
-        _apply_override(tables, override)
-    recipe = resolve(tables, where=name_or_path)
+    given = [_apply_override(tables, override) for override in overrides]
+    recipe = resolve(tables, where=name_or_path, overridden=given)
     if within:
         refuse_outside(recipe, within, where=name_or_path)
     return recipe
 
 
-def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
+def resolve(tables: Mapping[str, Any], where: str = "recipe", overridden: Collection[str] = ()) -> Recipe:
     """Check tables of settings against the model of a recipe.
 
     Args:
         tables: Settings by table and key.
         where: Name of their origin, for messages.
+        overridden: Keys that have another origin: an override.
 
     Returns:
         The resolved recipe.
@@ -116,7 +116,10 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        faults = [_fault(dict(e), where) for e in error.errors()]
+        faults = []
+        for one in error.errors():
+            key = ".".join(str(part) for part in one["loc"][:2])
+            faults.append(_fault(dict(one), f"--set {key}" if key in overridden else where))
         raise RecipeError(
             "; ".join(faults), todo="See `veneer recipes show NAME` or docs/reference"
         ) from error
@@ -167,7 +170,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
-def _apply_override(tables: dict[str, Any], override: str) -> None:
+def _apply_override(tables: dict[str, Any], override: str) -> str:
+    """Put an override into the tables; its key."""
     override = override.strip()
     if override[:1] == override[-1:] == "'":  # cmd.exe hands single quotes on
         override = override[1:-1]
@@ -176,6 +180,7 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
     if not equals or len(parts) != 2:
         raise RecipeError("not a setting", where=override, todo="Write it as table.key=value")
     tables.setdefault(parts[0], {})[parts[1]] = _toml_value(text.strip(), *parts)
+    return ".".join(parts)
 
 
 def _refuse_large_numbers(tables: Mapping[str, Any], where: str) -> None:

@@ -204,3 +204,13 @@ def test_a_windows_path_is_told_how_to_write_it(tmp_path: Path) -> None:
 def test_a_seed_that_no_generator_takes_is_said_at_once(setting: str) -> None:
     with pytest.raises(RecipeError, match=r"beyond 2\^63"):
         load_recipe("pocket-8bit", [setting])
+
+
+def test_a_wrong_override_is_told_where_it_came_from() -> None:
+    with pytest.raises(
+        RecipeError, match=r"in --set train\.learning_rate: input should be greater than 0"
+    ) as told:
+        load_recipe("pocket-8bit", ["train.learning_rate=0"])
+    assert "in pocket-8bit" not in str(told.value)
+    with pytest.raises(RecipeError, match="in recipe: input should be greater than 0"):
+        resolve({"train": {"learning_rate": 0}})

@@ -65,11 +65,13 @@ def build_jobs(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Job]:
         seeds: The recipe's seeds, at least one.
 
     Raises:
-        RunError: If there is no seed.
+        RunError: If there is no seed, or one is none that a generator takes.
     """
     unique = list(dict.fromkeys(seeds))
     if not unique:
         raise RunError("no seed to draw with", where="generate.seeds", todo="Name at least one seed")
+    if odd := [seed for seed in unique if not -(2**63) <= seed < 2**63]:
+        raise RunError(f"{odd[0]} is no seed", where="seeds", todo="Take a whole number below 2^63")
     limits: dict[Kind, int] = {
         "recipe": len(unique),
         "held_out": HELD_OUT_SEEDS,

@@ -3,6 +3,7 @@ import pytest
 from veneer.errors import RunError
 from veneer.proof import promptset
 from veneer.recipe import resolve
+from veneer.records.prompts import Prompt
 
 RECIPE = resolve(
     {
@@ -32,3 +33,9 @@ def test_no_prompt_at_all_is_refused() -> None:
     empty = resolve({"generate": {"prompts": []}, "compare": {"general_prompts": []}})
     with pytest.raises(RunError, match="no prompt"):
         promptset.build_prompts(empty, [])
+
+
+@pytest.mark.parametrize("seed", [-(2**63) - 1, 2**63, 99_999_999_999_999_999_999])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(RunError, match="is no seed"):
+        promptset.build_jobs([Prompt(index=0, prompt="a", kind="recipe")], [0, seed])
