@@ -84,13 +84,14 @@ def open_clip(text: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def unet_name(name: str, *, layers: int = LAYERS, attended: bool = False) -> str:
+def unet_name(name: str, *, layers: int | None = None, attended: bool = False) -> str:
     """Name of a UNet weight in the original code.
 
     Args:
-        layers: Layers of a block.
+        layers: Layers of a block; None for those of the tiny Stable Diffusion 1.x.
         attended: Whether the first block up has attention, as in SDXL.
     """
+    layers = LAYERS if layers is None else layers
     simple = {
         "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
         "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
