@@ -47,6 +47,8 @@ class Metrics(Record):
     """What else the rules read."""
     copies: Mapping[str, Any] | None = None
     """How near pictures come to those trained on; None where none were known."""
+    targets: tuple[Mapping[str, Any], ...] = ()
+    """The true picture of every held-out caption beside what was drawn."""
     at_native: Metrics | None = None
     """The same of pictures at the base's own size; None where the run trained at that."""
     scale: float | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,16 @@ def test_a_missing_one_and_a_damaged_one_are_told_apart(run: RunDir) -> None:
         assert known_metrics(run) is None
         with pytest.raises(RunError, match=r"metrics\.json is damaged"):
             Metrics.of(run)
+
+
+def test_what_compare_adds_stands_where_it_stood(run: RunDir) -> None:
+    found = {
+        "verdict": "better",
+        "reasons": [],
+        "copies": None,
+        "targets": [],
+        "at_native": None,
+        "scale": 0.8,
+    }
+    Metrics.model_validate(found).write(run.metrics_json)
+    assert list(json.loads(run.metrics_json.read_text("utf-8"))) == list(found)
