@@ -87,7 +87,7 @@ def arguments(
     lora = f"{run}/lora/pytorch_lora_weights.safetensors"
     new, pictures = str(tmp_path / "new.safetensors"), str(picture_folder)
     studio = types.ModuleType("veneer.web.app")
-    vars(studio)["serve"] = _interrupted_studio
+    vars(studio)["open_studio"] = _interrupted_studio
     monkeypatch.setitem(sys.modules, "veneer.web.app", studio)
     drawing = ["--base", str(base_folder), "--prompt", "a dog", "--steps", "1", "--resolution", "32"]
     return {
@@ -168,8 +168,9 @@ def test_a_whole_run_as_it_is_seen(finished: tuple[Path, str]) -> None:
     assert all(len(frame) < 80 for frame in frames(written))
     seen = Screen(80).feed(written)
     assert seen.is_cursor_shown
-    kinds = re.compile(r"[1-9]/9 [a-z]+ +\S|  note: |    |verdict: |  \S|grid: |report: ")
-    assert all(kinds.match(row) for row in seen.text()), seen.text()
+    kinds = re.compile(r"[1-9]/9 [a-z]+ +\S|  note: |    |LoRA: |use at: |verdict: |  \S|grid: |report: ")
+    odd = [row for row in seen.text() if not kinds.match(row)]
+    assert all(re.fullmatch(r"\S*tensors", row) for row in odd), odd  # the end of a path beyond the edge
     starts = [row for row in seen.text() if re.match("[1-9]/9", row)]
     assert [row.split()[:2] for row in starts] == [
         [f"{n}/9", stage] for n, stage in enumerate(STAGE_NAMES, 1)
@@ -186,7 +187,7 @@ def test_a_run_again_in_a_pipe_and_stdout_alone_in_a_terminal(
     with around_this_process(80, (1,)) as terminal:
         assert exit_status(["run", str(recipe), "--out", str(finished[0])]) in {0, 4}
     assert "\x1b" not in terminal.text
-    assert terminal.text.startswith("verdict: ")
+    assert terminal.text.startswith("LoRA: ") and "\r\nverdict: " in terminal.text
     told = capfd.readouterr().err.splitlines()
     assert [line.split()[0] for line in told] == [f"{n}/9" for n in range(1, 10)]
     assert all(line.endswith("(done before)") for line in told)

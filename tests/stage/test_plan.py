@@ -103,6 +103,7 @@ def test_memory_falls_with_precision_and_checkpointing(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
+    monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 1e11)
     run = RunDir(tmp_path)
     write_dataset(run)
     big = {"train_batch_size": 512}
@@ -118,6 +119,7 @@ def test_attention_weights_that_are_kept_count(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
+    monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 1e11)
     run = RunDir(tmp_path)
     write_dataset(run)
     big = {"train_batch_size": 512, "mixed_precision": "bf16"}

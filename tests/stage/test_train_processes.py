@@ -65,12 +65,12 @@ def generate_child(root: str, recipe: Recipe) -> None:
 
 
 def encode_child(root: str, recipe: Recipe) -> None:
-    late(encoding, "size_multiple")
+    late(encoding, "read_pictures")
     encode(RunDir(Path(root)), recipe)
 
 
 def caption_child(root: str, table: CaptionTable) -> None:
-    late(captionwork, "read_records")
+    late(captionwork, "read_unfinished")
     caption(RunDir(Path(root)).dataset, table)
 
 

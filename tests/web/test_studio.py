@@ -304,7 +304,9 @@ def the_lora_is_compared_drawn_and_downloaded(page: Any, studio: Running, tmp_pa
     page.keyboard.press("ArrowRight")
     report.locator("#stage[style*='51%']").wait_for()
     folder = studio.workspace / "runs/first/lora"
-    for number, path in enumerate((folder / "pytorch_lora_weights.safetensors", *folder.glob("kohya/*"))):
+    for number, path in enumerate(
+        (folder / "pytorch_lora_weights.safetensors", *folder.glob("kohya/*.safetensors"))
+    ):
         with page.expect_download() as download:
             page.locator(f"#compare-file-{number}").click()
         download.value.save_as(tmp_path / path.name)

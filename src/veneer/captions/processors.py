@@ -43,16 +43,16 @@ def load_processor(source: str, kind: str, revision: str | None = None) -> Any:
     return _without_video(source, whole, settings)
 
 
-def _without_video(source: str, whole: Any, asked: Mapping[str, Any]) -> Any:
+def _without_video(source: str, whole: Any, settings: Mapping[str, Any]) -> Any:
     class Still(whole):  # type: ignore[misc]
         def check_argument_for_proper_class(self, *_: Any) -> None:
             """The check looks the missing video processor up, and fails."""
 
-    tokenizer = AutoTokenizer.from_pretrained(source, **asked)
-    settings, _ = whole.get_processor_dict(source, revision=asked["revision"])
+    tokenizer = AutoTokenizer.from_pretrained(source, **settings)
+    own, _ = whole.get_processor_dict(source, revision=settings["revision"])
     return Still(
-        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil", **asked),
+        image_processor=AutoImageProcessor.from_pretrained(source, backend="pil", **settings),
         tokenizer=tokenizer,
         video_processor=None,
-        chat_template=settings.get("chat_template") or tokenizer.chat_template,
+        chat_template=own.get("chat_template") or tokenizer.chat_template,
     )

@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -158,6 +158,12 @@ def _field(table: str, key: str, model: type[BaseModel]) -> Field:
     return Field(table, key, kind, choices, is_optional, default, " ".join(sentence.split()))
 
 
+def _holds_numbers(option: Any) -> bool:
+    """Whether the items of a tuple are numbers, with or without a range."""
+    items = [get_args(item)[0] if get_origin(item) is Annotated else item for item in get_args(option)]
+    return bool({int, float} & set(items))
+
+
 def _kind(annotation: Any) -> tuple[FieldKind, tuple[str, ...], bool]:
     options = [annotation]
     if get_origin(annotation) in {Union, types.UnionType}:
@@ -169,7 +175,7 @@ def _kind(annotation: Any) -> tuple[FieldKind, tuple[str, ...], bool]:
     )
     origins = {get_origin(option) or option for option in options}
     if tuple in origins:
-        numbers = any(get_origin(option) is tuple and int in get_args(option) for option in options)
+        numbers = any(get_origin(option) is tuple and _holds_numbers(option) for option in options)
         return ("numbers" if numbers else "lines"), choices, is_optional
     if dict in origins:
         return "pairs", (), is_optional
