@@ -312,6 +312,16 @@ def the_lora_is_compared_drawn_and_downloaded(page: Any, studio: Running, tmp_pa
         download.value.save_as(tmp_path / path.name)
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
         _loads_in_plain_diffusers(tmp_path / path.name, studio.workspace / "recipes" / "tiny.toml")
+    a_blind_vote_is_given_by_a_key(page, studio)
+
+
+def a_blind_vote_is_given_by_a_key(page: Any, studio: Running) -> None:
+    unfold(page, "A blind vote")
+    page.locator("#compare-blind-show").click()
+    page.locator("#compare-blind-pair figure").wait_for()
+    page.keyboard.press("l")
+    votes = studio.workspace / "runs/first/votes.jsonl"
+    eventually(lambda: votes.is_file() and len(votes.read_text().splitlines()) == 1)
 
 
 def test_runs_wait_go_on_and_resume(dots: Path, page: Any, studio: Running) -> None:

@@ -146,12 +146,13 @@ def unsaved(field: Any) -> str:
 
 
 def script() -> str:
-    """The browser's part, for the page's head.
+    """The browser's part, for the page's head: late answers, and the keys of the blind vote.
 
     Returns:
         HTML.
     """
-    return f"<script>{(resources.files('veneer.web') / 'late.js').read_text('utf-8')}</script>"
+    parts = ((resources.files("veneer.web") / name).read_text("utf-8") for name in ("late.js", "vote.js"))
+    return "".join(f"<script>{part}</script>" for part in parts)
 
 
 def _answering(handler: Callable[..., Any], outputs: Sequence[Any], unless: list[str]) -> Callable[..., Any]:

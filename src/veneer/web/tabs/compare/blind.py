@@ -11,7 +11,7 @@ from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 
-ANSWERS = {"left": "Left", "right": "Right", "neither": "Cannot tell"}
+ANSWERS = {"left": "Left (L)", "right": "Right (R)", "neither": "Cannot tell (N)"}
 ABOUT = (
     "<p>Which picture is nearer to what you trained for, and shows what the prompt says? Sides are dealt at "
     "random; every vote is kept at once, so stop when you like.</p>"
