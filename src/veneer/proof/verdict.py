@@ -6,7 +6,7 @@ The rules are pure: they read measures and facts, and touch neither pictures nor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from veneer.proof import doubts, notes
@@ -20,6 +20,8 @@ from veneer.stats import Measure
 
 Word = Literal["better", "worse", "trade", "not shown"]
 """Words of older files, and what they are called now."""
+FAINT_SHARE = 0.25
+"""Share of the way, in the view of style that saw least of it, below which the style is said to be faint."""
 BROKEN_SHARE = 0.05
 """Share of pictures that may be black or empty."""
 FAULTS: Mapping[str, str] = {
@@ -72,19 +74,20 @@ def judge(measures: Mapping[str, Measure | None], facts: Facts, *, prompt_margin
     if faults:
         is_trade = rises and {fault.code for fault in faults} <= {"prompt-fell", "subject-lost"}
         shown = (_style_rose(measures), *faults) if is_trade else faults
-        headline = f"Nearer to the style, {_lost(faults)}" if is_trade else _capital(_lost(faults))
+        headline = f"{_nearer(measures)}, {_lost(faults)}" if is_trade else _capital(_lost(faults))
         return Verdict("trade" if is_trade else "worse", (*shown, *causes, *noted), headline)
     open_ = (*doubts.unknowns(measures, facts, margin), *doubts.guards(measures), *causes)
     if open_:
-        open_question = "Nearer to the style, but" if rises else "Not shown to be nearer to the style:"
+        open_question = f"{_nearer(measures)}, but" if rises else "Not shown to be nearer to the style:"
         return Verdict("not shown", open_ + noted, f"{open_question} {DOUBTS[open_[0].code]}")
     prompt = measures["prompt"]
     assert prompt is not None
     kept = Reason(
         "prompt-kept", f"as true to the prompt ({signed(prompt, 95)}, {margin.words})", decides=True
     )
-    headline = "Nearer to the style, as true to the prompt"
-    return Verdict("better", (_style_rose(measures), kept, *noted), headline)
+    headline = f"{_nearer(measures)}, as true to the prompt"
+    todo = "Raise compare.scale, or train longer, for more of the style" if _is_faint(measures) else ""
+    return Verdict("better", (replace(_style_rose(measures), todo=todo), kept, *noted), headline)
 
 
 def _lost(faults: Sequence[Reason]) -> str:
@@ -101,8 +104,18 @@ def _style_rose(measures: Mapping[str, Measure | None]) -> Reason:
         for name in VIEWS
         if (view := measures.get(name)) is not None and view.share is not None
     ]
-    far = f"; {' and '.join(ways)}" if ways else ""
+    far = f"; {' but '.join(ways) if _is_faint(measures) else ' and '.join(ways)}" if ways else ""
     return Reason("style-rose", f"nearer to the style ({style_words(measures)}){far}", decides=True)
+
+
+def _nearer(measures: Mapping[str, Measure | None]) -> str:
+    return "A little nearer to the style" if _is_faint(measures) else "Nearer to the style"
+
+
+def _is_faint(measures: Mapping[str, Measure | None]) -> bool:
+    """Whether a view of style saw hardly any of the way, whatever others saw: a person sees little too."""
+    seen = [view.share for name in VIEWS if (view := measures.get(name)) and view.share is not None]
+    return bool(seen) and min(seen) < FAINT_SHARE
 
 
 def _way(share: float) -> str:

@@ -35,6 +35,20 @@ def test_style_up_and_prompt_held_is_better() -> None:
     assert verdict.headline == "Nearer to the style, as true to the prompt"
 
 
+def test_a_style_that_one_view_hardly_saw_is_called_a_little_nearer() -> None:
+    strong, weak = (dataclasses.replace(rise(0.1), ideal=ideal) for ideal in (0.6, 2.5))
+    measures = {"style": strong, "style_texture": weak, "prompt": rise(0.0)}
+    verdict = judge(measures, FACTS)
+    assert (verdict.word, verdict.headline) == (
+        "better",
+        "A little nearer to the style, as true to the prompt",
+    )
+    assert verdict.todo.startswith("Raise compare.scale")
+    trade = judge({**measures, "prompt": rise(-0.05)}, FACTS)
+    assert trade.word == "trade" and trade.todo.startswith("Lower compare.scale")
+    assert judge({**measures, "style_texture": strong}, FACTS).headline.startswith("Nearer")
+
+
 def test_style_up_and_prompt_down_is_a_trade() -> None:
     verdict = judge({**GOOD, "prompt": rise(-0.05)}, FACTS)
     assert (verdict.word, codes(verdict)) == ("trade", ["style-rose", "prompt-fell"])
