@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from veneer.errors import VeneerError
 from veneer.records.dataset import PICTURE_SUFFIXES
 from veneer.records.files import write_text
+from veneer.records.names import FreeNames
 from veneer.web.workspace import Workspace
 
 TEXT_SUFFIXES = frozenset({".txt", ".caption", ".csv", ".jsonl"})
@@ -37,10 +38,11 @@ def staged(workspace: Workspace, files: Sequence[str]) -> Iterator[Path]:
         )
     folder = workspace.private / "uploads" / f"staged-{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
+    names = FreeNames(folder)
     try:
         for file in files:
             check_file(Path(file))
-            shutil.copyfile(file, free_path(folder, safe_name(Path(file).name)))
+            shutil.copyfile(file, names.give(safe_name(Path(file).name)))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,22 +81,6 @@ def safe_name(name: str) -> str:
     own = PureWindowsPath(name.replace("\0", "")).name  # knows both kinds of slash
     plain = _UNUSUAL.sub("_", own).strip(" .")[-120:]
     return plain or "file"
-
-
-def free_path(folder: Path, name: str) -> Path:
-    """A path that is not taken.
-
-    Args:
-        name: The name wanted.
-
-    Returns:
-        The path, with a number where the name is taken.
-    """
-    path, number = folder / name, 1
-    while path.exists():
-        number += 1
-        path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
-    return path
 
 
 def address_list(workspace: Workspace, dataset: str, text: str) -> str:
