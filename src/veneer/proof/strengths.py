@@ -28,6 +28,9 @@ from veneer.records.run import RunDir
 from veneer.records.strength import Strength, Tried, known_strength
 from veneer.stats import Measure
 
+MOST_SURE = 1000.0
+"""Sureness of an interval without width, which JSON can write."""
+
 
 def strength_of(run: RunDir, recipe: Recipe) -> float:
     """The strength that a run's pictures are drawn with: the one that was found, or the recipe's."""
@@ -123,12 +126,15 @@ def sureness(measure: Measure | None, margin: float) -> float:
     """By how much a loss beyond a margin is excluded, in reaches of the 95 % interval.
 
     Returns:
-        Above 1 where it is excluded, below 0 where it is there; 0 without an interval.
+        Above 1 where it is excluded, below 0 where it is there, within `MOST_SURE` either way; 0 without an
+        interval, or where nothing moved and nothing was allowed to.
     """
     if measure is None or measure.ci95 is None:
         return 0.0
     room, reach = measure.gain + margin, measure.reach
-    return room / reach if reach else math.copysign(math.inf, room)
+    if not reach:
+        return math.copysign(MOST_SURE, room) if room else 0.0
+    return max(-MOST_SURE, min(MOST_SURE, room / reach))
 
 
 def _references(run: RunDir, chooser: Chooser) -> References:

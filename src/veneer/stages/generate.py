@@ -163,6 +163,8 @@ def _scale(
     if index is None or len(index.split("held_out")) < MIN_TO_CHOOSE:
         message = f"fewer than {MIN_TO_CHOOSE} held-out pictures: compare.scales is not tried"
         on_event(Notice(STAGE, "strength-not-chosen", message))
+        if is_main_process():
+            run.strength_json.unlink(missing_ok=True)  # of a run that had more
         return recipe.compare.scale
     if is_main_process():
         on_event(StageStarted(STAGE, len(recipe.compare.scales), "strengths"))

@@ -1,7 +1,7 @@
 """Which strength is taken: the one whose weakest claim is the surest, on pictures that do not judge."""
 
 import json
-import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from veneer.proof.strengths import strength_of, sureness, surest
 from veneer.proof.sweep import Swept
 from veneer.proof.verdict import judge
 from veneer.recipe import resolve
+from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages.generate import generate
 from veneer.stats import Interval, Measure
@@ -35,8 +36,9 @@ def swept(scale: float, style: Measure, prompt: Measure) -> Swept:
 def test_sureness_counts_the_room_to_the_margin_in_reaches_of_the_interval() -> None:
     assert sureness(measure(0.04, 0.02), 0.0) == pytest.approx(2.0)
     assert sureness(measure(-0.01, 0.02), 0.02) == pytest.approx(0.5)
-    assert sureness(measure(-0.03, 0.0), 0.02) == -math.inf
-    assert sureness(measure(-0.01, 0.0), 0.02) == math.inf
+    assert sureness(measure(-0.03, 0.0), 0.02) == -1000.0
+    assert sureness(measure(-0.01, 0.0), 0.02) == 1000.0
+    assert sureness(measure(0.0, 0.0), 0.0) == 0  # an adapter that changes nothing is sure of nothing
     assert sureness(None, 0.02) == 0.0
 
 
@@ -83,6 +85,20 @@ def test_what_was_found_is_drawn_with_and_found_once(drawn: tuple[RunDir, Recipe
     before = run.strength_json.stat().st_mtime_ns
     generate(run, recipe)
     assert run.strength_json.stat().st_mtime_ns == before
+
+
+def test_too_few_held_out_pictures_leave_no_older_choice_behind(
+    drawn: tuple[RunDir, Recipe], tmp_path: Path
+) -> None:
+    run = RunDir(shutil.copytree(drawn[0].root, tmp_path / "run"))
+    index = read_index(run)
+    items = [item.model_copy(update={"split": "train"}) for item in index.items]
+    index.model_copy(update={"items": items}).write(run.cache_index)
+    told: list[str] = []
+    generate(run, drawn[1], lambda event: told.append(getattr(event, "code", "")))
+    assert "strength-not-chosen" in told
+    assert strength_of(run, drawn[1]) == drawn[1].compare.scale
+    assert not run.strength_json.exists()
 
 
 def test_what_chooses_is_not_what_judges(drawn: tuple[RunDir, Recipe]) -> None:
