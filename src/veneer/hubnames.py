@@ -28,6 +28,13 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return (bare, revision) if is_both and not Path(name).exists() else (name, None)
 
 
+def embedder_names(embedder: str, base_model: str) -> list[str]:
+    """The models that `compare.embedder` names: "auto" is the bundled CLIP for the bundled base, else two."""
+    if embedder == "auto":
+        return ["pocket"] if base_model == "pocket" else [CLIP, DINO]
+    return [name.strip() for name in embedder.split(",")]
+
+
 def asked_revisions(recipe: Recipe) -> Mapping[str, str]:
     """Which revision of each of a recipe's hub models is asked for.
 
@@ -35,18 +42,16 @@ def asked_revisions(recipe: Recipe) -> Mapping[str, str]:
         Words such as "NAME: main, not pinned" by the recipe's key; folders, files and bundled models are
         left out.
     """
-    auto = "pocket" if recipe.base.model == "pocket" else f"{CLIP},{DINO}"
-    embedders = auto if recipe.compare.embedder == "auto" else recipe.compare.embedder
     named = {
         "base.model": [recipe.base.model],
         "base.vae": [recipe.base.vae or ""],
         "caption.model": [recipe.caption.model],
-        "compare.embedder": embedders.split(","),
+        "compare.embedder": embedder_names(recipe.compare.embedder, recipe.base.model),
     }
     told = {}
     for key, names in named.items():
         of_all = recipe.base.revision if key == "base.model" else None
-        words = [_words(name.strip(), of_all) for name in names]
+        words = [_words(name, of_all) for name in names]
         if any(words):
             told[key] = "; ".join(filter(None, words))
     return told

@@ -6,6 +6,7 @@ is told together, instead of hours later, one after the other.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -18,7 +19,7 @@ from huggingface_hub import constants, get_session, try_to_load_from_cache
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.hubnames import CLIP, DINO, OWN, split_revision
+from veneer.hubnames import OWN, embedder_names, split_revision
 from veneer.models.modelfiles import current_name, looks_like_path
 from veneer.records.run import RunDir
 from veneer.training.optimizers import OPTIMIZERS
@@ -95,16 +96,14 @@ def refuse_missing(run: RunDir, needs: Collection[Need]) -> None:
 
 
 def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
-    embedders = f"{CLIP},{DINO}" if recipe.compare.embedder == "auto" else recipe.compare.embedder
-    if recipe.compare.embedder == "auto" and recipe.base.model == "pocket":
-        embedders = "pocket"
+    is_online = functools.cache(hub_answers)  # asked once, and only where something has to come from it
     asked = [
         ("base", recipe.base.model, "model_index.json", "Name a folder or a file with base.model"),
         ("vae", recipe.base.vae or "", "config.json", "Name a folder with base.vae, or leave it out"),
         ("captioner", recipe.caption.model, "config.json", "Name a folder with caption.model"),
         *(
-            ("embedder", name.strip(), "config.json", "Measure with the bundled one: compare.embedder=pocket")
-            for name in embedders.split(",")
+            ("embedder", name, "config.json", "Measure with the bundled one: compare.embedder=pocket")
+            for name in embedder_names(recipe.compare.embedder, recipe.base.model)
         ),
     ]
     for what, name, file, todo in asked:
@@ -114,7 +113,7 @@ def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
             continue
         if _is_kept(name, recipe.base.revision if what == "base" else None, file):
             yield Need(what, name, "here")
-        elif hub_answers():
+        elif is_online():
             yield Need(what, name, "to fetch")
         else:
             yield Need(what, name, "missing", f"Connect to the network once, so that it is kept. {todo}")

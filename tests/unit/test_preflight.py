@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from veneer import preflight
+from veneer import hubnames, preflight
 from veneer.cli import exit_status
 from veneer.errors import RunError
 from veneer.preflight import Need, needs_of, refuse_missing
@@ -41,6 +41,17 @@ def test_all_that_is_missing_is_told_together_before_a_byte_is_written(tmp_path:
     assert "stable-diffusion-v1-5" in told and "blip" in told and "compare.embedder=pocket" in told
 
 
+def test_the_hub_is_asked_once_however_much_has_to_come_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(preflight, "hub_answers", lambda: bool(asked.append(1)))
+    needs_of(RunDir(tmp_path), load_recipe("sd15-style"), STAGE_NAMES)
+    assert len(asked) == 1
+    needs_of(RunDir(tmp_path), load_recipe("pocket-8bit"), STAGE_NAMES)
+    assert len(asked) == 1
+
+
 def test_online_they_are_to_be_fetched_and_the_run_begins(tmp_path: Path) -> None:
     needs = needs_of(RunDir(tmp_path), load_recipe("sd15-style"), STAGE_NAMES)
     assert {need.state for need in needs} == {"to fetch"}
@@ -50,8 +61,8 @@ def test_online_they_are_to_be_fetched_and_the_run_begins(tmp_path: Path) -> Non
 def test_what_no_stage_to_do_needs_is_not_asked_for(tmp_path: Path, offline: None) -> None:
     tables = {"base": {"model": "owner/base"}, "caption": {"model": "owner/captioner"}}
     assert set(found(tmp_path, tables, ("compare", "report"))) == {
-        f"embedder {preflight.CLIP}",
-        f"embedder {preflight.DINO}",
+        f"embedder {hubnames.CLIP}",
+        f"embedder {hubnames.DINO}",
     }
 
 

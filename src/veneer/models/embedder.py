@@ -18,7 +18,7 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
 from veneer.events import Notice, OnEvent
-from veneer.hubnames import CLIP, DINO, split_revision
+from veneer.hubnames import CLIP, DINO, embedder_names, split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 from veneer.stats import Array
@@ -142,10 +142,8 @@ def choose_embedders(
     Raises:
         VeneerError: If a model is not there, is of another kind, or two of one kind are asked for.
     """
-    names = embedder.split(",")
-    if embedder == "auto":
-        names = ["pocket"] if base_model == "pocket" else [CLIP, DINO]
-    loaded = [load_embedder(name.strip(), device, revision=revision) for name in names]
+    names = embedder_names(embedder, base_model)
+    loaded = [load_embedder(name, device, revision=revision) for name in names]
     clips = [one for one in loaded if one.tokenizer is not None]
     dinos = [one for one in loaded if one.tokenizer is None]
     if len(clips) > 1 or len(dinos) > 1:
