@@ -46,7 +46,7 @@ OF_SDXL = re.compile(r"^text_encoder_2\.|^add_embedding\.|\.transformer_blocks\.
 """Layers that Stable Diffusion XL alone has."""
 BUNDLED = "bundle_emb."
 """Prefix of learnt words that some tools put into a LoRA's file."""
-_TODO = "Veneer reads LoRAs of Stable Diffusion 1.x, 2.x and XL"
+_WAY_OUT = "Veneer reads LoRAs of Stable Diffusion 1.x, 2.x and XL"
 
 
 def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterError:
@@ -61,11 +61,11 @@ def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterEr
             found = next((name for name in unknown if mark.search(name[:LONGEST_NAME])), None)
             if found is not None:
                 return AdapterError(
-                    f"{say.format(kind)}: it holds {shown_name(found)}", where=str(path), todo=_TODO
+                    f"{say.format(kind)}: it holds {shown_name(found)}", where=str(path), todo=_WAY_OUT
                 )
     if is_lora or any("lora" in name for name in unknown):
         what = f"the LoRA has a weight that is not known: {shown_name(min(unknown))}"
-        return AdapterError(what, where=str(path), todo=_TODO)
+        return AdapterError(what, where=str(path), todo=_WAY_OUT)
     return AdapterError("the file holds no LoRA", where=str(path), todo="Name a LoRA's .safetensors file")
 
 

@@ -56,7 +56,9 @@ HUB_NAMES = {
 DISTILLED = re.compile(
     r"(?:^|[-_. ])(?:turbo|lightning|lcm|hyper|dmd2?|schnell)(?:$|[-_. \d])", re.IGNORECASE
 )
-TODO = "Veneer customises Stable Diffusion 1.x, 2.x and XL: take one of those, or the bundled base, `pocket`"
+WAY_OUT = (
+    "Veneer customises Stable Diffusion 1.x, 2.x and XL: take one of those, or the bundled base, `pocket`"
+)
 WAYS_OUT = {
     "distilled": "Train on the base that it was distilled from, such as "
     "stabilityai/stable-diffusion-xl-base-1.0, and draw with the LoRA on the distilled one",
@@ -76,7 +78,7 @@ def refused_base(kind: str, where: str) -> BaseModelError:
         kind: What it is, such as "Flux".
         where: Its path or name.
     """
-    todo = next((way for word, way in WAYS_OUT.items() if word in kind), TODO)
+    todo = next((way for word, way in WAYS_OUT.items() if word in kind), WAY_OUT)
     return BaseModelError(f"this base is of another family: {kind}", where=where, todo=todo)
 
 
