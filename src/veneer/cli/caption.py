@@ -32,58 +32,67 @@ class EditResult:
         return f"{self.dataset}: {self.changed} captions changed"
 
 
+_Model = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="ID", help="Captioner: hub name, folder, pocket, or none for file names."
+    ),
+]
+_Prefix = Annotated[
+    str, typer.Option("--prefix", metavar="TEXT", help="Text before every generated caption.")
+]
+_Trigger = Annotated[str, typer.Option("--trigger", metavar="WORD", help="Word that later calls the style.")]
+_Replacement = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replace", metavar="OLD=NEW", help="Word to replace in generated captions; several at once."
+    ),
+]
+_Embedder = Annotated[
+    str,
+    typer.Option(
+        "--embedder", metavar="ID", help="Also look how well captions fit: pocket, or a CLIP by name."
+    ),
+]
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Generate captions again that a model made; a person's stay.")
+]
+_Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Only take lines out that name no picture; a copy is kept."),
+]
+_Find = Annotated[
+    str | None,
+    typer.Option(
+        "--find", metavar="WORDS", help="Ask no model: words to find in captions.", rich_help_panel=_EDITS
+    ),
+]
+_ReplaceWith = Annotated[
+    str | None,
+    typer.Option("--replace-with", metavar="WORDS", help="What takes their place.", rich_help_panel=_EDITS),
+]
+_Only = Annotated[
+    str,
+    typer.Option(
+        "--only", metavar="GLOB", help="Pictures meant, such as 'images/0*'.", rich_help_panel=_EDITS
+    ),
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")]
+
+
 def caption(
     dataset: DatasetFolder,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", metavar="ID", help="Captioner: hub name, folder, pocket, or none for file names."
-        ),
-    ] = "Salesforce/blip-image-captioning-base",
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="TEXT", help="Text before every generated caption.")
-    ] = "",
-    trigger: Annotated[
-        str, typer.Option("--trigger", metavar="WORD", help="Word that later calls the style.")
-    ] = "",
-    replacement: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--replace", metavar="OLD=NEW", help="Word to replace in generated captions; several at once."
-        ),
-    ] = None,
-    embedder: Annotated[
-        str,
-        typer.Option(
-            "--embedder", metavar="ID", help="Also look how well captions fit: pocket, or a CLIP by name."
-        ),
-    ] = "",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Generate captions again that a model made; a person's stay.")
-    ] = False,
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Only take lines out that name no picture; a copy is kept."),
-    ] = False,
-    find: Annotated[
-        str | None,
-        typer.Option(
-            "--find", metavar="WORDS", help="Ask no model: words to find in captions.", rich_help_panel=_EDITS
-        ),
-    ] = None,
-    replace_with: Annotated[
-        str | None,
-        typer.Option(
-            "--replace-with", metavar="WORDS", help="What takes their place.", rich_help_panel=_EDITS
-        ),
-    ] = None,
-    only: Annotated[
-        str,
-        typer.Option(
-            "--only", metavar="GLOB", help="Pictures meant, such as 'images/0*'.", rich_help_panel=_EDITS
-        ),
-    ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")] = False,
+    model: _Model = "Salesforce/blip-image-captioning-base",
+    prefix: _Prefix = "",
+    trigger: _Trigger = "",
+    replacement: _Replacement = None,
+    embedder: _Embedder = "",
+    overwrite: _Overwrite = False,
+    prune: _Prune = False,
+    find: _Find = None,
+    replace_with: _ReplaceWith = None,
+    only: _Only = "",
+    dry_run: _DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
