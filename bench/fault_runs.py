@@ -27,9 +27,10 @@ from helpers import tiny
 from veneer.config import Recipe
 from veneer.errors import VeneerError
 from veneer.events import Event, OnEvent, StageFinished
-from veneer.pipeline import STAGE_NAMES, run_stage
+from veneer.pipeline import run_stage
 from veneer.recipe import resolve
 from veneer.records.run import RunDir
+from veneer.stage import STAGE_NAMES
 
 TIMES = re.compile(
     rb'"(seconds|images_per_second|peak_memory_gib|peak_device_memory_gib|started|finished|time|retrieved|at)":'

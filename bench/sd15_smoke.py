@@ -23,7 +23,7 @@ from veneer import run
 from veneer.cli.progress import ProgressPrinter
 from veneer.config import Recipe
 from veneer.models.families import FAMILIES
-from veneer.pipeline import RunResult
+from veneer.outcomes import RunResult
 from veneer.recipe import resolve
 
 LIMIT_GIB = {"sd1": 16.0, "sdxl": 20.0}

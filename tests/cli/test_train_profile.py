@@ -9,7 +9,7 @@ import torch
 from veneer import pipeline
 from veneer.cli import exit_status
 from veneer.events import OnEvent, StepEvent
-from veneer.pipeline import StageOutcome
+from veneer.outcomes import StageOutcome
 
 
 @pytest.fixture

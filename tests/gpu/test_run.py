@@ -12,7 +12,7 @@ from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.config import Recipe
 from veneer.events import Event, Notice, StageFinished
-from veneer.pipeline import RunResult
+from veneer.outcomes import RunResult
 from veneer.recipe import resolve
 from veneer.stage import STAGE_NAMES
 from veneer.training import plan as plans

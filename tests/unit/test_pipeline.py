@@ -136,7 +136,7 @@ def test_a_stage_that_fails_is_done_again_and_nothing_before_it(
 
 
 def test_a_single_stage_needs_those_before_it(performed: list[Any], tmp_path: Path) -> None:
-    folder = pipeline.RunDir(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     folder.write_recipe(Recipe())
     with pytest.raises(RunError, match="`collect` is not done yet"):
         pipeline.run_stage("train", folder)
@@ -188,7 +188,7 @@ def test_a_single_stage_tells_of_its_own_settings_alone(performed: list[str], tm
     recipe = resolve({"train": {"snr_gamma": 2.0}})
     pipeline.run(recipe, tmp_path)
     events: list[Event] = []
-    pipeline.run_stage("generate", pipeline.RunDir(tmp_path), on_event=events.append)
+    pipeline.run_stage("generate", RunDir(tmp_path), on_event=events.append)
     assert [event.code for event in events if isinstance(event, Notice)] == ["note"]
 
 

@@ -141,7 +141,7 @@ def _plan(run: Path, *, as_json: bool) -> int:
 
 def _blind(run: Path) -> int:
     from veneer.cli.blind import vote
-    from veneer.pipeline import read_verdict
+    from veneer.records.metrics import read_verdict
     from veneer.records.run import RunDir
 
     print(vote(RunDir(run), read_verdict(RunDir(run))[0]))
@@ -149,7 +149,7 @@ def _blind(run: Path) -> int:
 
 
 def _verdict_of(run: Path) -> str:
-    from veneer.pipeline import read_verdict
+    from veneer.records.metrics import read_verdict
     from veneer.records.run import RunDir
 
     return read_verdict(RunDir(run))[0]

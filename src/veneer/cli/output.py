@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veneer.pipeline import RunResult
+    from veneer.outcomes import RunResult
 
 
 def print_json(result: Any) -> None:

@@ -85,3 +85,11 @@ def known_metrics(run: RunDir) -> Metrics | None:
         return Metrics.model_validate_json(run.metrics_json.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def read_verdict(run: RunDir) -> tuple[str, tuple[str, ...]]:
+    """Read verdict and reasons of a run; an empty verdict before `compare`."""
+    if not run.metrics_json.is_file():
+        return "", ()
+    metrics = Metrics.of(run)
+    return metrics.verdict, metrics.reasons

@@ -71,8 +71,8 @@ def cast_vote(studio: Studio, side: str, run: str | None, asked: str) -> tuple[A
 
 def _count(run: RunDir, *, is_done: bool) -> str:
     """How many votes there are; what they say only once all are given, so that nobody votes by it."""
-    from veneer.pipeline import read_verdict
     from veneer.proof.blind import tally, tally_words
+    from veneer.records.metrics import read_verdict
 
     votes = tally(run)
     said = f"{votes.num_votes} of {votes.num_pairs} pairs have a vote."
