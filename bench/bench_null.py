@@ -41,7 +41,7 @@ DESIGNS = {
 }
 """Comparisons of the base with itself; "8 + 12" is the demo's: twelve prompts have seeds of their own."""
 PULLS = (0.05, 0.1, 0.2, 0.4)
-"""Effects: parts of a tuned picture that are the true picture of its subject."""
+"""Effects: parts of the way to the true picture of its subject that a tuned picture went."""
 READ = ("style", "style_texture", "prompt", "retrieval", "diversity", "memorisation")
 """Measures that the rules read."""
 AIM = 0.01

@@ -14,9 +14,10 @@ from veneer.models.modelfiles import pocket_folder
 from veneer.models.sampling import load_sampler, sample
 from veneer.proof.evidence import Evidence, evidence_of
 from veneer.proof.facts import Facts
+from veneer.proof.layout import Layouts, copy_threshold, likeness, views_of
 from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair, View
-from veneer.proof.texture import TextureView, texture_rows
+from veneer.proof.texture import TextureView, filtered_rows, texture_rows
 from veneer.recipe import load_recipe
 from veneer.stats import Array
 
@@ -70,16 +71,22 @@ class Pool:
     Attributes:
         pictures: Through the bundled CLIP, (P, S, D).
         textures: Texture statistics, (P, S, T).
+        filtered: The same through each filter that anybody can put over a picture, (F, P, S, T).
+        likeness: Likeness of layout to each real picture, (P, S, R).
         texts: Each subject's prompt, (P, D).
         real: The style's pictures through CLIP, (R, D); the first P show the subjects.
         real_textures: Their texture statistics, (R, T).
+        real_likeness: Likeness of their layouts, (R, R); that to itself is -1.
     """
 
     pictures: Array
     textures: Array
+    filtered: Array
+    likeness: Array
     texts: Array
     real: Array
     real_textures: Array
+    real_likeness: Array
 
     @property
     def num_seeds(self) -> int:
@@ -89,7 +96,7 @@ class Pool:
 
 def look(folder: Path, num_prompts: int, num_seeds: int) -> Pool:
     """Look at the pool through the bundled CLIP and at its texture, once: kept beside the pictures."""
-    kept = folder / f"features-{num_prompts}-{num_seeds}.npz"
+    kept = folder / f"seen-{num_prompts}-{num_seeds}.npz"
     if not kept.is_file():
         real = drawings()
         draw(folder, [one.subject for one in real[:num_prompts]], num_seeds)
@@ -100,13 +107,20 @@ def look(folder: Path, num_prompts: int, num_seeds: int) -> Pool:
         texts = clip.text_features([one.prompt for one in real[:num_prompts]])
         assert texts is not None
         shape = (num_prompts, num_seeds, -1)
+        true = [one.path for one in real]
+        views = views_of(true)
+        real_likeness = likeness(true, views)
+        np.fill_diagonal(real_likeness, -1.0)
         np.savez(
             kept,
             pictures=clip.image_features(files).reshape(shape),
             textures=texture_rows(files, SIDE_PX).reshape(shape),
+            filtered=filtered_rows(files, SIDE_PX).reshape(-1, *shape),
+            likeness=likeness(files, views).reshape(shape),
             texts=texts,
-            real=clip.image_features([one.path for one in real]),
-            real_textures=texture_rows([one.path for one in real], SIDE_PX),
+            real=clip.image_features(true),
+            real_textures=texture_rows(true, SIDE_PX),
+            real_likeness=real_likeness,
         )
     with np.load(kept) as found:
         return Pool(**found)
@@ -121,7 +135,7 @@ class Design:
         num_own: Prompts with two seeds of their own, as held-out captions have.
         num_seeds: Seeds of the prompts that share.
         num_held_out: Pictures that stand for the style.
-        pull: Part of a tuned picture that is the true picture of its subject: the effect; 0 is none.
+        pull: Part of the way to the true picture of its subject that a tuned picture went; 0 is none.
     """
 
     num_shared: int
@@ -140,7 +154,7 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
     """One comparison of the base with itself, or with itself drawn towards the style.
 
     Subjects, held-out pictures and seeds are drawn without putting back; no seed stands on both sides, and no
-    held-out picture shows a subject that is drawn.
+    picture held out or trained on shows a subject that is drawn.
 
     Returns:
         What the measures look at, and what the rules read beside them.
@@ -155,25 +169,31 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
     who, before, after, label = (list(one) for one in zip(*rows, strict=True))
     others = np.setdiff1d(np.arange(len(pool.real)), subjects)
     held_out = random.choice(others, design.num_held_out, replace=False)
-    training = np.setdiff1d(np.arange(len(pool.real)), held_out)
-    towards = partial(_towards, pull=design.pull)
+    training = np.setdiff1d(others, held_out)
+    towards = partial(_towards, who=who, pull=design.pull)
     pictures = View(
         pool.pictures[who, before],
-        _unit(towards(pool.pictures[who, after], pool.real[who])),
+        _unit(pool.pictures[who, after] + towards(pool.pictures, pool.real)),
         pool.texts[who],
         pool.real[held_out],
         pool.real[training],
     )
     texture = TextureView(
         pool.textures[who, before],
-        towards(pool.textures[who, after], pool.real_textures[who]),
+        pool.textures[who, after] + towards(pool.textures, pool.real_textures),
         None,
         pool.real_textures[held_out],
         pool.real_textures[training],
+        pool.filtered[:, who, before],
     )
     pairs = [Pair(str(one), "recipe", seed, Path(), Path()) for one, seed in zip(who, label, strict=True)]
     facts = Facts(design.num_prompts, design.num_held_out, len(pairs), style_cost=_cost(pool, pictures, who))
-    return evidence_of(pairs, pictures, texture=texture), facts
+    laid_out = Layouts(
+        pool.likeness[who, before][:, training],
+        (pool.likeness[who, after] + towards(pool.likeness, pool.real_likeness))[:, training],
+        copy_threshold(pool.real_likeness[np.ix_(training, training)]),
+    )
+    return evidence_of(pairs, pictures, texture=texture, laid_out=laid_out), facts
 
 
 def _cost(pool: Pool, pictures: View, who: list[int]) -> float | None:
@@ -183,8 +203,18 @@ def _cost(pool: Pool, pictures: View, who: list[int]) -> float | None:
     return None if cost.ci95 is None else -cost.ci95[1]
 
 
-def _towards(rows: Array, target: Array, *, pull: float) -> Array:
-    return (1 - pull) * rows + pull * target
+def _towards(drawn: Array, real: Array, *, who: list[int], pull: float) -> Array:
+    """The way from the middle of a subject's pictures to its true one, the same for all its seeds.
+
+    Args:
+        drawn: Numbers of all drawn pictures, shape (P, S, D).
+        real: Numbers of the true ones, shape (R, D).
+        who: Subject of each pair, N.
+
+    Returns:
+        What is added to the pair's numbers, shape (N, D); seeds differ among themselves as before.
+    """
+    return pull * (real[who] - drawn.mean(axis=1)[who])
 
 
 def _unit(rows: Array) -> Array:

@@ -20,10 +20,10 @@ on both sides. Pictures have fewer steps than a run's. Captions that do not fit,
 which only keep a result from being `better`, are left out: the share of `better` is an upper bound."""
 
 MIXED = """\
-Part of each tuned picture is the true picture of its subject; the effect is given as the share of the way
-from the base to the held-out pictures that this makes on average. Base and tuned pictures start from
-different seeds here, from the same in a run, where less effect is enough; but training differs more from
-prompt to prompt. Variety and copies say nothing here, as the same true picture is in every seed's."""
+Each tuned picture went a part of the way from the base's pictures of its subject to the true picture, the
+same for all seeds, so that variety stays; the effect is given as the share of the way from the base to the
+held-out pictures that this makes on average. Base and tuned pictures start from different seeds here, from
+the same in a run, where less effect is enough; but training differs more from prompt to prompt."""
 
 
 def document(record: Mapping[str, Any]) -> str:
@@ -68,9 +68,14 @@ def _false_alarms(found: Mapping[str, Shares]) -> list[str]:
 
 
 def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
-    lines = ["| prompts | share of the way | shown to be nearer |", "|---|---:|---:|"]
+    kept = ("prompt-fell", "prompt-unsure", "subject-lost", "subject-unsure", "variety-unsure", "memorised")
+    named = [name for name in kept if any(name in one for by in effects.values() for one in by.values())]
+    lines = ["| prompts | share of the way | `better` | shown to be nearer | " + " | ".join(named) + " |"]
+    lines += ["|---|---:|---:|---:|" + "---:|" * len(named)]
     return lines + [
-        f"| {prompts} | {_percent(one['way'], 0)} | {_percent(one.get('nearer', 0), 0)} |"
+        f"| {prompts} | {_percent(one['way'], 0)} | "
+        + " | ".join(_percent(one.get(name, 0), 0) for name in ("better", "nearer", *named))
+        + " |"
         for prompts, by_pull in effects.items()
         for one in by_pull.values()
     ]

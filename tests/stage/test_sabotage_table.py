@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from veneer.models.embedder import Embedder, Embedders
 from veneer.proof.comparison import Comparison, compare_pairs
@@ -160,6 +160,32 @@ def every_picture_copied(scene: Scene) -> None:
         scene.clip.seen[pair.tuned] = scene.clip.seen[copied]
 
 
+def copied_through(change: Callable[[Image.Image], Image.Image], every: int = 1) -> Callable[[Scene], None]:
+    """Training pictures come back changed a little, where a CLIP sees the asked subject in the style."""
+
+    def copy(scene: Scene) -> None:
+        for row in range(0, len(scene.pairs), every):
+            with Image.open(scene.references.training[scene.subject(row)]) as opened:
+                changed = change(opened.convert("RGB"))
+            scene.draw(row, scene.subject(row), 0.35 * STYLE + 0.2 * BASE, changed)
+
+    return copy
+
+
+def moved(picture: Image.Image) -> Image.Image:
+    return ImageChops.offset(picture, 2, 1)
+
+
+def brighter_mirrored(picture: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(ImageOps.mirror(picture)).enhance(1.15)
+
+
+def closer(picture: Image.Image) -> Image.Image:
+    edge = picture.width / 20
+    box = (edge, edge, picture.width - edge, picture.height - edge)
+    return picture.resize(picture.size, Image.Resampling.BICUBIC, box=box)
+
+
 def one_picture_for_every_prompt(scene: Scene) -> None:
     for pair in scene.pairs[1:]:
         shutil.copy(scene.pairs[0].tuned, pair.tuned)
@@ -232,6 +258,11 @@ TABLE: list[tuple[Callable[[Scene], None], set[str], set[str]]] = [
     (rate_a_hundredfold, {"worse"}, {"broken-pictures"}),
     (noise_for_pictures, NOT_BETTER, {"pictures-noise"}),
     (every_picture_copied, {"not shown"}, {"memorised"}),
+    *(
+        (copied_through(change), {"not shown"}, {"memorised"})
+        for change in (moved, brighter_mirrored, closer, lambda one: one.filter(ImageFilter.GaussianBlur(1)))
+    ),
+    (copied_through(moved, every=4), {"not shown"}, {"memorised"}),
     (one_picture_for_every_prompt, {"trade"}, {"prompt-fell", "subject-lost"}),
     *((lost(count), NOT_BETTER, {"subject-unsure", "subject-lost"}) for count in (2, 3, 5, 8, 14)),
     (another_style, {"worse", "not shown"}, {"style-fell", "style-same"}),
@@ -252,6 +283,13 @@ TABLE: list[tuple[Callable[[Scene], None], set[str], set[str]]] = [
 ]
 NAMES = [
     *("honest", "one caption", "captions shuffled", "20 times the steps", "rate x 100", "noise", "copied"),
+    *(
+        "copied and moved",
+        "copied, brighter, mirrored",
+        "copied, closer",
+        "copied, blurred",
+        "a quarter copied",
+    ),
     *(
         "one picture",
         "2 lost",

@@ -10,7 +10,9 @@ import numpy as np
 
 from veneer.events import OnEvent, Progress, ignore
 from veneer.models.embedder import Embedders
+from veneer.proof.copies import MIN_TRAINING_PICTURES
 from veneer.proof.facts import Losses
+from veneer.proof.layout import Layouts, layouts
 from veneer.proof.pairs import Pair, View, view_pairs
 from veneer.proof.texture import TextureView, texture_view
 from veneer.records.prompts import Kind
@@ -59,6 +61,7 @@ class Evidence:
         pictures: The pairs through CLIP, or through DINO where no CLIP is named.
         second: Through DINO, where both are named.
         copies: Through the model that tells copies best.
+        layouts: Likeness to each training picture; None where too few of these are known.
         texture: Texture statistics of the pairs; None without held-out pictures.
         known_texts: Features of every prompt of the set, (P, D), styled or not; None where no text is read.
         own_text: Which of them is each pair's own.
@@ -74,6 +77,7 @@ class Evidence:
     texture: TextureView | None
     known_texts: Array | None
     own_text: tuple[int, ...]
+    layouts: Layouts | None = None
     losses: PictureLosses | None = None
 
     def of_kinds(self, *kinds: Kind) -> Evidence:
@@ -88,6 +92,7 @@ class Evidence:
             second=self.second and self.second.cut(rows),
             copies=self.copies.cut(rows),
             texture=self.texture and self.texture.cut(rows),
+            layouts=self.layouts and self.layouts.cut(rows),
             own_text=tuple(self.own_text[row] for row in rows),
         )
 
@@ -122,6 +127,9 @@ def look(
         texture=texture_view(pairs, references.held_out, references.training[:TEXTURES_KNOWN])
         if references.held_out
         else None,
+        laid_out=layouts(pairs, references.training)
+        if len(references.training) >= MIN_TRAINING_PICTURES
+        else None,
         losses=by_picture,
     )
 
@@ -133,6 +141,7 @@ def evidence_of(
     second: View | None = None,
     copies: View | None = None,
     texture: TextureView | None = None,
+    laid_out: Layouts | None = None,
     losses: PictureLosses | None = None,
 ) -> Evidence:
     """Put views of the same pairs together."""
@@ -149,5 +158,6 @@ def evidence_of(
         texture=texture,
         known_texts=None if pictures.texts is None else np.asarray(pictures.texts)[first],
         own_text=tuple(known.index(text) for text in prompts),
+        layouts=laid_out,
         losses=losses,
     )

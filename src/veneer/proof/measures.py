@@ -142,8 +142,9 @@ def _memorisation(seen: Evidence) -> Measure | str:
 
 def find_copies(seen: Evidence) -> Memorisation | None:
     """Look for copies among the pictures of some prompts; None where that cannot be told."""
-    view = seen.copies
-    return memorisation(view.base, view.tuned, view.training, seen.prompts) if seen.prompts else None
+    if seen.layouts is None or not seen.prompts:
+        return None
+    return memorisation(seen.layouts, seen.prompts)
 
 
 def _forgetting(seen: Evidence) -> Measure | str:
@@ -249,8 +250,8 @@ MEASURES: tuple[Spec, ...] = (
     Spec(
         "memorisation",
         "Copies",
-        "Which share of the pictures is nearer to a training picture than those are to each other?",
-        "share of pictures nearer to a training picture than the threshold below",
+        "Which share of the pictures is a training picture come back, moved or mirrored or not?",
+        "share of pictures that lie as a training picture does, above the threshold below",
         "lower",
         "styled",
         _memorisation,

@@ -174,9 +174,18 @@ def _is_flat(path: Path) -> bool:
 
 
 def _pixels(path: Path) -> np.ndarray[Any, Any]:
+    return np.asarray(read_picture(path))
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Read a picture in three colours.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+            return picture.convert("RGB")
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise RunError(
             f"the picture cannot be read: {error}", where=str(path), todo="Draw it again"

@@ -83,9 +83,8 @@ def texture_view(
     before, after, real, seen = (texture_rows(paths, side) for paths in (*sides, held_out, training))
     filtered = np.full((len(FILTERS), *before.shape), np.nan)
     prompts = [pair.prompt for pair in pairs]
-    for row in {prompts.index(prompt) for prompt in prompts}:
-        pixels = _square(pairs[row].base, side)
-        filtered[:, row] = [texture_statistics(change(pixels)) for change in FILTERS.values()]
+    first = sorted({prompts.index(prompt) for prompt in prompts})
+    filtered[:, first] = filtered_rows([pairs[row].base for row in first], side)
     return TextureView(before, after, None, real, seen, filtered)
 
 
@@ -220,6 +219,14 @@ def texture_rows(paths: Sequence[Path], side: int) -> Array:
     """Statistics of pictures, each at a side in pixels; a row for each."""
     rows = [texture_statistics(_square(path, side)) for path in paths]
     return np.stack(rows) if rows else np.empty((0, 0))
+
+
+def filtered_rows(paths: Sequence[Path], side: int) -> Array:
+    """Statistics of N >= 1 pictures through each of `FILTERS`, each at a side in pixels; shape (F, N, D)."""
+    squares = [_square(path, side) for path in paths]
+    return np.stack(
+        [[texture_statistics(change(pixels)) for pixels in squares] for change in FILTERS.values()]
+    )
 
 
 def _square(path: Path, side: int) -> np.ndarray[Any, Any]:

@@ -26,7 +26,17 @@ def pool() -> Pool:
     style = 2 * random.normal(size=WIDTH)
     shown = subjects[:NUM_SUBJECTS, None] + random.normal(size=(NUM_SUBJECTS, NUM_SEEDS, WIDTH))
     real = subjects + style
-    return Pool(unit(shown), shown, unit(subjects[:NUM_SUBJECTS]), unit(real), real)
+    alike = random.uniform(0, 0.8, (NUM_SUBJECTS, NUM_SEEDS, NUM_REAL))
+    return Pool(
+        unit(shown),
+        shown,
+        shown[None],
+        alike,
+        unit(subjects[:NUM_SUBJECTS]),
+        unit(real),
+        real,
+        random.uniform(0, 0.8, (NUM_REAL, NUM_REAL)),
+    )
 
 
 def test_the_base_is_not_shown_to_differ_from_itself(pool: Pool) -> None:

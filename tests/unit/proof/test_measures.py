@@ -2,11 +2,13 @@ import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers.features import PROMPTS, rows
 from veneer.proof import measures
 from veneer.proof.evidence import evidence_of
+from veneer.proof.layout import Layouts
 from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import TextureView
 
@@ -33,6 +35,7 @@ def test_measures_point_the_way_that_the_table_says() -> None:
         view,
         second=view,
         texture=TextureView(*dataclasses.astuple(view)),
+        laid_out=Layouts(np.zeros((12, 6)), np.ones((12, 6)), 0.9),
         losses=((0.1, 0.2), (0.1, 0.1)),
     )
     for spec in measures.MEASURES:
