@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-studio sd15-smoke sdxl-smoke pocket-eval clean
+.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-copies bench-studio sd15-smoke sdxl-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -83,6 +83,10 @@ bench-faults: setup
 
 bench-null: setup
 	$(BIN)/python -m bench.bench_null
+
+bench-copies: setup
+	$(BIN)/python -m pocket fetch
+	$(BIN)/python -m bench.bench_copies
 
 # Needs Debian's Chromium and an idle machine.
 bench-studio: setup
