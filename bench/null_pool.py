@@ -17,7 +17,7 @@ from veneer.proof.facts import Facts
 from veneer.proof.layout import Layouts, copy_threshold, likeness, views_of
 from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair, View
-from veneer.proof.texture import TextureView, filtered_rows, texture_rows
+from veneer.proof.texture import FILTERS, TextureView, filtered_rows, texture_rows
 from veneer.recipe import load_recipe
 from veneer.stats import Array
 
@@ -115,7 +115,7 @@ def look(folder: Path, num_prompts: int, num_seeds: int) -> Pool:
             kept,
             pictures=clip.image_features(files).reshape(shape),
             textures=texture_rows(files, SIDE_PX).reshape(shape),
-            filtered=filtered_rows(files, SIDE_PX).reshape(-1, *shape),
+            filtered=filtered_rows(files, SIDE_PX).reshape(len(FILTERS), *shape),
             likeness=likeness(files, views).reshape(shape),
             texts=texts,
             real=clip.image_features(true),

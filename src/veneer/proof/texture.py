@@ -83,8 +83,8 @@ def texture_view(
     before, after, real, seen = (texture_rows(paths, side) for paths in (*sides, held_out, training))
     filtered = np.full((len(FILTERS), *before.shape), np.nan)
     prompts = [pair.prompt for pair in pairs]
-    first = sorted({prompts.index(prompt) for prompt in prompts})
-    filtered[:, first] = filtered_rows([pairs[row].base for row in first], side)
+    shown = sorted({prompts.index(prompt) for prompt in prompts})
+    filtered[:, shown] = filtered_rows([pairs[row].base for row in shown], side)
     return TextureView(before, after, None, real, seen, filtered)
 
 
