@@ -40,7 +40,7 @@ DESIGNS = {
     "8, 4 held out": Design(8, num_held_out=4),
 }
 """Comparisons of the base with itself; "8 + 12" is the demo's: twelve prompts have seeds of their own."""
-PULLS = (0.05, 0.1, 0.2, 0.4)
+PULLS = (0.1, 0.2, 0.4, 0.7)
 """Effects: parts of the way to the true picture of its subject that a tuned picture went."""
 READ = ("style", "style_texture", "prompt", "retrieval", "diversity", "memorisation")
 """Measures that the rules read."""
