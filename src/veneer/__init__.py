@@ -3,9 +3,9 @@
 The names below do all that the command line does; heavy libraries load when a name is first used::
 
     import veneer
-    recipe = veneer.load_recipe("pocket-8bit")
-    result = veneer.run(recipe, Path("runs/demo"))
+    result = veneer.run("pocket-8bit", "runs/demo", {"train.max_train_steps": 60})
     print(result.verdict, result.report)
+    picture = result.pipeline()("8-bit illustration of a lighthouse").images[0]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from veneer.errors import VeneerError as VeneerError
     from veneer.lora.drawing import draw as draw
     from veneer.lora.info import inspect as inspect
+    from veneer.pipeline import open_run as open_run
     from veneer.pipeline import run as run
     from veneer.recipe import load_recipe as load_recipe
     from veneer.records.dataset import Dataset as Dataset
@@ -51,6 +52,7 @@ _HOMES = {
     "generate": "stages.generate",
     "inspect": "lora.info",
     "load_recipe": "recipe",
+    "open_run": "pipeline",
     "report": "stages.report",
     "run": "pipeline",
     "train": "stages.train",
@@ -71,6 +73,7 @@ __all__ = [
     "generate",
     "inspect",
     "load_recipe",
+    "open_run",
     "report",
     "run",
     "train",

@@ -39,6 +39,10 @@ class VeneerError(Exception):
         return f"{self.what}{where}{todo}"
 
 
+class ArgumentError(VeneerError, TypeError):
+    """A Python function that was handed something of another type, or a word that it does not know."""
+
+
 class RecipeError(VeneerError):
     """A recipe that cannot be resolved: unknown key, wrong type, value out of range."""
 

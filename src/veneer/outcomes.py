@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from veneer.errors import EXIT_DONE, EXIT_WORSE
 from veneer.machine import Usage
+from veneer.records.html import rows_html
 from veneer.records.notices import Notices
-from veneer.records.run import Identity, RunDir, StageRecord
+from veneer.records.run import Identity, RunDir, StageRecord, opened
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,27 @@ class RunResult:
     def grid(self) -> Path:
         """The grid of base and tuned pictures."""
         return RunDir(self.root).grid_png
+
+    def pipeline(self, scale: float | None = None) -> Any:
+        """The base as diffusers' own pipeline, with the run's LoRA and learnt word in it.
+
+        Args:
+            scale: Strength of the LoRA, >= 0; None for the one that the run was compared at.
+
+        Raises:
+            RunError: If the run has no LoRA yet.
+            VeneerError: If base or LoRA cannot be loaded.
+        """
+        from veneer.lora.plain import plain_pipeline  # with torch, whose import takes seconds
+        from veneer.proof.strengths import strength_of
+
+        folder, recipe = opened(self.root)
+        return plain_pipeline(folder, recipe, strength_of(folder, recipe) if scale is None else scale)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, why, each stage, and the grid."""
+        why = rows_html(self.verdict or "no verdict yet", {"why": "; ".join(self.reasons)})
+        return why + RunDir(self.root)._repr_html_()
 
     @property
     def exit_status(self) -> int:

@@ -12,24 +12,25 @@ import importlib
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
 from veneer import machine, processes
+from veneer.arguments import PathLike, given_path, given_texts, refuse_other_words
 from veneer.changes import has_new_input, is_done, stages_to_do, stages_to_redo
 from veneer.config import Recipe
 from veneer.damage import clear_damaged, mend_record, refuse_unfit
 from veneer.errors import RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.notebook import in_notebook
 from veneer.outcomes import RunResult, StageOutcome
 from veneer.preflight import needs_of, refuse_missing
-from veneer.recipe import fingerprint
+from veneer.recipe import Overrides, fingerprint, recipe_of
 from veneer.records.checksums import write_checksums
 from veneer.records.locks import locked
 from veneer.records.metrics import read_verdict
 from veneer.records.notices import Notices, forget_notices
-from veneer.records.run import Identity, RunDir, StageRecord
+from veneer.records.run import AnyRun, Identity, RunDir, StageRecord, opened
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
@@ -47,17 +48,20 @@ class StageResult(Protocol):
 
 
 def run(
-    recipe: Recipe,
-    out: Path,
+    recipe: Recipe | PathLike,
+    out: PathLike,
+    overrides: Overrides = (),
     *,
-    redo: Collection[str] = (),
-    on_event: OnEvent = ignore,
+    redo: str | Collection[str] = (),
+    on_event: OnEvent = in_notebook,
     allow_private_addresses: bool = False,
 ) -> RunResult:
     """Take a recipe through all stages, or go on where an earlier command stopped.
 
     Args:
+        recipe: A recipe, a bundled name, or a file.
         out: The run folder; made where it does not exist.
+        overrides: Settings, as `load_recipe` takes them.
         redo: Stages to do again although they are done. Those that follow are done again too; `collect`,
             `caption` and `train` only where what they depend on has changed.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
@@ -67,10 +71,13 @@ def run(
 
     Raises:
         RunError: If another process works on the folder, or a stage that is kept would have to be undone.
+        ArgumentError: If an argument is of another type.
         VeneerError: Whatever a stage cannot go on from.
     """
+    folder, recipe = RunDir(given_path(out, "out")), recipe_of(recipe, overrides)
+    redo = given_texts(redo, "redo")
+    refuse_other_words(redo, STAGE_NAMES, "redo")
     machine.set_threads()
-    folder = RunDir(out)
     with locked(folder.root, "run"):
         mend_record(folder, on_event)
         damaged = clear_damaged(folder, [stage for stage in STAGES if stage.name not in redo], on_event)
@@ -84,7 +91,22 @@ def run(
             do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in STAGES
         ]
     verdict, reasons = read_verdict(folder)
-    return RunResult(out, tuple(outcomes), verdict, reasons)
+    return RunResult(folder.root, tuple(outcomes), verdict, reasons)
+
+
+def open_run(folder: AnyRun) -> RunResult:
+    """Open a run that is there, as far as it is done; nothing is written.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunError: If the folder holds no run, or its record is damaged.
+    """
+    run_dir, _ = opened(folder)
+    done = tuple(StageOutcome.of_before(name, entry) for name, entry in run_dir.read_record().stages.items())
+    verdict, reasons = read_verdict(run_dir)
+    return RunResult(run_dir.root, done, verdict, reasons)
 
 
 def run_stage(name: str, run: RunDir, *, redo: bool = True, on_event: OnEvent = ignore) -> StageOutcome:

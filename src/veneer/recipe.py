@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
@@ -18,6 +19,7 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import ValidationError
 
+from veneer.arguments import PathLike, given_texts, wrong_kind
 from veneer.config import CONTRADICTION, Recipe
 from veneer.errors import RecipeError
 from veneer.own_style import for_own_pictures
@@ -34,7 +36,11 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
-def recipe_text(name_or_path: str) -> str:
+Overrides = Iterable[str] | Mapping[str, Any]
+"""Settings: ``"train.seed=1"`` as the command line has them, ``{"train.seed": 1}``, or a dict of tables."""
+
+
+def recipe_text(name_or_path: PathLike) -> str:
     """Text of a recipe.
 
     Args:
@@ -46,6 +52,7 @@ def recipe_text(name_or_path: str) -> str:
     Raises:
         RecipeError: If there is no such recipe or file.
     """
+    name_or_path = _name_of(name_or_path)
     if name_or_path in bundled_names():
         return (resources.files("veneer") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
     path = Path(name_or_path)
@@ -64,10 +71,10 @@ def recipe_text(name_or_path: str) -> str:
 
 
 def load_recipe(
-    name_or_path: str,
-    overrides: Iterable[str] = (),
+    name_or_path: PathLike,
+    overrides: Overrides = (),
     *,
-    pictures: Sequence[str] = (),
+    pictures: PathLike | Sequence[PathLike] = (),
     style: str = "",
     within: Sequence[Path] = (),
 ) -> Recipe:
@@ -75,8 +82,9 @@ def load_recipe(
 
     Args:
         name_or_path: A bundled name, or the path of a TOML file.
-        overrides: Settings such as ``train.max_train_steps=2000``; values are TOML, bare words are text. They
-            come last.
+        overrides: Settings such as ``{"train.max_train_steps": 2000}`` or ``{"train": {"seed": 1}}``, or as
+            the command line has them, ``["train.seed=1"]``: values are TOML, bare words are text. They come
+            last.
         pictures: Sources of pictures in place of the recipe's.
         style: What these pictures are, such as "watercolour painting": captions and prompts follow it.
         within: Folders that the recipe may not lead out of; none for no such limit.
@@ -87,15 +95,40 @@ def load_recipe(
     Raises:
         RecipeError: For a missing recipe, broken TOML, an unknown key, a value that does not fit, or a path
             outside.
+        ArgumentError: If an argument is of another type.
     """
-    tables = _tables(recipe_text(name_or_path), where=name_or_path)
-    if pictures or style:
-        tables = for_own_pictures(tables, pictures, style)
-    given = [_apply_override(tables, override) for override in overrides]
-    recipe = resolve(tables, where=name_or_path, overridden=given)
+    where = _name_of(name_or_path)
+    tables = _tables(recipe_text(where), where=where)
+    if not isinstance(style, str):
+        raise wrong_kind("style", "words in a string", style)
+    if (own := given_texts(pictures, "pictures")) or style:
+        tables = for_own_pictures(tables, own, style)
+    given = _override(tables, overrides)
+    recipe = resolve(tables, where=where, overridden=given)
     if within:
-        refuse_outside(recipe, within, where=name_or_path)
+        refuse_outside(recipe, within, where=where)
     return recipe
+
+
+def recipe_of(given: Recipe | PathLike, overrides: Overrides = ()) -> Recipe:
+    """A recipe from what a Python function was handed: one, or its name or file.
+
+    Raises:
+        RecipeError: As for `load_recipe`.
+        ArgumentError: If it is neither.
+    """
+    if not isinstance(given, Recipe):
+        return load_recipe(given, overrides)
+    if not overrides:
+        return given
+    tables = given.model_dump(exclude_none=True)
+    return resolve(tables, overridden=_override(tables, overrides))
+
+
+def _name_of(given: object) -> str:
+    if isinstance(given, (str, os.PathLike)):
+        return str(os.fspath(given))
+    raise wrong_kind("recipe", "a recipe, its name or its file", given)
 
 
 def resolve(tables: Mapping[str, Any], where: str = "recipe", overridden: Collection[str] = ()) -> Recipe:
@@ -168,6 +201,32 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         else:
             lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
     return lines
+
+
+def _override(tables: dict[str, Any], overrides: Overrides) -> list[str]:
+    """Put overrides into the tables; their keys."""
+    if not isinstance(overrides, Mapping):
+        return [_apply_override(tables, one) for one in given_texts(overrides, "overrides")]
+    keys: list[str] = []
+    for key, value in overrides.items():
+        if not isinstance(key, str):
+            raise wrong_kind("overrides", 'a dict such as {"train.seed": 1}', key)
+        is_table = "." not in key and isinstance(value, Mapping)
+        inner = {f"{key}.{name}": one for name, one in value.items()} if is_table else {key: value}
+        for name, one in inner.items():
+            parts = name.split(".")
+            if len(parts) != 2:
+                raise RecipeError("not a setting", where=name, todo='Write it as {"table.key": value}')
+            tables.setdefault(parts[0], {})[parts[1]] = _plain_paths(one)
+            keys.append(name)
+    return keys
+
+
+def _plain_paths(value: Any) -> Any:
+    """A value of Python as TOML would give it: paths are text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return [_plain_paths(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _apply_override(tables: dict[str, Any], override: str) -> str:

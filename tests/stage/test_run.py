@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import veneer
 from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.config import Recipe
@@ -130,3 +131,38 @@ def test_plain_diffusers_draws_the_same_picture(
     ).images[0]
     ours = np.asarray(Image.open(root / "samples/tuned/000-1.png").convert("RGB"), dtype=int)
     assert np.abs(ours - np.asarray(drawn, dtype=int)).max() <= 1
+
+
+def test_a_run_opened_again_hands_out_diffusers_own_pipeline_that_draws_as_it_did(
+    finished: tuple[RunResult, list[Event]],
+) -> None:
+    import numpy as np
+    import torch
+    from diffusers import StableDiffusionPipeline
+    from PIL import Image
+
+    root = finished[0].root
+    result = veneer.open_run(str(root))
+    assert [stage.name for stage in result.stages] == list(STAGE_NAMES)
+    assert (result.verdict, result.reasons) == (finished[0].verdict, finished[0].reasons)
+    pipe = result.pipeline()
+    assert type(pipe) is StableDiffusionPipeline
+    settings: Any = {"num_inference_steps": 2, "guidance_scale": 7.5, "height": 32, "width": 32}
+    for scale, folder in ((None, "tuned"), (0.0, "base")):
+        pipe = result.pipeline(scale)
+        drawn = pipe("a red dot", generator=torch.Generator("cpu").manual_seed(1), **settings).images[0]
+        ours = np.asarray(Image.open(root / f"samples/{folder}/000-1.png").convert("RGB"), dtype=int)
+        assert np.abs(ours - np.asarray(drawn, dtype=int)).max() <= 1
+    with pytest.raises(veneer.VeneerError, match="not a run folder"):
+        veneer.open_run(root.parent)
+
+
+def test_a_run_a_comparison_and_a_lora_show_themselves_in_a_notebook(
+    finished: tuple[RunResult, list[Event]],
+) -> None:
+    root = finished[0].root
+    pages: list[Any] = [veneer.open_run(root), veneer.compare(root), veneer.inspect(root / "lora")]
+    run_page, comparison, lora = (page._repr_html_() for page in pages)
+    assert finished[0].verdict in run_page and "index.html" in run_page and "base64" in run_page
+    assert "a red dot" not in comparison and "verdict:" in comparison and comparison.count("<img") == 8
+    assert "rank 4" in lora and "strongest" in lora

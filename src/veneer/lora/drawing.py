@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 
+from veneer.arguments import PathLike, given_numbers, given_path, given_texts
 from veneer.config import GenerateTable
 from veneer.errors import BaseModelError
-from veneer.events import OnEvent, ignore
+from veneer.events import OnEvent
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora
 from veneer.models.sampling import load_sampler, sample
+from veneer.notebook import in_notebook
 
 
 def draw(
-    base: str,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
+    base: PathLike,
+    prompts: str | Sequence[str],
+    seeds: int | Sequence[int] = 0,
     *,
-    lora: Path | None = None,
+    lora: PathLike | None = None,
     scale: float = 1.0,
-    embedding: Path | None = None,
+    embedding: PathLike | None = None,
     generate: GenerateTable | None = None,
-    vae: str | None = None,
-    on_event: OnEvent = ignore,
+    vae: PathLike | None = None,
+    on_event: OnEvent = in_notebook,
 ) -> list[Image.Image]:
     """Draw every prompt with every seed.
 
@@ -43,13 +44,18 @@ def draw(
     Raises:
         AdapterError: If the adapter is damaged or made for another base.
         BaseModelError: If the base cannot be loaded, or draws no finite numbers.
+        ArgumentError: If an argument is of another type.
     """
-    sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
+    asked, numbers = given_texts(prompts, "prompts"), given_numbers(seeds, "seeds")
+    (source,) = given_texts(base, "base")
+    own_vae = None if vae is None else str(given_path(vae, "vae"))
+    sampler = load_sampler(source, generate or GenerateTable(), vae=own_vae, on_event=on_event)
     if lora is not None:
-        load_lora(sampler, lora, scale, on_event)
+        load_lora(sampler, given_path(lora, "lora"), scale, on_event)
     if embedding is not None:
-        load_textual_inversion(sampler.pipeline, read_embedding(embedding), str(embedding))
-    jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
+        word = read_embedding(given_path(embedding, "embedding"))
+        load_textual_inversion(sampler.pipeline, word, str(embedding))
+    jobs = [(prompt, seed) for prompt in asked for seed in numbers]
     drawn = list(sample(sampler, jobs, on_event))
     broken = [one for one in drawn if one.is_broken]
     if broken:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from veneer.events import OnEvent, ignore
+from veneer.arguments import PathLike, given_path
+from veneer.events import OnEvent
 from veneer.lora.keys import OWN_BASE, OWN_RECIPE, OWN_STEP
 from veneer.lora.kinds import family_of
 from veneer.lora.merge import delta_norm
@@ -17,6 +18,8 @@ from veneer.lora.names import DENOISER, network_of
 from veneer.lora.reader import broken_layers, file_of, read_lora
 from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
 from veneer.lora.weights import Layout
+from veneer.notebook import in_notebook
+from veneer.records.html import rows_html
 
 LAYER_KINDS = ATTENTION + FEED_FORWARD + CONVOLUTIONS
 
@@ -88,8 +91,21 @@ class LoraInfo:
             f"{self.num_parameters:,} numbers in {self.precision}, {self.size_bytes / 2**20:.1f} MiB"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: one row for each fact, and the strongest blocks."""
+        strongest = sorted(self.blocks, key=lambda block: -block.norm)[:4]
+        rows = {
+            "what": self.summary,
+            "base": self.base,
+            "family": self.family,
+            "step": self.step,
+            "strongest": ", ".join(f"{block.block} {block.norm:.3g}" for block in strongest),
+            "broken": ", ".join(self.broken),
+        }
+        return rows_html(f"LoRA {self.path}", rows)
 
-def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
+
+def inspect(path: PathLike, on_event: OnEvent = in_notebook) -> LoraInfo:
     """Look into a LoRA file.
 
     Args:
@@ -102,7 +118,7 @@ def inspect(path: Path, on_event: OnEvent = ignore) -> LoraInfo:
     Raises:
         AdapterError: If it is missing, damaged, or no LoRA.
     """
-    path = file_of(path)
+    path = file_of(given_path(path, "path"))
     lora = read_lora(path, on_event, may_be_broken=True)
     broken = broken_layers(lora)
     norms = {module: delta_norm(lora, module) for module in lora.modules if module not in broken}

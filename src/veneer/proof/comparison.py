@@ -20,10 +20,15 @@ from veneer.proof.pairs import Pair, View, count_broken, count_identical
 from veneer.proof.targets import Target, find_targets
 from veneer.proof.training_set import mean_smoothness, style_word_share
 from veneer.proof.verdict import Verdict, judge
+from veneer.records.html import pictures_html, rows_html
 from veneer.stats import Measure
 
 MIN_CAPTIONS = 8
 """Fewest different captions that are tested for a fit: of fewer, most deals are the same deal."""
+
+
+SHOWN_PAIRS = 4
+"""Pairs that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,19 @@ class Comparison:
         """One line for people."""
         reasons = [reason.text for reason in self.verdict.reasons]
         return ": ".join([self.verdict.word, self.verdict.headline, *reasons[:1]])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, every measure of base and tuned, and the first pairs."""
+        measured = {
+            name: f"{one.base:.3f} -> {one.tuned:.3f}"
+            for name, one in self.measures.items()
+            if one is not None
+        }
+        reasons = "; ".join(reason.text for reason in self.verdict.reasons)
+        rows = {"headline": self.verdict.headline, "reasons": reasons, "next": self.verdict.todo, **measured}
+        first = self.pairs[:SHOWN_PAIRS]
+        shown = [(path, name) for one in first for path, name in ((one.base, "base"), (one.tuned, "tuned"))]
+        return rows_html(f"verdict: {self.verdict.word}", rows) + pictures_html(shown)
 
     def plain(self) -> dict[str, Any]:
         """Write as plain data.

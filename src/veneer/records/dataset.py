@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from veneer.arguments import PathLike, given_path
 from veneer.errors import DatasetError
 from veneer.records.files import write_bytes, write_text
+from veneer.records.html import pictures_html, rows_html
 from veneer.records.jsonlines import json_line
 from veneer.records.locks import locked
 from veneer.records.metadata import MetadataRow, MetadataTable, read_table
@@ -35,6 +37,9 @@ PROVENANCE_FILE, CHECK_FILE = "provenance.jsonl", "check.json"
 CAPTIONS_FILE, REASONS_FILE = "captions.jsonl", "reasons.jsonl"
 MIN_PICTURES = 4
 """Fewest pictures that a data set can be trained and tested on."""
+
+SHOWN_PICTURES = 12
+"""Pictures that a notebook shows of a data set."""
 
 WRITE_SECONDS = 10.0
 """Longest that a change of the metadata waits for another one, which takes milliseconds."""
@@ -57,11 +62,14 @@ class Item:
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Dataset:
     """A data-set folder."""
 
     root: Path
+
+    def __init__(self, root: PathLike) -> None:
+        object.__setattr__(self, "root", given_path(root, "root"))
 
     @property
     def images(self) -> Path:
@@ -292,6 +300,24 @@ class Dataset:
     def writing(self) -> AbstractContextManager[None]:
         """Keep every other command from changing the metadata meanwhile; for milliseconds only."""
         return locked(self.root, "data set", name=".metadata.lock", seconds=WRITE_SECONDS)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many pictures and captions, and the first of them."""
+        items = self.items(ignore_missing=True)
+        with_caption = sum(bool(item.caption.strip()) for item in items)
+        shown = [
+            (self.root / item.file_name, item.caption or item.file_name) for item in items[:SHOWN_PICTURES]
+        ]
+        rows = {"pictures": len(items), "with a caption": with_caption}
+        return rows_html(f"data set {self.root}", rows) + pictures_html(shown)
+
+
+AnyDataset = Dataset | PathLike
+
+
+def dataset_of(given: AnyDataset) -> Dataset:
+    """A data set from what a Python function was handed: one, or its folder."""
+    return given if isinstance(given, Dataset) else Dataset(given_path(given, "dataset"))
 
 
 def new_row(item: Item) -> MetadataRow:

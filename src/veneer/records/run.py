@@ -15,15 +15,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from veneer.arguments import PathLike, given_path, wrong_kind
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.recipe import load_recipe, to_toml
+from veneer.recipe import load_recipe, recipe_of, to_toml
 from veneer.records.files import Record, write_json, write_text
+from veneer.records.html import pictures_html, rows_html
 from veneer.records.prompts import Samples
 
 ADAPTER_FILE = "adapter.safetensors"
@@ -82,11 +85,14 @@ class RunRecord(Record):
         write_json(path, self.model_dump(exclude_unset=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunDir:
     """A run folder; building one touches no disk."""
 
     root: Path
+
+    def __init__(self, root: PathLike) -> None:
+        object.__setattr__(self, "root", given_path(root, "root"))
 
     @property
     def name(self) -> str:
@@ -312,3 +318,34 @@ class RunDir:
         if not self.run_json.is_file():
             return RunRecord(stages={})
         return RunRecord.read(self.run_json, "Use another --out, or remove it to do every stage again")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the stages that are done, and the pictures where there are some."""
+        record = self.read_record()
+        rows = {name: f"{stage.summary} ({stage.seconds:.1f} s)" for name, stage in record.stages.items()}
+        files = {"report": self.index_html, "LoRA": self.lora_file}
+        there = {name: path for name, path in files.items() if path.is_file()}
+        grid = [(self.grid_png, "base above, tuned below")] if self.grid_png.is_file() else []
+        shown = rows or {"stages": "none is done yet"}
+        return rows_html(f"run {self.root}", {**shown, **there}) + (pictures_html(grid, 640) if grid else "")
+
+
+AnyRun = RunDir | PathLike
+
+
+def opened(run: AnyRun, recipe: Recipe | PathLike | None = None) -> tuple[RunDir, Recipe]:
+    """A run and its recipe from what a Python function was handed.
+
+    Args:
+        run: The run, or its folder.
+        recipe: The recipe, its name or file; None for the run's own.
+
+    Raises:
+        RunError: If there is no recipe, and the folder holds none.
+        ArgumentError: If one of them is something else.
+    """
+    if not isinstance(run, RunDir):
+        if not isinstance(run, (str, os.PathLike)):
+            raise wrong_kind("run", "a run, or the path of its folder", run)
+        run = RunDir(run)
+    return run, run.read_recipe() if recipe is None else recipe_of(recipe)

@@ -23,7 +23,8 @@ from veneer.data.sidecars import FolderCaptions, is_caption_name
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.models.embedder import Embedder, clip_of
-from veneer.records.dataset import Dataset, Item
+from veneer.notebook import in_notebook
+from veneer.records.dataset import AnyDataset, Dataset, Item, dataset_of
 from veneer.records.locks import locked
 from veneer.records.run import RunDir
 from veneer.records.spellings import assign
@@ -89,9 +90,9 @@ class CaptionResult:
 
 
 def caption(
-    dataset: Path,
+    dataset: AnyDataset,
     caption: CaptionTable = CaptionTable(),  # noqa: B008 - frozen
-    on_event: OnEvent = ignore,
+    on_event: OnEvent = in_notebook,
     *,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -118,7 +119,8 @@ def caption(
         DatasetError: If the folder or its metadata cannot be used.
         CaptionerError: If the captioner cannot be loaded.
     """
-    folder = Dataset(dataset)
+    folder = dataset_of(dataset)
+    dataset = folder.root
     with nullcontext() if dry_run else locked(dataset, "data set"):
         pruned = _prune(folder, dry_run=dry_run) if prune else 0
         read = folder.items(ignore_missing=prune)

@@ -31,8 +31,9 @@ from veneer.data.rejection import STAGE, bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.notebook import in_notebook
 from veneer.records.check import CheckFile, FoundFault
-from veneer.records.dataset import Dataset
+from veneer.records.dataset import AnyDataset, Dataset, dataset_of
 from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.locks import locked
@@ -97,7 +98,7 @@ class CheckResult:
 
 
 def check(
-    dataset: Path,
+    dataset: AnyDataset,
     *,
     resolution: int = 512,
     query: str = "",
@@ -106,7 +107,7 @@ def check(
     apply: bool = False,
     flags: Collection[Flag] = REMOVED,
     restore: bool = False,
-    on_event: OnEvent = ignore,
+    on_event: OnEvent = in_notebook,
 ) -> CheckResult:
     """Look at every picture of a data set; writes check.json and a contact sheet.
 
@@ -128,7 +129,8 @@ def check(
         DatasetError: If the folder or its metadata cannot be used, or ``apply`` meets ``restore``.
         VeneerError: If the safety checker is named and cannot be loaded.
     """
-    folder = Dataset(dataset)
+    folder = dataset_of(dataset)
+    dataset = folder.root
     if apply and restore:
         raise DatasetError("apply and restore exclude each other", where=str(dataset))
     names = folder.picture_names()

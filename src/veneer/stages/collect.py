@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from veneer.arguments import PathLike, given_path, given_texts
 from veneer.config import CollectTable, Recipe
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
@@ -26,6 +27,7 @@ from veneer.data.websources import Web, refuse_wrong_queries
 from veneer.data.worker import Failure, Workers
 from veneer.errors import DISK_FULL, DatasetError, NetworkError, is_disk_full
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.notebook import in_notebook
 from veneer.records.dataset import MIN_PICTURES, Dataset
 from veneer.records.files import write_bytes
 from veneer.records.locks import locked
@@ -79,10 +81,10 @@ class CollectResult:
 
 
 def collect(
-    sources: Sequence[str],
-    out: Path,
+    sources: PathLike | Sequence[PathLike],
+    out: PathLike,
     collect: CollectTable = CollectTable(),  # noqa: B008 - frozen
-    on_event: OnEvent = ignore,
+    on_event: OnEvent = in_notebook,
     *,
     allow_private_addresses: bool = False,
     reach: Reach = Reach(),  # noqa: B008 - frozen
@@ -108,6 +110,7 @@ def collect(
         DatasetError: If a source does not exist, or the data set has fewer than 4 pictures in the end.
         NetworkError: If the network is dead, or gave too little; what was got is kept.
     """
+    sources, out = given_texts(sources, "sources"), given_path(out, "out")
     if not sources:
         raise DatasetError("no source given", where="collect.sources", todo=f"Name {SOURCE_KINDS}")
     refuse_unknown(sources)

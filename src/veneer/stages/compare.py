@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.encoding.choosing import judging
 from veneer.errors import RunError
@@ -20,6 +21,7 @@ from veneer.machine import pick_device
 from veneer.models.base import objective_by
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import load_sampler
+from veneer.notebook import in_notebook
 from veneer.proof.comparison import Comparison, compare_pairs
 from veneer.proof.evidence import STAGE, References
 from veneer.proof.history import losses_of, picture_losses
@@ -33,12 +35,14 @@ from veneer.records.candidates import known_candidates
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json
 from veneer.records.metrics import Metrics
-from veneer.records.run import RunDir
+from veneer.records.run import AnyRun, RunDir, opened
 
 PAIRS_SHOWN = 12
 
 
-def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparison:
+def compare(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> Comparison:
     """Compare the pictures of a run, and write ``report/metrics.json``.
 
     Returns:
@@ -48,6 +52,7 @@ def compare(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Comparis
         RunError: If the run has no pictures, or not the same of both models.
         VeneerError: If an embedder cannot be loaded.
     """
+    run, recipe = opened(run, recipe)
     pairs = read_pairs(run.drawn)
     references = read_references(run, recipe)
     embedders = choose_embedders(recipe.compare.embedder, recipe.base.model, pick_device())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from veneer import machine, processes
+from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.encoding import STAGE
 from veneer.encoding.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
@@ -31,8 +32,9 @@ from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.textual_inversion import refuse_words
 from veneer.models.base import Base, encode_pixels, encode_prompts, load_base_of, token_count
+from veneer.notebook import in_notebook
 from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
-from veneer.records.run import RunDir
+from veneer.records.run import AnyRun, opened
 from veneer.training.checkpoints import as_run_error
 
 TEXT_BATCH = 16
@@ -75,7 +77,9 @@ class EncodeResult:
         return f"{self.reused} taken from the cache" if self.reused else ""
 
 
-def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:
+def encode(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> EncodeResult:
     """Encode a run's data set.
 
     Returns:
@@ -86,6 +90,7 @@ def encode(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeRes
         BaseModelError: If the base cannot be loaded.
         RunError: If the disk is full.
     """
+    run, recipe = opened(run, recipe)
     machine.set_threads()
     pictures = read_pictures(run, recipe, on_event)
     base = _load(recipe, "tokenizer", on_event)

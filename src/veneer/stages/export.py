@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
+from veneer.events import Notice, OnEvent, Progress, StageStarted
 from veneer.lora.check import outputs_with, verify
 from veneer.lora.checkpoint import read_checkpoint
 from veneer.lora.embedding_file import Embedding, read_embedding
@@ -30,10 +31,11 @@ from veneer.lora.keys import (
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base_of
+from veneer.notebook import in_notebook
 from veneer.recipe import to_toml
 from veneer.records.candidates import Chosen, known_candidates
 from veneer.records.files import staged_files
-from veneer.records.run import ADAPTER_FILE, RunDir
+from veneer.records.run import ADAPTER_FILE, AnyRun, RunDir, opened
 from veneer.versions import VERSION
 
 STAGE = "export"
@@ -66,7 +68,9 @@ class ExportResult:
         return f"{which} of step {self.step}: {names}; loaded back, at most {worst:.1g} of its effect is off"
 
 
-def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportResult:
+def export(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> ExportResult:
     """Write the chosen checkpoint of a run in both layouts, and load both back; a learnt word likewise.
 
     Returns:
@@ -76,6 +80,7 @@ def export(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ExportRes
         RunError: If nothing was trained, or no checkpoint was chosen.
         AdapterError: If a written file does not load as it was trained.
     """
+    run, recipe = opened(run, recipe)
     chosen, path = _chosen(run)
     parts = ("tokenizer", "text_encoder", "unet", "scheduler")
     base = load_base_of(recipe.base.model_copy(update={"vae": None}), parts=parts, on_event=on_event)

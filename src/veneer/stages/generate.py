@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from veneer.arguments import PathLike
 from veneer.config import GenerateTable, Recipe
 from veneer.encoding.choosing import choosing, choosing_jobs, judging
 from veneer.errors import AdapterError, BaseModelError, RunError
@@ -29,6 +30,7 @@ from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.base import objective_by
 from veneer.models.sampling import STAGE, Sample, Sampler, batched, load_sampler, sample_batches
+from veneer.notebook import in_notebook
 from veneer.processes import is_main_process, shard, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
 from veneer.proof.strengths import Chooser, find_strength, strength_of
@@ -36,7 +38,7 @@ from veneer.recipe import fingerprint
 from veneer.records.cache import CacheIndex, known_index
 from veneer.records.files import hash_file, write_bytes, write_json
 from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
-from veneer.records.run import RunDir
+from veneer.records.run import AnyRun, RunDir, opened
 
 IDENTITY = "veneer"
 _BROKEN = "broken"
@@ -105,7 +107,9 @@ class _Series:
         return [_identity_of(self.folder / job.file_name) for job in batch]
 
 
-def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> GenerateResult:
+def generate(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> GenerateResult:
     """Draw the prompt set of a run with the base and with its adapter.
 
     Args:
@@ -120,6 +124,7 @@ def generate(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> Generat
         AdapterError: If the adapter does not fit the base.
         BaseModelError: If the base cannot be loaded or draws no finite numbers.
     """
+    run, recipe = opened(run, recipe)
     lora, word = (path if path.is_file() else None for path in (run.lora_file, run.embedding_file))
     if lora is None and word is None:
         raise RunError(

@@ -10,13 +10,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import NetworkError, RunError
-from veneer.events import OnEvent, Progress, StageStarted, ignore
+from veneer.events import OnEvent, Progress, StageStarted
+from veneer.notebook import in_notebook
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
 from veneer.records.files import write_bytes, write_json, write_text
-from veneer.records.run import RunDir
+from veneer.records.run import AnyRun, RunDir, opened
 
 STAGE = "report"
 
@@ -41,7 +43,9 @@ class ReportResult:
         return f"{self.verdict}; {self.index}"
 
 
-def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportResult:
+def report(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> ReportResult:
     """Write ``index.html``, ``grid.png`` and ``report.md`` beside ``metrics.json``.
 
     Returns:
@@ -50,6 +54,7 @@ def report(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> ReportRes
     Raises:
         RunError: If the comparison is missing.
     """
+    run, recipe = opened(run, recipe)
     on_event(StageStarted(STAGE, 3, "files"))
     context = gather(run) | {"recipe": recipe}
     verdict = context["metrics"]["verdict"]

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 
 from veneer import machine, processes
+from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import OnEvent, Progress, StageStarted, ignore
 from veneer.kernels.cudnn import choosing_kernels
+from veneer.notebook import in_notebook
 from veneer.recipe import differences, fingerprint
 from veneer.records.cache import BUDGET_BYTES, CacheIndex, CacheReader, read_index
 from veneer.records.candidates import Candidate
-from veneer.records.run import RunDir
+from veneer.records.run import AnyRun, RunDir, opened
 from veneer.stage import FREE_KEYS, pick, stage_of
 from veneer.training import STAGE, checkpoints
 from veneer.training.batches import batch_source
@@ -62,7 +64,9 @@ class TrainResult:
         return f"{self.steps} steps; {self.chosen.kind} {self.chosen.step} is chosen: {self.reason}"
 
 
-def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResult:
+def train(
+    run: AnyRun, recipe: Recipe | PathLike | None = None, on_event: OnEvent = in_notebook
+) -> TrainResult:
     """Train a run's adapter, or go on with it.
 
     Returns:
@@ -74,6 +78,7 @@ def train(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> TrainResul
         TrainingError: If the loss is not a number even after going back, or memory does not suffice.
         KeyboardInterrupt: If the user asked to stop; the step was finished and saved.
     """
+    run, recipe = opened(run, recipe)
     for unused in unused_settings(recipe):
         if unused.notice.stage == STAGE:
             on_event(unused.notice)
