@@ -196,6 +196,8 @@ class TrainTable(Table):
     """First timestep that is trained and one past the last; none for all of the scheduler's."""
     timestep_sampling: TimestepSampling = "uniform"
     """Distribution of timesteps."""
+    timestep_shift: float | None = Field(None, gt=0)
+    """Pull of the drawn timesteps towards much noise, above 1, or little, below; none for the base's own."""
     caption_dropout: Share = 0.0
     """Share of pictures trained with the empty caption."""
     masked_loss: bool = False

@@ -114,8 +114,8 @@ class Base:
 
     @property
     def prediction_type(self) -> str:
-        """What it predicts: "epsilon" or "v_prediction"."""
-        return str(self.settings["scheduler"].get("prediction_type", "epsilon"))
+        """What it predicts: "epsilon", "v_prediction", or "flow" of flow-matching bases."""
+        return self.path.prediction_type
 
     @cached_property
     def fingerprint(self) -> str:

@@ -144,7 +144,7 @@ def build_trainer(
     if accelerator.device.type == "cuda":  # most of what a batch takes, and the same again and again
         free = torch.cuda.mem_get_info(accelerator.device)[0]
         reader.keep_texts_on(accelerator.device, index.texts, min(free // KEPT_SHARE, BUDGET_BYTES))
-    source = batch_source(reader, index, recipe, network.num_timesteps)
+    source = batch_source(reader, index, recipe, network.path)
     stepper = build_stepper(network.parameters, settings, accelerator.device, on_event)
     validator = Validator(
         network,

@@ -19,6 +19,7 @@ from veneer import processes
 from veneer.config import Recipe, TrainTable
 from veneer.errors import RecipeError, RunError
 from veneer.models.families.family import Conditioning
+from veneer.models.families.paths import NoisePath
 from veneer.records.cache import CachedItem, CacheIndex, CacheReader, Split
 from veneer.seeds import derive
 from veneer.training import randomness
@@ -141,6 +142,7 @@ class BatchSource:
 
     Attributes:
         flip: Share of pictures mirrored.
+        place: Where on the base's path a share of the draws lies.
         order: Order of the pictures that are trained on.
         prior_order: Order of the prior's pictures, or None.
     """
@@ -152,6 +154,7 @@ class BatchSource:
     timestep_range: tuple[int, int]
     order: DataOrder
     prior_order: DataOrder | None
+    place: Callable[[float], float] = float
 
     @property
     def batch(self) -> int:
@@ -240,7 +243,13 @@ class BatchSource:
         table = self.settings
         batch = self.batch * (1 if self.prior_order is None else 2)
         return randomness.timesteps(
-            table.seed, step, positions, batch, self.timestep_range, sampling=table.timestep_sampling
+            table.seed,
+            step,
+            positions,
+            batch,
+            self.timestep_range,
+            sampling=table.timestep_sampling,
+            place=self.place,
         )
 
     def _prior(self, items: Sequence[CachedItem], views: Sequence[Mapping[str, Tensor]]) -> Conditioning:
@@ -268,21 +277,22 @@ def conditioning_of(
     return {key: torch.stack([one[key] for one in own]) for key in own[0]}
 
 
-def batch_source(reader: CacheReader, index: CacheIndex, recipe: Recipe, num_timesteps: int) -> BatchSource:
+def batch_source(reader: CacheReader, index: CacheIndex, recipe: Recipe, path: NoisePath) -> BatchSource:
     """Set up the batches of a run.
 
     Args:
-        num_timesteps: Timesteps of the base's scheduler.
+        path: The base's path, whose timesteps are drawn.
 
     Raises:
-        RecipeError: If the recipe's timestep range does not fit the scheduler.
+        RecipeError: If the recipe's timestep range does not fit the path.
     """
     settings = recipe.train
     orders = [_order(index, split, settings) for split in ("train", "prior")]
     if orders[0] is None:
         raise RunError("the cache holds no pictures to train on", todo="Run `veneer encode` again")
-    timestep_range = checked_range(settings.timestep_range, num_timesteps)
-    return BatchSource(reader, index, settings, recipe.encode.flip, timestep_range, orders[0], orders[1])
+    timestep_range = checked_range(settings.timestep_range, path.num_timesteps)
+    flip = recipe.encode.flip
+    return BatchSource(reader, index, settings, flip, timestep_range, orders[0], orders[1], path.place)
 
 
 def checked_range(wanted: tuple[int, int] | None, num_timesteps: int) -> tuple[int, int]:

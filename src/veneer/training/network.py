@@ -209,7 +209,7 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
         base.unet.enable_gradient_checkpointing(
             partial(checkpoint, use_reentrant=False, preserve_rng_state=bool(lora.dropout))
         )
-    path = base.path
+    path = base.path if settings.timestep_shift is None else base.path.shifted(settings.timestep_shift)
     ranks = RankMask(base.unet, path.num_timesteps) if lora.timestep_rank else None
     room = 0 if settings.gradient_checkpointing else machine.free_memory() // KEPT_SHARE
     is_compiled = settings.compile and device.type == "cuda"

@@ -6,7 +6,7 @@ splitting the batch, draws the same numbers for the same picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ def timesteps(
     timestep_range: tuple[int, int],
     *,
     sampling: TimestepSampling = "uniform",
+    place: Callable[[float], float] = float,
 ) -> Tensor:
     """Timesteps to train at.
 
@@ -60,6 +61,7 @@ def timesteps(
         timestep_range: First timestep and one past the last.
         sampling: Distribution: uniform; stratified, uniform over the batch's strata in a drawn order (less
             variance of the gradient); logit_normal, middle timesteps more often.
+        place: Where on the base's path a share in [0, 1) of the draws lies.
 
     Returns:
         Integers in the range, shape (B,), int64.
@@ -77,5 +79,5 @@ def timesteps(
             numbers = [numpy_generator(seed, "timestep", step, item).standard_normal() for item in items]
             shares = torch.sigmoid(torch.tensor(numbers, dtype=torch.float64)).tolist()
     first, end = timestep_range
-    drawn = [min(first + int(share * (end - first)), end - 1) for share in shares]
+    drawn = [min(first + int(place(share) * (end - first)), end - 1) for share in shares]
     return torch.tensor(drawn, dtype=torch.int64)

@@ -6,7 +6,7 @@ Differences between candidates are then differences between weights, not between
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,20 +60,24 @@ class HeldOutLoss:
 
 
 def grid(
-    num_pictures: int, timestep_range: tuple[int, int], max_points: int = MAX_HELD_OUT_POINTS
+    num_pictures: int,
+    timestep_range: tuple[int, int],
+    max_points: int = MAX_HELD_OUT_POINTS,
+    place: Callable[[float], float] = float,
 ) -> list[Point]:
     """The questions: every picture at the middle of every stratum; where that is too much, a part in balance.
 
     Args:
         num_pictures: Held-out pictures.
         max_points: Most questions; every picture has at least one.
+        place: Where on the base's path the middle of a stratum, a share in [0, 1), lies.
 
     Returns:
         Points, the same for the same arguments.
     """
     first, end = timestep_range
     rounds = max(1, min(STRATA, max_points // max(1, num_pictures)))
-    middles = [first + int((end - first) * (k + 0.5) / STRATA) for k in range(STRATA)]
+    middles = [first + int((end - first) * place((k + 0.5) / STRATA)) for k in range(STRATA)]
     strata = [(r * STRATA // rounds, p) for r in range(rounds) for p in range(num_pictures)]
     return [Point(p, (r + p) % STRATA, middles[(r + p) % STRATA]) for r, p in strata]
 
@@ -107,7 +111,7 @@ class Validator:
         self._is_cut = False
         self._vae_factor = index.vae_factor
         self.items = index.split("held_out")
-        self._points = grid(len(self.items), timestep_range)
+        self._points = grid(len(self.items), timestep_range, place=objective.path.place)
 
     @property
     def pictures(self) -> tuple[str, ...]:

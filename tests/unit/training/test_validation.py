@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers.indexes import cache_index, cached_item
+from veneer.models.families.flow import Flow
 from veneer.training.validation import BATCH, MAX_HELD_OUT_POINTS, STRATA, Validator, grid
 
 
@@ -41,5 +42,8 @@ def test_an_accelerator_judges_as_many_as_fill_it(device: str, side_px: int, siz
     item = cached_item(split="held_out", bucket=(side_px, side_px))
     index = cache_index((item,) * 32, native_px=512)
     accelerator = SimpleNamespace(device=torch.device(device))
-    validator = Validator(None, None, index, None, seed=0, timestep_range=(0, 1000), accelerator=accelerator)
+    objective = SimpleNamespace(path=Flow())
+    validator = Validator(
+        None, objective, index, None, seed=0, timestep_range=(0, 1000), accelerator=accelerator
+    )
     assert Counter(len(points) for points in validator._batches()) == {size: 256 // size}

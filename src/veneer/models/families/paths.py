@@ -28,6 +28,16 @@ class NoisePath(Protocol):
     def num_timesteps(self) -> int:
         """Number of timesteps, T; they count from 0, little noise, to T - 1, much."""
 
+    @property
+    def prediction_type(self) -> str:
+        """What the network predicts, in a word that files keep."""
+
+    def place(self, share: float) -> float:
+        """Where on the path a share in [0, 1) of draws, or of the validation grid, lies; in [0, 1)."""
+
+    def shifted(self, shift: float) -> Self:
+        """The same path, drawn from and judged more at much noise (above 1) or at little (below)."""
+
     def mix(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Noisy latents, shape (B, C, h, w), of clean ones and noise of that shape and timesteps (B,)."""
 
@@ -49,15 +59,25 @@ class Diffusion:
         alphas_cumprod: The scheduler's products, shape (T,), float32, in [0, 1); 0 at the end where the
             terminal signal-to-noise ratio is zero.
         prediction_type: What the network predicts.
+        shift: Pull of timesteps towards much noise, > 0; 1 for none.
     """
 
     alphas_cumprod: Tensor
     prediction_type: PredictionType
+    shift: float = 1.0
 
     @property
     def num_timesteps(self) -> int:
         """Number of timesteps, T."""
         return len(self.alphas_cumprod)
+
+    def place(self, share: float) -> float:
+        """Where a share of draws lies on the path."""
+        return shifted_share(share, self.shift)
+
+    def shifted(self, shift: float) -> Diffusion:
+        """The same path with another shift."""
+        return replace(self, shift=shift)
 
     def mix(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Noisy latents, shape (B, C, h, w)."""
@@ -80,6 +100,19 @@ class Diffusion:
     def to(self, device: torch.device) -> Diffusion:
         """The same path with its table on a device."""
         return replace(self, alphas_cumprod=self.alphas_cumprod.to(device))
+
+
+def shifted_share(share: float, shift: float) -> float:
+    """A share of the path, pulled towards much noise.
+
+    Args:
+        share: In [0, 1).
+        shift: How far, > 0; 1 gives the share itself.
+
+    Source: Esser et al. 2024, "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis",
+    section 5.3.2.
+    """
+    return shift * share / (1 + (shift - 1) * share)
 
 
 def diffusion_path(scheduler: Mapping[str, Any]) -> Diffusion:
