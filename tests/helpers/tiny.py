@@ -11,7 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2Transformer2DModel,
+    UNet2DConditionModel,
+)
 from PIL import Image, ImageDraw
 from transformers import (
     BertTokenizer,
@@ -27,6 +35,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 NATIVE_PX = 32
@@ -97,6 +107,72 @@ def tiny_sdxl(folder: Path, **scheduler: object) -> Path:
     about = {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
     _write_json(folder / "model_index.json", about | parts)
     return folder
+
+
+def tiny_klein(folder: Path) -> Path:
+    """A random FLUX.2-klein in Hugging Face layout: 32 px pictures, width 32, two blocks of each kind."""
+    vocab = write_qwen_tokenizer(folder / "tokenizer")
+    layers = 28  # the pipeline reads the state after the 27th
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        Flux2Transformer2DModel(
+            in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=3 * TEXT_WIDTH, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ).save_pretrained(folder / "transformer")  # fmt: skip
+        vae = AutoencoderKLFlux2(
+            block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, latent_channels=4,
+            up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, norm_num_groups=4,
+            sample_size=NATIVE_PX,
+        )  # fmt: skip
+        vae.bn.running_mean.normal_()
+        vae.bn.running_var.uniform_(0.5, 2.0)
+        vae.save_pretrained(folder / "vae")
+        config = Qwen3Config(
+            vocab_size=len(vocab), hidden_size=TEXT_WIDTH, intermediate_size=32, num_hidden_layers=layers,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
+            bos_token_id=None, eos_token_id=vocab["<|end|>"], pad_token_id=vocab["<|end|>"],
+        )  # fmt: skip
+        Qwen3ForCausalLM(config).save_pretrained(folder / "text_encoder")
+    FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True).save_pretrained(
+        folder / "scheduler"
+    )
+    parts = {
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "Qwen3ForCausalLM"],
+        "tokenizer": ["transformers", "Qwen2TokenizerFast"],
+        "transformer": ["diffusers", "Flux2Transformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKLFlux2"],
+    }
+    _write_json(
+        folder / "model_index.json", {"_class_name": "Flux2KleinPipeline", "is_distilled": False} | parts
+    )
+    return folder
+
+
+def write_qwen_tokenizer(folder: Path) -> dict[str, int]:
+    """Write a byte-level tokenizer of single letters, with a template of questions."""
+    letters = [chr(code) for code in _byte_alphabet()]
+    special = ["<|end|>", "<|start|>"]
+    vocab = {token: index for index, token in enumerate([*letters, *special])}
+    _write_json(folder / "vocab.json", vocab)
+    (folder / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+    template = (
+        "{% for one in messages %}<|start|>{{ one['role'] }} {{ one['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>reply{% endif %}"
+    )
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "Qwen2Tokenizer",
+            "chat_template": template,
+            "eos_token": "<|end|>",
+            "pad_token": "<|end|>",
+            "additional_special_tokens": ["<|start|>"],
+            "model_max_length": 4096,
+        },
+    )
+    return vocab
 
 
 def tiny_sdxl_unet() -> UNet2DConditionModel:

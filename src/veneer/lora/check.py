@@ -206,21 +206,21 @@ def _loaded_by_diffusers(base: Base, path: Path) -> Iterator[None]:
 
 
 def _pipeline(base: Base) -> Any:
-    return assemble(base, "ddim")
+    return assemble(base, "own")
 
 
 @torch.no_grad()
 def _outputs(base: Base, lora: LoraFile) -> list[Tensor]:
     """Outputs of the UNet at two noise levels, and of each text encoder that is adapted."""
-    config = base.unet.config
-    side = min(int(config.sample_size), LARGEST_SIDE)
+    side = min(base.native_px // base.vae_factor, LARGEST_SIDE)
+    channels = base.settings[base.family.denoiser]["in_channels"]
     generator = torch_generator(0, "lora-check")
     device, dtype = base.unet.device, base.unet.dtype
 
     def draw(shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    latents = draw((1, config.in_channels, side, side)).to(device, dtype)
+    latents = draw((1, channels, side, side)).to(device, dtype)
     told = {name: one.to(device) for name, one in base.family.probe(base.settings, draw).items()}
     outputs = [
         base.family.predict(base.unet, latents, torch.tensor([step], device=device), told).float()

@@ -20,6 +20,7 @@ from veneer.lora.check import TOLERANCE, outputs_with, verify, verify_reading
 from veneer.lora.checkpoint import is_checkpoint, read_adapter
 from veneer.lora.file import write_diffusers, write_kohya
 from veneer.lora.keys import OWN_BASE
+from veneer.lora.loading import refuse_family
 from veneer.lora.merge import merge_adapters, merge_into, resize_adapter
 from veneer.lora.reader import file_of
 from veneer.lora.weights import LoraFile
@@ -167,6 +168,7 @@ def _written(
         write(out, lora)
         on_event(Notice("export", "not-loaded-back", "no --base was given, so the file was not loaded back"))
         return ConvertResult(out)
+    refuse_family(lora, load_base(base, parts=()).family, ", ".join(str(path) for path in read))
     loaded = load_base(base, parts=("tokenizer", "text_encoder", "unet", "scheduler"), on_event=on_event)
     for path, adapter in read.items():
         if not is_checkpoint(path):
@@ -196,6 +198,7 @@ def _merged(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         todo = "Give --out a new name"
         raise AdapterError("the folder for the merged pipeline is in use", where=str(out), todo=todo)
+    refuse_family(lora, load_base(base, parts=()).family, str(file))
     loaded = load_base(base)
     measure = outputs_with(loaded, lora, scale, None if is_checkpoint(file) else file)
     for part, network in loaded.networks.items():

@@ -11,7 +11,7 @@ from veneer.config import GenerateTable
 from veneer.errors import BaseModelError
 from veneer.events import OnEvent
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
-from veneer.lora.loading import load_lora
+from veneer.lora.loading import load_lora, refuse_stranger
 from veneer.models.sampling import load_sampler, sample
 from veneer.notebook import in_notebook
 
@@ -49,9 +49,12 @@ def draw(
     asked, numbers = given_texts(prompts, "prompts"), given_numbers(seeds, "seeds")
     (source,) = given_texts(base, "base")
     own_vae = None if vae is None else str(given_path(vae, "vae"))
+    file = None if lora is None else given_path(lora, "lora")
+    if file is not None:
+        refuse_stranger(file, source)
     sampler = load_sampler(source, generate or GenerateTable(), vae=own_vae, on_event=on_event)
-    if lora is not None:
-        load_lora(sampler, given_path(lora, "lora"), scale, on_event)
+    if file is not None:
+        load_lora(sampler, file, scale, on_event)
     if embedding is not None:
         word = read_embedding(given_path(embedding, "embedding"))
         load_textual_inversion(sampler.pipeline, word, str(embedding))

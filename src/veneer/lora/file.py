@@ -15,11 +15,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from veneer.errors import AdapterError
 from veneer.lora.keys import OWN_PREFIX
 from veneer.lora.kinds import family_of
 from veneer.lora.metadata import DIFFUSERS_KEY, adapter_metadata, kohya_metadata
-from veneer.lora.names import diffusers_name, kohya_name
+from veneer.lora.names import DENOISER, diffusers_name, kohya_name
+from veneer.lora.native import native_tensors
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, LoraFile, split_name
+from veneer.models.families import Family
+from veneer.models.families.family import LoraNames
 from veneer.models.families.sd import SD1
 from veneer.records.files import write_bytes
 
@@ -39,11 +43,11 @@ def write_diffusers(path: Path, lora: LoraFile) -> None:
 
 def diffusers_tensors(lora: LoraFile) -> dict[str, Tensor]:
     """Weights under the names of diffusers' layout."""
-    tensors = {}
+    tensors, denoiser = {}, _family(lora).denoiser
     for name, weight in lora.state.items():
         module, kind = split_name(name)
         ending = kind if kind != MAGNITUDE else f"{MAGNITUDE}.weight"
-        tensors[f"{diffusers_name(module)}.{ending}"] = weight
+        tensors[f"{diffusers_name(module, denoiser)}.{ending}"] = weight
     return tensors
 
 
@@ -53,16 +57,32 @@ def diffusers_settings(lora: LoraFile) -> dict[str, Any]:
     Returns:
         Arguments of peft's `LoraConfig`, each with the prefix of its network.
     """
-    return adapter_metadata(lora.ranks, lora.alphas, lora.use_dora)
+    settings = adapter_metadata(lora.ranks, lora.alphas, lora.use_dora)
+    own, theirs = f"{DENOISER}.", f"{_family(lora).denoiser}."
+    return {key.replace(own, theirs, 1) if key.startswith(own) else key: v for key, v in settings.items()}
 
 
 def write_kohya(path: Path, lora: LoraFile) -> None:
-    """Write an adapter in kohya's layout, for A1111, ComfyUI and Forge.
+    """Write an adapter in kohya's layout, for A1111, ComfyUI and Forge; of a transformer, in ComfyUI's.
 
     Every module gets the same alpha, because diffusers takes no notice of one that differs; where the true
     ones differ, the rest goes into lora_up.
+
+    Raises:
+        AdapterError: For a DoRA whose family's second layout cannot hold it.
     """
-    alpha, names = lora.alpha, (family_of(lora.state, lora.metadata) or SD1).lora
+    names = _family(lora).lora
+    text = {**_carried(lora), **kohya_metadata(lora, path.stem)}
+    if names.native:
+        if lora.use_dora:
+            raise AdapterError(f"a DoRA of {_family(lora).label} cannot be written in ComfyUI's layout")
+        write_weights(path, native_tensors(lora, names), text, hashed=True)
+    else:
+        write_weights(path, _kohya_tensors(lora, names), text, hashed=True)
+
+
+def _kohya_tensors(lora: LoraFile, names: LoraNames) -> dict[str, Tensor]:
+    alpha = lora.alpha
     tensors: dict[str, Tensor] = {}
     for name, weight in lora.state.items():
         module, kind = split_name(name)
@@ -82,7 +102,11 @@ def write_kohya(path: Path, lora: LoraFile) -> None:
                 tensors[f"{target}.dora_scale"] = weight.reshape(
                     -1, *[1] * (lora.state[f"{module}.{DOWN}"].ndim - 1)
                 )
-    write_weights(path, tensors, {**_carried(lora), **kohya_metadata(lora, path.stem)}, hashed=True)
+    return tensors
+
+
+def _family(lora: LoraFile) -> Family:
+    return family_of(lora.state, lora.metadata) or SD1
 
 
 def write_weights(

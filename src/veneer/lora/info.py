@@ -16,12 +16,13 @@ from veneer.lora.kinds import family_of
 from veneer.lora.merge import delta_norm
 from veneer.lora.names import DENOISER, network_of
 from veneer.lora.reader import broken_layers, file_of, read_lora
-from veneer.lora.targets import ATTENTION, CONVOLUTIONS, FEED_FORWARD, ends_with
+from veneer.lora.targets import ends_with
 from veneer.lora.weights import Layout
+from veneer.models.families import FAMILIES
 from veneer.notebook import in_notebook
 from veneer.records.html import rows_html
 
-LAYER_KINDS = ATTENTION + FEED_FORWARD + CONVOLUTIONS
+LAYER_KINDS = tuple(dict.fromkeys(one for f in FAMILIES[::-1] for own in f.targets.values() for one in own))
 
 
 @dataclass(frozen=True)
@@ -165,5 +166,5 @@ def _block_of(module: str) -> str:
     network, _ = network_of(module)
     if network != DENOISER:
         return network
-    match = re.match(r"(?:down|up)_blocks\.\d+|[a-z_]+", module)
+    match = re.match(r"(?:down|up|(?:single_)?transformer)_blocks\.\d+|[a-z_]+", module)
     return match.group() if match else module

@@ -46,7 +46,7 @@ OF_SDXL = re.compile(r"^text_encoder_2\.|^add_embedding\.|\.transformer_blocks\.
 """Layers that Stable Diffusion XL alone has."""
 BUNDLED = "bundle_emb."
 """Prefix of learnt words that some tools put into a LoRA's file."""
-_WAY_OUT = "Veneer reads LoRAs of Stable Diffusion 1.x, 2.x and XL"
+_WAY_OUT = "Veneer reads LoRAs of Stable Diffusion 1.x, 2.x, XL and FLUX.2-klein"
 
 
 def refusal(path: Path, unknown: Collection[str], *, is_lora: bool) -> AdapterError:
@@ -81,6 +81,9 @@ def family_of(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = 
     """
     if said := (metadata or {}).get(OWN_FAMILY):
         return family_named(said)
+    for family in FAMILIES:
+        if family.lora.native and state and all(family.lora.layers.match(name) for name in state):
+            return family
     if any(OF_SDXL.search(name) for name in state):
         return SDXL
     for name, weight in state.items():

@@ -13,6 +13,7 @@ from veneer.lora.keys import OWN_BASE, OWN_FINGERPRINT
 from veneer.lora.kinds import family_of
 from veneer.lora.reader import file_of, read_lora
 from veneer.lora.weights import LoraFile
+from veneer.models.base import load_base
 from veneer.models.families import Family
 from veneer.models.quiet import quiet_libraries
 from veneer.models.sampling import STAGE, Sampler
@@ -56,6 +57,19 @@ def load_lora(sampler: Sampler, lora: Path, scale: float = 1.0, on_event: OnEven
         on_event(Notice(STAGE, "other-weights", what))
 
 
+def refuse_stranger(lora: Path, base: str) -> None:
+    """Refuse a LoRA of another family than a base's before any of the base's weights are fetched or read.
+
+    Args:
+        lora: Adapter file of any layout, or a folder with one.
+        base: The base, as `load_base` takes it; only its settings are looked at.
+
+    Raises:
+        AdapterError: If it is of another family, or no LoRA.
+    """
+    refuse_family(read_lora(lora), load_base(base, parts=()).family, str(lora))
+
+
 def refuse_family(adapter: LoraFile, base: Family, where: str) -> None:
     """Refuse an adapter of another family than the base's.
 
@@ -78,8 +92,10 @@ def _load(sampler: Sampler, adapter: LoraFile) -> None:
     options = {"adapter_name": _ADAPTER, "metadata": settings, "low_cpu_mem_usage": True}
     for name in (sampler.family.denoiser, *sampler.family.text_encoders):
         own = {key: weight for key, weight in tensors.items() if key.startswith(f"{name}.")}
-        if own and name == sampler.family.denoiser:
+        if own and name == "unet":
             pipeline.load_lora_into_unet(own, None, pipeline.unet, **options)
+        elif own and name == sampler.family.denoiser:
+            pipeline.load_lora_into_transformer(own, pipeline.transformer, **options)
         elif own:
             network = getattr(pipeline, name)
             pipeline.load_lora_into_text_encoder(own, None, network, prefix=name, **options)

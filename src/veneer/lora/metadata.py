@@ -140,7 +140,7 @@ def kohya_metadata(lora: LoraFile, title: str) -> dict[str, str]:
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{resolution}x{resolution}",
-        "modelspec.prediction_type": "v" if predicts_v else "epsilon",
+        "modelspec.prediction_type": "" if family.lora.native else "v" if predicts_v else "epsilon",
         "modelspec.trigger_phrase": recipe.get("caption", {}).get("trigger", ""),
         "modelspec.description": f"LoRA for {own[OWN_BASE]}" if OWN_BASE in own else "",
     }

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
+from veneer.models.families import FAMILIES
 from veneer.models.families.family import LoraNames
 
 T = TypeVar("T")
@@ -18,6 +19,7 @@ TEXT_PREFIX = "text_encoder."
 SECOND_TEXT_PREFIX = "text_encoder_2."
 """Of the second text encoder of Stable Diffusion XL."""
 DENOISER = "unet"
+"""Whatever predicts, in every family; its layers have no prefix in Veneer."""
 LORA_NETWORKS = (DENOISER, "text_encoder", "text_encoder_2")
 """Networks that a LoRA may have layers of."""
 LONGEST_NAME = 300
@@ -29,9 +31,12 @@ COMPOUNDS = (
     "to_q", "to_k", "to_v", "to_out", "text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj",
     "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
     "skip_connection", "add_embedding", "label_emb",
+    "double_blocks", "single_blocks", "img_attn", "txt_attn", "img_mlp", "txt_mlp",
 )  # fmt: skip
 KOHYA_UNET, KOHYA_TEXT = "lora_unet_", "lora_te_"
-UNET_PREFIXES = ("unet.", "lora_unet.", "model.diffusion_model.", "diffusion_model.", KOHYA_UNET)
+UNET_PREFIXES = (
+    "unet.", "transformer.", "lora_unet.", "model.diffusion_model.", "diffusion_model.", KOHYA_UNET,
+)  # fmt: skip
 TEXT_PREFIXES = (
     TEXT_PREFIX, "lora_te.", "lora_te1.", "text_encoders.clip_l.transformer.", KOHYA_TEXT, "lora_te1_",
 )  # fmt: skip
@@ -53,12 +58,6 @@ OWN_PREFIXES = {
 }
 """Beginnings of the modules' own names: transformers keeps `text_model` in the second text encoder alone."""
 
-UNET_MODULE = re.compile(
-    r"conv_in|conv_out|(?:time|add)_embedding\.linear_[12]|(?:(?:down|up)_blocks\.\d{1,3}|mid_block)\.(?:"
-    r"attentions\.\d{1,3}\.(?:proj_in|proj_out|transformer_blocks\.\d{1,3}\."
-    r"(?:attn[12]\.(?:to_[qkv]|to_out\.0)|ff\.net\.(?:0\.proj|2)))"
-    r"|resnets\.\d{1,3}\.(?:conv1|conv2|conv_shortcut|time_emb_proj)|(?:down|up)samplers\.0\.conv)"
-)
 TEXT_MODULE = re.compile(r"encoder\.layers\.\d{1,3}\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])")
 
 # What a weight is to its layer, by the end of its name; `default` is peft's name for an adapter in memory.
@@ -128,15 +127,18 @@ def kohya_name(module: str, names: LoraNames) -> str:
     return f"{KOHYA_UNET}{to_ldm(own) if names.is_sgm else own}".replace(".", "_")
 
 
-def diffusers_name(module: str) -> str:
+def diffusers_name(module: str, denoiser: str = DENOISER) -> str:
     """Name of a layer in diffusers' layout.
+
+    Args:
+        denoiser: What diffusers calls the part that predicts: "unet" or "transformer".
 
     Returns:
         Such as ``unet.mid_block.attentions.0.proj_in`` or ``text_encoder.text_model.encoder.layers.0.mlp``.
     """
     network, own = network_of(module)
     if network == DENOISER:
-        return f"{DENOISER}.{own}"
+        return f"{denoiser}.{own}"
     return f"{network}.text_model.{own.removeprefix('text_model.')}"
 
 
@@ -171,24 +173,36 @@ def module_of(layer: str) -> str:
         Name of the module.
 
     Raises:
-        ValueError: If it is no layer of Stable Diffusion 1.x, 2.x or XL.
+        ValueError: If it is no layer of a family that is customised.
     """
-    rest, network = _without_prefixes(layer)
-    if "." not in rest:
-        rest = _dotted(rest)
+    rest, network = bare_layer(layer)
     if rest.startswith("text_model.") and network == DENOISER:
         network = LORA_NETWORKS[1]
     rest = rest.removeprefix("text_model.")
     rest = rest.replace(".processor.", ".")
-    rest = f"{rest}.0" if rest.endswith(".to_out") else rest
     if network == DENOISER:
         rest = _from_ldm(rest)
     else:
         for old, new in OLD_TEXT.items():
             rest = rest.removesuffix(old) + new if rest.endswith(f".{old}") else rest
-    if not (UNET_MODULE if network == DENOISER else TEXT_MODULE).fullmatch(rest):
+    if network == DENOISER:
+        known = next((one for one in (rest, f"{rest}.0") if _is_denoisers(one)), "")
+    else:
+        known = rest if TEXT_MODULE.fullmatch(rest) else ""
+    if not known:
         raise ValueError(layer)
-    return OWN_PREFIXES[network] + rest
+    return OWN_PREFIXES[network] + known
+
+
+def _is_denoisers(module: str) -> bool:
+    """Whether some family's denoiser has a layer of this name; one that ends in "to_out" may lack its 0."""
+    return any(family.lora.layers.fullmatch(module) for family in FAMILIES)
+
+
+def bare_layer(layer: str) -> tuple[str, str]:
+    """A layer of a file without prefixes, dotted, and the network that it is of."""
+    rest, network = _without_prefixes(layer)
+    return (rest if "." in rest else _dotted(rest)), network
 
 
 def _without_prefixes(layer: str) -> tuple[str, str]:

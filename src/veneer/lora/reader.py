@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.kinds import BUNDLED, refusal, shown_name
 from veneer.lora.metadata import DIFFUSERS_KEY, alphas_of_metadata
-from veneer.lora.names import LORA_NETWORKS, SECOND_TEXT_PREFIX, TEXT_PREFIX, read_name
+from veneer.lora.names import DENOISER, LORA_NETWORKS, SECOND_TEXT_PREFIX, TEXT_PREFIX, read_name
+from veneer.lora.native import NATIVE_PREFIX, modules_at, renamed_natives
 from veneer.lora.tensorfile import FLOATS, read_tensors
 from veneer.lora.weights import DOWN, INPUT_MAGNITUDE, MAGNITUDE, UP, Layout, LoraFile
 
@@ -125,7 +127,7 @@ def _refuse_word(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _collect(path: Path, tensors: Mapping[str, Tensor]) -> _Found:
     found, unknown = _Found(), []
-    for name, tensor in tensors.items():
+    for name, tensor in renamed_natives(tensors).items():
         try:
             module, kind = read_name(name)
         except ValueError:
@@ -194,8 +196,10 @@ def _magnitude(path: Path, module: str, scale: Tensor, down: Tensor, up: Tensor)
 def _layout(tensors: Mapping[str, Tensor]) -> Layout:
     if any(name.startswith(("lora_unet_", "lora_te")) or ".lora_down." in name for name in tensors):
         return "kohya"
-    is_plain = not any(name.startswith(("unet.", TEXT_PREFIX, SECOND_TEXT_PREFIX)) for name in tensors)
-    return "peft" if is_plain else "diffusers"
+    if all(name.startswith(NATIVE_PREFIX) and modules_at(name.partition(".lora_")[0]) for name in tensors):
+        return "comfyui"
+    own = ("unet.", "transformer.", TEXT_PREFIX, SECOND_TEXT_PREFIX)
+    return "diffusers" if any(name.startswith(own) for name in tensors) else "peft"
 
 
 def _with_alphas(path: Path, lora: LoraFile, unsaid: set[str], on_event: OnEvent) -> LoraFile:
@@ -209,7 +213,7 @@ def _with_alphas(path: Path, lora: LoraFile, unsaid: set[str], on_event: OnEvent
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             message = f"the settings in {path} are not read: {shown_name(str(error))}"
             on_event(Notice("lora", "lora-settings-unread", message))
-    if unknown and not said:
+    if unknown and not said and lora.layout != "comfyui":  # which counts an update as it is
         message = f"{path} does not say its alpha; it is taken for the rank, as other tools do"
         on_event(Notice("lora", "lora-alpha-missing", message))
     ranks = {module: float(rank) for module, rank in unknown.items()}
@@ -228,11 +232,9 @@ def _settings(path: Path, lora: LoraFile, on_event: OnEvent) -> Mapping[str, Any
         message = f"the settings of {path} are damaged and not used: {shown_name(str(error))}"
         on_event(Notice("lora", "lora-settings-unread", message))
         return {}
-    return (
-        {f"{network}.{key}": value for network in LORA_NETWORKS for key, value in plain.items()}
-        if is_peft
-        else plain
-    )
+    if is_peft:
+        return {f"{network}.{key}": value for network in LORA_NETWORKS for key, value in plain.items()}
+    return {re.sub(r"^transformer\.", f"{DENOISER}.", str(key)): value for key, value in plain.items()}
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -34,7 +34,7 @@ SCALE = (".dora_scale",)
 MAGNITUDES = (".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 PREFIXES = (
     "", "unet.", "unet.unet.", "base_model.model.", "base_model.model.unet.", "lora_unet.",
-    "diffusion_model.", "model.diffusion_model.",
+    "diffusion_model.", "model.diffusion_model.", "transformer.",
 )  # fmt: skip
 NOT_OURS = "bundle_emb."
 
@@ -70,6 +70,8 @@ def changed_weights(path: Path, weights: Mapping[str, _Array]) -> dict[str, _Arr
                 continue
             alpha = _one(tensors, spelling, (".alpha",), used)
             strength = _said(settings, module, len(down)) if alpha is None else float(alpha.reshape(()))
+            if (place := _third(module, spelling)) is not None:
+                up = np.split(up, 3)[place]
             update = strength / len(down) * (up.reshape(len(up), -1) @ down.reshape(len(down), -1))
             changed[name] = _changed(weight, update, *of_dora)
     if left := sorted(tensors.keys() - used):
@@ -124,7 +126,8 @@ def _one(
 
 def _said(settings: Mapping[str, Any], module: str, rank: int) -> float:
     """Alpha by diffusers' settings, whose patterns are taken as names; the rank where nothing says it."""
-    prefix = next((text for text in TEXTS if module.startswith(text)), "unet.")
+    denoiser = "transformer." if "transformer.r" in settings else "unet."
+    prefix = next((text for text in TEXTS if module.startswith(text)), denoiser)
     name = module.removeprefix(prefix)
     alpha = float(settings.get(f"{prefix}lora_alpha", rank))
     for pattern, own in (settings.get(f"{prefix}alpha_pattern") or {}).items():
@@ -164,10 +167,32 @@ def _spellings(module: str) -> Iterator[str]:
         yield f"unet.{head}.processor.{last}"
 
 
+def _third(module: str, spelling: str) -> int | None:
+    """Which third of a matrix is a projection's, where three lie in one; None where none does."""
+    letter = re.search(r"\.(?:to|add)_([qkv])", module)
+    return "qkv".index(letter[1]) if letter and re.search(r"attn[._]qkv$", spelling) else None
+
+
+def _native(module: str) -> str:
+    """A layer's name in the first release of FLUX.2, whose blocks are double or single."""
+    found = re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", module)
+    if found is None:
+        return module
+    if found[1]:
+        own = "linear1" if found[3] == "attn.to_qkv_mlp_proj" else "linear2"
+        return f"single_blocks.{found[2]}.{own}"
+    names = {f"attn.to_{one}": "img_attn.qkv" for one in "qkv"}
+    names |= {f"attn.add_{one}_proj": "txt_attn.qkv" for one in "qkv"}
+    names |= {"attn.to_out.0": "img_attn.proj", "attn.to_add_out": "txt_attn.proj"}
+    names |= {"ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2"}
+    names |= {"ff_context.linear_in": "txt_mlp.0", "ff_context.linear_out": "txt_mlp.2"}
+    return f"double_blocks.{found[2]}.{names.get(found[3], found[3])}"
+
+
 def _first_releases(module: str) -> tuple[str, ...]:
     """Stable Diffusion XL has an attention before its first enlargement too, so that it is counted on."""
     first = _first_release(module)
-    return first, re.sub(r"^output_blocks\.2\.1\.conv$", "output_blocks.2.2.conv", first)
+    return _native(module), first, re.sub(r"^output_blocks\.2\.1\.conv$", "output_blocks.2.2.conv", first)
 
 
 def _first_release(module: str) -> str:

@@ -9,15 +9,9 @@ from torch import nn
 
 from veneer.config import LoraTable
 from veneer.errors import RecipeError
+from veneer.models.families import Family, family_of_network
 from veneer.patterns import pattern
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
-# Of the convolutions those inside the blocks: the first and last one see 4 channels and need no update.
-CONVOLUTIONS = (
-    "conv1", "conv2", "conv_shortcut", "time_emb_proj",
-    "downsamplers.0.conv", "upsamplers.0.conv", "proj_in", "proj_out",
-)  # fmt: skip
 TEXT_ENCODER = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -35,7 +29,8 @@ def target_names(module: nn.Module, lora: LoraTable) -> tuple[str, ...]:
         RecipeError: If nothing matches, or an ending of the user's list matches nothing.
     """
     candidates = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
-    endings = TEXT_ENCODER if is_text_encoder(module) else target_endings(lora)
+    is_text = is_text_encoder(module)
+    endings = TEXT_ENCODER if is_text else target_endings(lora, family_of_network(module))
     chosen = {ending: [name for name in candidates if ends_with(name, ending)] for ending in endings}
     for ending, names in chosen.items():
         if not names and not isinstance(lora.target_modules, str):
@@ -43,26 +38,21 @@ def target_names(module: nn.Module, lora: LoraTable) -> tuple[str, ...]:
     return tuple(sorted({name for names in chosen.values() for name in names}))
 
 
-def target_endings(lora: LoraTable) -> tuple[str, ...]:
+def target_endings(lora: LoraTable, family: Family) -> tuple[str, ...]:
     """Module-name endings of a target set.
 
     Args:
         lora: The adapter's settings.
+        family: Of the base.
 
     Returns:
-        Endings of UNet layers.
+        Endings of the denoiser's layers.
     """
-    match lora.target_modules:
-        case "none":
-            return ()
-        case "attention":
-            return ATTENTION
-        case "attention+ff":
-            return ATTENTION + FEED_FORWARD
-        case "attention+ff+conv":
-            return ATTENTION + FEED_FORWARD + CONVOLUTIONS
-        case endings:
-            return tuple(endings)
+    if lora.target_modules == "none":
+        return ()
+    if isinstance(lora.target_modules, str):
+        return tuple(family.targets[lora.target_modules])
+    return tuple(lora.target_modules)
 
 
 def module_ranks(names: Sequence[str], lora: LoraTable) -> dict[str, int]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from veneer.config import LoraTable
 from veneer.errors import AdapterError
 
-Layout = Literal["diffusers", "kohya", "peft"]
+Layout = Literal["diffusers", "kohya", "peft", "comfyui"]
 DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 INPUT_MAGNITUDE = "lora_magnitude_of_inputs"
 """Magnitudes of a DoRA over a weight's columns, shape (1, in) or (1, in, 1, 1), which peft does not know."""

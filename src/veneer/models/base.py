@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
@@ -25,6 +24,7 @@ from veneer.models.families import (
     Family,
     family_of_checkpoint,
     family_of_folder,
+    family_of_network,
     objective_of_checkpoint,
 )
 from veneer.models.families.paths import NoisePath
@@ -88,8 +88,8 @@ class Base:
 
     @property
     def networks(self) -> dict[str, Any]:
-        """What an adapter may be put on and is loaded, by part: the UNet and the text encoders."""
-        own = {self.family.denoiser: self.unet} if self.unet is not None else {}
+        """What an adapter may be put on and is loaded: "unet", whatever predicts, and the text encoders."""
+        own = {"unet": self.unet} if self.unet is not None else {}
         return own | self.text_encoders
 
     @property
@@ -233,7 +233,7 @@ def _load(
     device: torch.device | str,
 ) -> Any:
     if part == "scheduler":
-        return DDPMScheduler.from_config(settings["scheduler"])
+        return family.training_scheduler(settings)
     if part in family.tokenizers:
         return load_tokenizer(part, files, family)
     return load_module(part, files, dtype, family).to(device)
@@ -243,51 +243,41 @@ def assemble(base: Base, scheduler: str) -> Any:
     """Put the parts of a base together as a diffusers pipeline; nothing is copied.
 
     Args:
-        scheduler: Sampler: "ddim", "dpmsolver", "euler", "pndm" or "ddpm".
+        scheduler: Sampler: one of the family's, such as "ddim"; "own" for the one that the base comes with.
 
     Returns:
         The family's pipeline on the base's own modules.
 
     Raises:
-        BaseModelError: If the sampler is unknown.
+        BaseModelError: If the sampler is none of the family's.
     """
-    own = build_scheduler(scheduler, base.settings["scheduler"])
+    own = build_scheduler(scheduler, base.settings["scheduler"], base.family)
     pipeline = base.family.pipeline(base.parts, base.settings, own)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def build_scheduler(name: str, config: Any) -> Any:
+def build_scheduler(name: str, config: Any, family: Family) -> Any:
     """Build a sampler on a base's noise schedule.
 
     Args:
-        name: "ddim", "dpmsolver", "euler", "pndm" or "ddpm"; "own" for the one that the base comes with.
+        name: One of the family's samplers; "own" for the one that the base comes with.
         config: Settings of the base's scheduler, of any class.
 
     Returns:
         A diffusers scheduler.
 
     Raises:
-        BaseModelError: If the sampler is unknown.
+        BaseModelError: If the sampler is none of the family's.
     """
     import diffusers
 
-    match name:
-        case "ddim":
-            return diffusers.DDIMScheduler.from_config(config)
-        case "dpmsolver":
-            return diffusers.DPMSolverMultistepScheduler.from_config(config)
-        case "euler":
-            return diffusers.EulerDiscreteScheduler.from_config(config)
-        case "pndm":
-            return diffusers.PNDMScheduler.from_config(config)
-        case "ddpm":
-            return DDPMScheduler.from_config(config)
-        case "own":
-            return getattr(diffusers, config.get("_class_name", "PNDMScheduler")).from_config(config)
-        case _:
-            todo = "Take ddim, dpmsolver, euler, pndm or ddpm"
-            raise BaseModelError("unknown sampler", where=name, todo=todo)
+    if name == "own":
+        return getattr(diffusers, config.get("_class_name", "PNDMScheduler")).from_config(config)
+    if name not in family.samplers:
+        todo = f"Take {' or '.join(family.samplers)} with generate.scheduler"
+        raise BaseModelError(f"no sampler of {family.label}", where=name, todo=todo)
+    return getattr(diffusers, family.samplers[name]).from_config(config)
 
 
 def token_count(tokenizer: Any, prompt: str) -> int:
@@ -320,14 +310,12 @@ def encode_pixels(vae: Any, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         pixel_values: Pictures, shape (B, 3, H, W), in [-1, 1].
 
     Returns:
-        Mean and standard deviation, each (B, 4, H / factor, W / factor), already scaled: a sample is
+        Mean (B, C, h, w) and a standard deviation that spreads to that shape, already scaled: a sample is
         ``mean + std * noise``.
 
     Source: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1.
     """
-    posterior = vae.encode(pixel_values.to(vae.device, vae.dtype)).latent_dist
-    scale = vae.config.scaling_factor
-    return posterior.mean * scale, posterior.std * scale
+    return family_of_network(vae).encode_pixels(vae, pixel_values)
 
 
 def _settings(files: ModelFiles, vae_files: ModelFiles | None, family: Family) -> dict[str, dict[str, Any]]:
@@ -347,11 +335,12 @@ def _settings(files: ModelFiles, vae_files: ModelFiles | None, family: Family) -
 
 
 def _check_fit(base: Base) -> None:
-    latent, unet = base.settings["vae"].get("latent_channels", 4), base.settings["unet"].get("in_channels", 4)
-    if latent != unet:
+    latent = base.family.latent_channels(base.settings)
+    wanted = base.settings[base.family.denoiser].get("in_channels", latent)
+    if latent != wanted:
         source = base.source if base.vae_files is None else base.vae_files.source
         raise BaseModelError(
-            f"the VAE has {latent} latent channels, the UNet takes {unet}",
+            f"the VAE gives {latent} latent channels, the base takes {wanted}",
             where=source,
-            todo="Take a VAE of Stable Diffusion 1.x, such as stabilityai/sd-vae-ft-mse",
+            todo=f"Take a VAE of {base.family.label}, or leave base.vae out",
         )

@@ -47,6 +47,7 @@ MAGIC = {
 """First bytes of files that are taken for safetensors."""
 WEIGHT_STEMS = {
     "unet": "diffusion_pytorch_model",
+    "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",

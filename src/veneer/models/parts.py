@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from veneer.errors import BaseModelError
 from veneer.models.families import Family
 from veneer.models.families.family import SingleFile
 from veneer.models.modelfiles import ModelFiles, open_safetensors, weights_of
 from veneer.models.quiet import quiet_libraries
-from veneer.models.vocabulary import MAX_TOKENS, find_vocabulary
+from veneer.models.vocabulary import find_vocabulary
 
 
 def vae_folder(files: ModelFiles, family: Family) -> Path:
@@ -136,7 +135,7 @@ def load_tokenizer(part: str, files: ModelFiles, family: Family) -> Any:
         files: Where the model's files are; for a checkpoint, CLIP's vocabulary is looked for.
 
     Returns:
-        A `CLIPTokenizer` whose `model_max_length` is at most 77.
+        The family's tokenizer; its `model_max_length` is how much of a prompt is read.
 
     Raises:
         BaseModelError: If it is missing or damaged.
@@ -149,10 +148,10 @@ def load_tokenizer(part: str, files: ModelFiles, family: Family) -> Any:
             settings = single_file(family, files).settings / part / "tokenizer_config.json"
             (folder / settings.name).write_bytes(settings.read_bytes())
         try:
-            tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+            tokenizer = family.tokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(part, folder, error) from error
-    tokenizer.model_max_length = min(tokenizer.model_max_length, MAX_TOKENS)
+    tokenizer.model_max_length = family.prompt_tokens(tokenizer)
     return tokenizer
 
 

@@ -217,24 +217,25 @@ def _first_pass(sampler: Sampler, batch: Sequence[tuple[str, int]], side_px: int
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in batch]
     result = sampler.pipeline(
         prompt=[prompt for prompt, _ in batch],
-        negative_prompt=_negative(sampler, len(batch)),
+        **_negative(sampler, len(batch)),
         num_inference_steps=sampler.table.num_inference_steps,
         guidance_scale=sampler.table.guidance_scale,
         height=side_px,
         width=side_px,
         generator=generators,
-        latents=_noise(sampler.pipeline, side_px, generators),
+        latents=_noise(sampler, side_px, generators),
         output_type="np",
     )
     return np.asarray(result.images)
 
 
-def _noise(pipeline: Any, side_px: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
-    """Standard normal latents (B, C, h, w), in the UNet's precision and on its device."""
-    unet, side = pipeline.unet, side_px // pipeline.vae_scale_factor
-    shape = (1, unet.config.in_channels, side, side)
+def _noise(sampler: Sampler, side_px: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Standard normal latents (B, C, h, w), in the denoiser's precision and on its device."""
+    denoiser = getattr(sampler.pipeline, sampler.family.denoiser)
+    side = side_px // sampler.family.vae_factor({"vae": sampler.pipeline.vae.config})
+    shape = (1, denoiser.config.in_channels, side, side)
     noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
-    return noise.to(unet.device, unet.dtype)
+    return noise.to(denoiser.device, denoiser.dtype)
 
 
 def _refined(sampler: Sampler, batch: Sequence[tuple[str, int]]) -> np.ndarray[Any, Any]:
@@ -248,7 +249,7 @@ def _refined(sampler: Sampler, batch: Sequence[tuple[str, int]]) -> np.ndarray[A
         prompt=[prompt for prompt, _ in batch],
         image=large,
         strength=REFINE_STRENGTH,
-        negative_prompt=_negative(sampler, len(batch)),
+        **_negative(sampler, len(batch)),
         num_inference_steps=sampler.table.num_inference_steps,
         guidance_scale=sampler.table.guidance_scale,
         generator=[torch_generator(seed, "refine") for _, seed in batch],
@@ -257,9 +258,12 @@ def _refined(sampler: Sampler, batch: Sequence[tuple[str, int]]) -> np.ndarray[A
     return np.asarray(result.images)
 
 
-def _negative(sampler: Sampler, number: int) -> list[str] | None:
+def _negative(sampler: Sampler, number: int) -> dict[str, Any]:
+    """What the pipeline is told beside the prompts of what is not wanted."""
+    if not sampler.family.has_negative:
+        return {}
     prompt = sampler.family.negative(sampler.table.negative_prompt)
-    return None if prompt is None else [prompt] * number
+    return {"negative_prompt": None if prompt is None else [prompt] * number}
 
 
 def _picture(pixels: np.ndarray[Any, Any]) -> Image.Image:

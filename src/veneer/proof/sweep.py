@@ -15,7 +15,7 @@ from pathlib import Path
 from veneer.config import GenerateTable
 from veneer.errors import RunError
 from veneer.events import OnEvent, Progress, ignore
-from veneer.lora.loading import load_lora, unload_lora
+from veneer.lora.loading import load_lora, refuse_stranger, unload_lora
 from veneer.machine import pick_device
 from veneer.models.embedder import Embedders, choose_embedders
 from veneer.models.sampling import Sampler, load_sampler, sample
@@ -89,6 +89,8 @@ def sweep(
     kinds += [(text, "general") for text in general_prompts]
     asked = [Prompt(index=index, prompt=text, kind=kind) for index, (text, kind) in enumerate(kinds)]
     jobs = build_jobs(asked, seeds)
+    for lora in loras:
+        refuse_stranger(lora, base)
     sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     samples = Samples(out)
     _draw(sampler, jobs, samples.of("base"))

@@ -32,6 +32,7 @@ from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.textual_inversion import refuse_words
 from veneer.models.base import Base, encode_pixels, encode_prompts, load_base_of, token_count
+from veneer.models.families.fit import refuse_beyond
 from veneer.notebook import in_notebook
 from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
 from veneer.records.run import AnyRun, opened
@@ -95,6 +96,7 @@ def encode(
     pictures = read_pictures(run, recipe, on_event)
     base = _load(recipe, "tokenizer", on_event)
     refuse_words(recipe.lora, base.family)
+    refuse_beyond(recipe, base.family)
     _warn_of_resolution(recipe, base, on_event)
     jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
     reshaped = _reshaping(pictures, jobs, recipe, base)
@@ -226,6 +228,13 @@ def vae_dtype(base: Base, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
+def text_dtype(base: Base, device: torch.device) -> torch.dtype:
+    """Precision that captions are encoded and kept in: float32, unless the text encoder is a heavy one."""
+    is_heavy = base.family.heavy_text and device.type == "cuda"
+    has_bf16 = is_heavy and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
 def _encode_pictures(
     jobs: Sequence[EncodeJob], recipe: Recipe, dtype: torch.dtype, on_event: OnEvent
 ) -> None:
@@ -291,13 +300,14 @@ def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Ba
     share = [caption for caption in mine if not is_whole(cache / _text_file(caption, base))]
     if not share:
         return
-    base = base.with_parts(_load(recipe, "text_encoder").parts)
+    dtype = text_dtype(base, machine.pick_device())
+    base = base.with_parts(_load(recipe, "text_encoder", dtype=dtype).parts)
     with torch.inference_mode():
         on_cpu = machine.pick_device().type == "cpu"
         size = 1 if on_cpu else TEXT_BATCH  # one: bits do not depend on company
         for first in range(0, len(share), size):
             part = share[first : first + size]
-            told = {name: one.float().cpu() for name, one in encode_prompts(base, part).items()}
+            told = {name: one.to("cpu", dtype) for name, one in encode_prompts(base, part).items()}
             for number, caption in enumerate(part):
                 own = {name: one[number] for name, one in told.items()}
                 write_tensors(cache / _text_file(caption, base), own)

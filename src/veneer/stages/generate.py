@@ -25,7 +25,7 @@ from veneer.encoding.choosing import choosing, choosing_jobs, judging
 from veneer.errors import AdapterError, BaseModelError, RunError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
-from veneer.lora.loading import load_lora
+from veneer.lora.loading import load_lora, refuse_stranger
 from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.base import objective_by
@@ -232,6 +232,8 @@ def generate_files(
         raise RunError("no prompt to draw", todo="Name at least one with --prompt")
     jobs = build_jobs(chosen, seeds)
     lora = None if lora is None else file_of(lora)
+    if lora is not None:
+        refuse_stranger(lora, base)
     on_event(StageStarted(STAGE, len(jobs), "pictures"))
     sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(sampler) | _hashes(lora, scale, embedding)

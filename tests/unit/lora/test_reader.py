@@ -179,7 +179,7 @@ NAMED = {
     "lora_unet_mid_block_attentions_0_proj_in.on_input": "IA3",
     "lora_controlnet_x.lora_down.weight": "ControlNet",
     "model.diffusion_model.input_blocks.0.0.weight": "a whole model",
-    "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight": "Flux",
+    "lora_unet_double_blocks_0_img_mod_lin.lora_down.weight": "Flux",
     "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": "Flux",
     "diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_A.weight": "Stable Diffusion 3",
     "diffusion_model.blocks.0.self_attn.q.lora_A.weight": "a diffusion transformer",

@@ -113,7 +113,7 @@ class TestLoadBase:
         AutoencoderKL(block_out_channels=(8,), latent_channels=16, norm_num_groups=4).save_pretrained(
             tmp_path
         )
-        with pytest.raises(BaseModelError, match="16 latent channels, the UNet takes 4"):
+        with pytest.raises(BaseModelError, match="16 latent channels, the base takes 4"):
             load_base(str(base_folder), vae=str(tmp_path))
 
     def test_fingerprint_follows_the_weights_not_the_place(self, base_folder: Path, tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ class TestPipeline:
 
     @pytest.mark.parametrize("name", ["ddim", "dpmsolver", "euler", "pndm", "ddpm", "own"])
     def test_samplers(self, base_folder: Path, name: str) -> None:
-        settings = load_base(str(base_folder), parts=()).settings["scheduler"]
-        assert build_scheduler(name, settings).config.beta_start == 0.00085
+        base = load_base(str(base_folder), parts=())
+        assert build_scheduler(name, base.settings["scheduler"], base.family).config.beta_start == 0.00085
 
     def test_unknown_sampler(self) -> None:
-        with pytest.raises(BaseModelError, match="unknown sampler"):
-            build_scheduler("heun3", {})
+        with pytest.raises(BaseModelError, match=r"no sampler of Stable Diffusion 1\.x"):
+            build_scheduler("heun3", {}, SD1)
 
 
 class TestEncoding:

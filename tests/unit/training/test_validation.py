@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_an_accelerator_judges_as_many_as_fill_it(device: str, side_px: int, siz
     item = cached_item(split="held_out", bucket=(side_px, side_px))
     index = cache_index((item,) * 32, native_px=512)
     accelerator = SimpleNamespace(device=torch.device(device))
-    objective = SimpleNamespace(path=Flow())
+    objective: Any = SimpleNamespace(path=Flow())
     validator = Validator(
         None, objective, index, None, seed=0, timestep_range=(0, 1000), accelerator=accelerator
     )

@@ -6,6 +6,7 @@ from veneer.models.families.recognise import (
     family_named,
     family_of_checkpoint,
     family_of_folder,
+    family_of_network,
     objective_of_checkpoint,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "family_named",
     "family_of_checkpoint",
     "family_of_folder",
+    "family_of_network",
     "objective_of_checkpoint",
 ]

@@ -6,6 +6,7 @@ The rest of Veneer knows latents, timesteps and a mapping of tensors that the ne
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from veneer.models.families.paths import NoisePath
 
@@ -65,7 +67,11 @@ class LoraNames:
     """What a LoRA's layers are called by others.
 
     Attributes:
-        width: Width of the text states that cross-attention reads, which tells a LoRA's family.
+        layers: What the denoiser's layers are called after diffusers.
+        native: Layers as the first release names them, "{}" for a block's number, and the layers after
+            diffusers that lie in each side by side; empty where the second file is in kohya's layout.
+        width: Width of the text states that cross-attention reads, which tells a LoRA's family; 0 where
+            the layers' names tell it.
         text: Beginning of the names of each text encoder's layers in kohya's layout.
         is_sgm: Whether kohya's layout names the denoiser's blocks as the first release does.
         version: kohya's ``ss_base_model_version``, for noise and for velocity.
@@ -73,12 +79,14 @@ class LoraNames:
         native_px: Side of usual pictures, for noise and for velocity, in pixels.
     """
 
-    width: int
-    text: Mapping[str, str]
-    is_sgm: bool
+    layers: re.Pattern[str]
     version: tuple[str, str]
     architecture: tuple[str, str]
     native_px: tuple[int, int]
+    native: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    width: int = 0
+    text: Mapping[str, str] = field(default_factory=dict)
+    is_sgm: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,17 @@ class Family(ABC):
         text_encoders: Tokenizer of each text encoder, by part.
         denoiser: Part that predicts, and gets the adapter.
         lora: Names of a LoRA's layers in others' files.
+        targets: Endings of the denoiser's layers in each named set of `lora.target_modules`.
+        samplers: diffusers' class of each sampler that draws with its bases.
+        tokenizer: Class of its tokenizers.
         single_file: How such a base lies in one file; None where it does not.
         learns_words: Whether words can be learnt (textual inversion).
+        adapts_text: Whether text encoders can get an adapter.
         trains_small: Whether pictures well below the base's own size are trained as usual.
+        has_negative: Whether its pipeline takes a negative prompt.
+        has_refiner: Whether pictures can be drawn over, larger.
+        holds_dora: Whether its LoRA files can hold a DoRA.
+        heavy_text: Whether the text encoder is read in bfloat16 where a GPU has it, and its states kept so.
     """
 
     name: str
@@ -104,10 +120,18 @@ class Family(ABC):
     networks: Mapping[str, Any]
     text_encoders: Mapping[str, str]
     lora: LoraNames
+    targets: Mapping[str, tuple[str, ...]]
+    samplers: Mapping[str, str]
+    tokenizer: Any = CLIPTokenizer
     denoiser: str = "unet"
     single_file: SingleFile | None = None
     learns_words: bool = True
+    adapts_text: bool = True
     trains_small: bool = True
+    has_negative: bool = True
+    has_refiner: bool = True
+    holds_dora: bool = True
+    heavy_text: bool = False
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
@@ -169,6 +193,10 @@ class Family(ABC):
         return {}
 
     @abstractmethod
+    def prompt_tokens(self, tokenizer: Any) -> int:
+        """Tokens of a prompt that are read, marks of beginning and end included; the rest is cut."""
+
+    @abstractmethod
     def encode_prompts(self, parts: Parts, settings: PartSettings, prompts: Sequence[str]) -> Conditioning:
         """What the network is told of prompts.
 
@@ -210,8 +238,27 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def encode_pixels(self, vae: Any, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of pictures' latents, as the network takes them.
+
+        Args:
+            pixel_values: Pictures, shape (B, 3, H, W), in [-1, 1].
+
+        Returns:
+            Mean (B, C, h, w), and a deviation that spreads to that shape.
+        """
+
+    @abstractmethod
     def path(self, settings: PartSettings) -> NoisePath:
         """How the base mixes pictures with noise."""
+
+    @abstractmethod
+    def training_scheduler(self, settings: PartSettings) -> Any:
+        """Diffusers' scheduler of the training's noise."""
+
+    @abstractmethod
+    def latent_channels(self, settings: PartSettings) -> int:
+        """Channels of the latents that its VAE gives the network."""
 
     @abstractmethod
     def vae_factor(self, settings: PartSettings) -> int:
@@ -229,9 +276,9 @@ class Family(ABC):
     def pipeline(self, parts: Parts, settings: PartSettings, scheduler: Any) -> Any:
         """The parts put together as diffusers' pipeline that draws from prompts; nothing is copied."""
 
-    @abstractmethod
     def refiner(self, pipeline: Any) -> Any:
         """Diffusers' pipeline that draws a picture over, on the parts of another one."""
+        raise NotImplementedError(f"{self.label} draws nothing over")
 
     def negative(self, prompt: str) -> str | None:
         """What the pipeline wants for a negative prompt."""

@@ -1,7 +1,7 @@
 """The path of flow-matching models: straight from a picture to noise, its direction the target.
 
 ``x_s = (1 - s) x_0 + s noise`` with ``s`` in (0, 1]; the network predicts ``noise - x_0``. The path is cut
-into T steps, ``s = (t + 1) / T``, so that timesteps are integers as on other paths and the last is noise alone.
+into T steps, ``s = (t + 1) / T``: timesteps are integers as on other paths, and the last is noise alone.
 
 Source: Lipman et al. 2022, "Flow Matching for Generative Modeling", section 4; Liu et al. 2022, "Flow
 Straight and Fast", section 2.1.
@@ -19,7 +19,7 @@ from torch import Tensor
 from veneer.config import LossWeighting
 from veneer.models.families.paths import loss_weights, shifted_share
 
-STEPS = 1000
+FLOW_STEPS = 1000
 """Steps that the path is cut into, as diffusers' schedulers cut it."""
 
 
@@ -36,7 +36,7 @@ class Flow:
     @property
     def num_timesteps(self) -> int:
         """Number of timesteps, T."""
-        return STEPS
+        return FLOW_STEPS
 
     @property
     def prediction_type(self) -> str:
@@ -66,7 +66,7 @@ class Flow:
         As for diffusion, a weighting is one of the clean latents' error, which is ``s`` times the
         direction's.
         """
-        share = noise_share(torch.arange(STEPS)).double()
+        share = noise_share(torch.arange(FLOW_STEPS)).double()
         if weighting == "none":
             return torch.ones_like(share)
         return loss_weights(((1 - share) / share) ** 2, weighting, gamma, "sample") * share**2
@@ -78,7 +78,7 @@ class Flow:
 
 def noise_share(timesteps: Tensor) -> Tensor:
     """Share of noise ``s`` at timesteps, in (0, 1], float32, of their shape."""
-    return (timesteps.float() + 1) / STEPS
+    return (timesteps.float() + 1) / FLOW_STEPS
 
 
 def flow_path(scheduler: Mapping[str, Any]) -> Flow:

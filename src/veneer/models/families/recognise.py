@@ -8,12 +8,13 @@ from typing import Any
 
 from veneer.errors import BaseModelError
 from veneer.models.families.family import Family
+from veneer.models.families.flux2 import FLUX2_KLEIN
 from veneer.models.families.sd import SD1, SD2
 from veneer.models.families.sdxl import SDXL
 from veneer.models.families.strangers import DISTILLED, PIPELINES, TENSORS, distilled, refused_base
 from veneer.models.modelfiles import open_safetensors, read_json
 
-FAMILIES: tuple[Family, ...] = (SDXL, SD2, SD1)
+FAMILIES: tuple[Family, ...] = (FLUX2_KLEIN, SDXL, SD2, SD1)
 """Every family that is customised, the newest first."""
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 GUIDED_TIME = "time_embed.cond_proj.weight"
@@ -25,6 +26,11 @@ def family_named(name: str) -> Family | None:
     return next((family for family in FAMILIES if family.name == name), None)
 
 
+def family_of_network(module: Any) -> Family:
+    """A family that has networks of a module's class; of several, one: they share what is asked of it."""
+    return next(one for one in FAMILIES if isinstance(module, tuple(one.networks.values())))
+
+
 def family_of_folder(folder: Path) -> Family:
     """Family of a model in Hugging Face layout; no weights are looked at.
 
@@ -34,15 +40,16 @@ def family_of_folder(folder: Path) -> Family:
     name = _pipeline_name(folder)
     if name not in {known for family in FAMILIES for known in family.pipelines}:
         raise refused_base(PIPELINES.get(name, name), str(folder))
-    unet = read_json(folder / "unet" / "config.json")
-    if unet.get("in_channels", 4) != 4:
-        raise refused_base(_by_channels(int(unet["in_channels"])), str(folder))
-    family = next((family for family in FAMILIES if family.is_folder(name, unet)), None)
+    part = next(family.denoiser for family in FAMILIES if name in family.pipelines)
+    denoiser = read_json(folder / part / "config.json")
+    if part == "unet" and denoiser.get("in_channels", 4) != 4:
+        raise refused_base(_by_channels(int(denoiser["in_channels"])), str(folder))
+    family = next((family for family in FAMILIES if family.is_folder(name, denoiser)), None)
     if family is None:
-        raise refused_base(f"a {name or 'folder'} whose UNet is of another one", str(folder))
-    settings = {"pipeline": _settings(folder / "model_index.json"), "unet": unet}
+        raise refused_base(f"a {name or 'folder'} whose {part} is of another one", str(folder))
+    settings = {"pipeline": _settings(folder / "model_index.json"), part: denoiser}
     scheduler = _settings(folder / "scheduler" / "scheduler_config.json")
-    if kind := family.checked_folder(settings) or distilled(unet, scheduler):
+    if kind := family.checked_folder(settings) or distilled(denoiser, scheduler):
         raise refused_base(kind, str(folder))
     _refuse_without_text(folder, family)
     return family

@@ -14,7 +14,13 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from veneer.models.families.family import Conditioning, Draw, LoraNames, Parts, PartSettings, SingleFile
-from veneer.models.families.unets import UNetFamily, tokenize_prompt
+from veneer.models.families.unets import (
+    UNET_LAYERS,
+    UNET_SAMPLERS,
+    UNET_TARGETS,
+    UNetFamily,
+    tokenize_prompt,
+)
 from veneer.models.quiet import quiet_libraries
 from veneer.models.vocabulary import MAX_TOKENS
 
@@ -128,7 +134,10 @@ SD1 = StableDiffusion(
     pipelines=_PIPELINES,
     networks=_NETWORKS,
     text_encoders={"text_encoder": "tokenizer"},
+    targets=UNET_TARGETS,
+    samplers=UNET_SAMPLERS,
     lora=LoraNames(
+        layers=UNET_LAYERS,
         width=768,
         text=_KOHYA_TEXT,
         is_sgm=False,
@@ -152,7 +161,10 @@ SD2 = StableDiffusion(
     pipelines=_PIPELINES,
     networks=_NETWORKS,
     text_encoders={"text_encoder": "tokenizer"},
+    targets=UNET_TARGETS,
+    samplers=UNET_SAMPLERS,
     lora=LoraNames(
+        layers=UNET_LAYERS,
         width=1024,
         text=_KOHYA_TEXT,
         is_sgm=False,

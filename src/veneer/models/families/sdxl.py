@@ -27,7 +27,13 @@ from veneer.models.families.family import (
     SingleFile,
 )
 from veneer.models.families.sd import HIDDEN, clip_from_names
-from veneer.models.families.unets import UNetFamily, tokenize_prompt
+from veneer.models.families.unets import (
+    UNET_LAYERS,
+    UNET_SAMPLERS,
+    UNET_TARGETS,
+    UNetFamily,
+    tokenize_prompt,
+)
 from veneer.models.quiet import quiet_libraries
 from veneer.models.vocabulary import MAX_TOKENS
 
@@ -194,7 +200,10 @@ SDXL = StableDiffusionXL(
         "vae": AutoencoderKL,
     },
     text_encoders={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+    targets=UNET_TARGETS,
+    samplers=UNET_SAMPLERS,
     lora=LoraNames(
+        layers=UNET_LAYERS,
         width=2048,
         text={"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
         is_sgm=True,

@@ -13,7 +13,7 @@ TENSORS = (
     (".lora", "a LoRA, not a base model"),
     (".lokr_", "a LyCORIS file, not a base model"),
     (".hada_", "a LyCORIS file, not a base model"),
-    ("double_stream_modulation", "FLUX.2"),
+    ("double_stream_modulation", "FLUX.2, its transformer alone"),
     ("double_blocks.", "Flux"),
     ("joint_blocks.", "Stable Diffusion 3"),
     ("context_refiner.", "Z-Image or Lumina"),
@@ -27,7 +27,8 @@ PIPELINES = {
     "FluxPipeline": "Flux",
     "FluxKontextPipeline": "Flux Kontext",
     "Flux2Pipeline": "FLUX.2",
-    "Flux2KleinPipeline": "FLUX.2-klein",
+    "Flux2KleinKVPipeline": "FLUX.2-klein, distilled",
+    "Flux2KleinInpaintPipeline": "FLUX.2-klein inpainting",
     "ZImagePipeline": "Z-Image",
     "Krea2Pipeline": "Krea 2",
     "QwenImagePipeline": "Qwen-Image",
@@ -44,8 +45,8 @@ PIPELINES = {
 HUB_NAMES = {
     r"stable-diffusion-3": "Stable Diffusion 3",
     r"flux\.?1": "Flux",
-    r"flux\.?2-klein": "FLUX.2-klein",
-    r"flux\.?2": "FLUX.2",
+    r"flux\.?2-klein(?!-base)": "FLUX.2-klein, distilled",
+    r"flux\.?2(?!-klein)": "FLUX.2",
     r"krea": "Krea",
     r"z-image": "Z-Image",
     r"qwen-image": "Qwen-Image",
@@ -57,9 +58,14 @@ DISTILLED = re.compile(
     r"(?:^|[-_. ])(?:turbo|lightning|lcm|hyper|dmd2?|schnell)(?:$|[-_. \d])", re.IGNORECASE
 )
 WAY_OUT = (
-    "Veneer customises Stable Diffusion 1.x, 2.x and XL: take one of those, or the bundled base, `pocket`"
+    "Veneer customises Stable Diffusion 1.x, 2.x, XL and FLUX.2-klein's base: take one of those, or the "
+    "bundled base, `pocket`"
 )
 WAYS_OUT = {
+    "transformer alone": "Take the whole model in Hugging Face layout, such as "
+    "black-forest-labs/FLUX.2-klein-base-4B",
+    "FLUX.2-klein, distilled": "Train on black-forest-labs/FLUX.2-klein-base-4B (or -9B), and draw with the "
+    "LoRA on the distilled one",
     "distilled": "Train on the base that it was distilled from, such as "
     "stabilityai/stable-diffusion-xl-base-1.0, and draw with the LoRA on the distilled one",
     "refiner": "Train on stabilityai/stable-diffusion-xl-base-1.0: the refiner only finishes its pictures",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from veneer.models.families.flow import STEPS, Flow, flow_path, noise_share
+from veneer.models.families.flow import FLOW_STEPS, Flow, flow_path, noise_share
 from veneer.models.families.paths import diffusion_path
 from veneer.training.randomness import timesteps as draw_timesteps
 from veneer.training.validation import grid
@@ -22,8 +22,8 @@ def draws() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_noisy_latents_are_those_of_diffusers() -> None:
     latents, noise = draws()
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=STEPS)
-    theirs = scheduler.scale_noise(latents, scheduler.timesteps[STEPS - 1 - TIMESTEPS], noise)
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_STEPS)
+    theirs = scheduler.scale_noise(latents, scheduler.timesteps[FLOW_STEPS - 1 - TIMESTEPS], noise)
     torch.testing.assert_close(Flow().mix(latents, noise, TIMESTEPS), theirs)
     assert torch.equal(Flow().mix(latents, noise, TIMESTEPS)[-1], noise[-1])
 
@@ -38,7 +38,7 @@ def test_the_target_leads_from_the_picture_to_the_noise() -> None:
 
 @pytest.mark.parametrize("weighting", ["min_snr", "soft_min_snr", "debiased"])
 def test_a_weight_is_one_of_the_clean_latents_error(weighting: str) -> None:
-    share = noise_share(torch.arange(STEPS)).double()
+    share = noise_share(torch.arange(FLOW_STEPS)).double()
     ratio = ((1 - share) / share) ** 2
     of_latents = {
         "min_snr": ratio.clamp(max=5),
@@ -47,15 +47,15 @@ def test_a_weight_is_one_of_the_clean_latents_error(weighting: str) -> None:
     }
     wanted = of_latents[weighting] * share**2
     torch.testing.assert_close(Flow().weights(weighting, 5.0), wanted)  # type: ignore[arg-type]
-    assert torch.equal(Flow().weights("none", 5.0), torch.ones(STEPS, dtype=torch.float64))
+    assert torch.equal(Flow().weights("none", 5.0), torch.ones(FLOW_STEPS, dtype=torch.float64))
 
 
 def test_a_shift_is_the_schedulers_own_unless_it_goes_by_the_picture() -> None:
     assert flow_path({"shift": 3.0}).shift == 3
     assert flow_path({"shift": 3.0, "use_dynamic_shifting": True}).shift == 1
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=STEPS, shift=3.0)
-    ours = [flow_path({"shift": 3.0}).place(share / STEPS) for share in range(1, STEPS + 1)]
-    torch.testing.assert_close(torch.tensor(ours).flip(0), scheduler.sigmas[:STEPS])
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_STEPS, shift=3.0)
+    ours = [flow_path({"shift": 3.0}).place(share / FLOW_STEPS) for share in range(1, FLOW_STEPS + 1)]
+    torch.testing.assert_close(torch.tensor(ours).flip(0), scheduler.sigmas[:FLOW_STEPS])
 
 
 @pytest.mark.parametrize("path", [Flow(3.0), diffusion_path({"beta_schedule": "scaled_linear"}).shifted(3.0)])
