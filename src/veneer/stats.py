@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 Array = NDArray[np.float64]
 Better = Literal["higher", "lower"]
@@ -60,6 +60,8 @@ class Measure:
         note: Why there is no interval, or what it does not cover; empty where there is nothing to say.
         ideal: What real pictures of the style would give; None where that means nothing.
         least: Gain that a trivial change would give too, >= 0: only what surely exceeds it is a rise.
+        kept: Share of the base's that is left at least, >= 0, the lower end of a 95 % interval; None where
+            that is not asked, or not known.
     """
 
     base: float
@@ -75,6 +77,7 @@ class Measure:
     sure: Interval | None = None
     ideal: float | None = None
     least: float = 0.0
+    kept: float | None = None
 
     @property
     def rises(self) -> bool:
@@ -155,6 +158,7 @@ class Measure:
             "note": self.note,
             "ideal": None if self.ideal is None else _short(self.ideal),
             "least": _short(self.least),
+            **({} if self.kept is None else {"kept": _short(self.kept)}),
             "share": None if self.share is None else _short(self.share),
         }
 
@@ -237,6 +241,36 @@ def paired(
         sure=sure,
         ideal=ideal,
     )
+
+
+def least_share(base: Array, tuned: Array, *, seed: int = 0, level: float = 0.95) -> float | None:
+    """Share of the base's mean that is left at least: the lower end of the interval of a ratio.
+
+    A unit with much to lose loses much, so the spread of differences hides what all units keep; the spread
+    around a ratio does not.
+
+    Args:
+        base: One number for each unit, >= 0, shape (n,).
+        tuned: The same for the tuned model, >= 0.
+        level: How often the two-sided interval covers the true ratio.
+
+    Returns:
+        In [0, tuned / base]; None without an interval, or where the base has nothing to lose.
+
+    Source: Fieller 1954, "Some Problems in Interval Estimation": the ratios that a test of
+    ``tuned - ratio * base`` does not exclude.
+    """
+    if len(base) < MIN_UNITS or float(base.mean()) <= NO_SPREAD:
+        return None
+
+    def room(ratio: float) -> float:
+        interval, _ = mean_interval(tuned - ratio * base, seed=seed, level=level)
+        return interval[0] if interval else 0.0
+
+    found = float(tuned.mean() / base.mean())
+    if room(0.0) <= 0:
+        return 0.0
+    return found if room(found) >= 0 else float(optimize.brentq(room, 0.0, found, xtol=1e-3))
 
 
 def mean_interval(

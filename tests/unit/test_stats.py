@@ -159,3 +159,50 @@ def test_expanded_level_tends_to_the_nominal_one() -> None:
 def test_measure_is_written_and_read() -> None:
     measure = stats.paired([0.0] * 6, [0.25, 0.5, 0.75, 0.25, 0.5, 0.75], range(6))
     assert stats.measure_from(measure.plain()).plain() == measure.plain()
+
+
+def test_least_share_is_the_ratio_that_a_test_does_not_exclude() -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(0.5, 1.5, 40)
+    tuned = 0.6 * base + random.normal(0, 0.02, 40)
+    least = stats.least_share(base, tuned)
+    assert least is not None and 0.58 < least < 0.6
+    interval, _ = stats.mean_interval(tuned - least * base)
+    assert interval is not None and interval[0] == pytest.approx(0, abs=2e-3)
+
+
+def test_least_share_sees_through_units_that_differ_in_size() -> None:
+    """Two prompts carry nearly all of it and all lose the same part: the difference tells nothing."""
+    base = np.array([0.42, 0.34, *np.linspace(0.01, 0.06, 14)])
+    tuned = 0.7 * base
+    difference = stats.paired(base, tuned, range(16))
+    assert not difference.holds(base.mean() * (1 - 0.55))
+    assert stats.least_share(base, tuned) == pytest.approx(0.7, abs=2e-3)
+
+
+def test_least_share_covers_the_true_ratio() -> None:
+    random = np.random.default_rng(1)
+    above = 0
+    for seed in range(100):
+        base = random.gamma(0.8, 0.15, 12)
+        tuned = random.gamma(0.8, 0.15, 12) * 0.6
+        least = stats.least_share(base, tuned, seed=seed)
+        assert least is not None
+        above += least > 0.6
+    assert above <= 5
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "least"),
+    [
+        ([0.0] * 8, [0.1] * 8, None),
+        ([0.1] * 4, [0.1] * 4, None),
+        ([0.1] * 8, [0.0] * 8, 0.0),
+        ([0.1] * 8, [0.05] * 8, 0.5),
+    ],
+    ids=["nothing to lose", "too few", "all lost", "half of each"],
+)
+def test_least_share_at_the_ends(base: list[float], tuned: list[float], least: float | None) -> None:
+    assert stats.least_share(np.array(base), np.array(tuned)) == (
+        least if least is None else pytest.approx(least)
+    )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from veneer.proof.facts import Facts, Losses
-from veneer.proof.margins import COPY_MARGIN, DIVERSITY_KEPT, RETRIEVAL_MARGIN, Margin, may_lose, within
+from veneer.proof.margins import (
+    COPY_MARGIN,
+    RETRIEVAL_MARGIN,
+    VARIETY_MARGIN,
+    Margin,
+    may_lose,
+    variety,
+    within,
+)
 from veneer.proof.reasons import Reason, more_prompts, more_units, percent, shares, signed
 from veneer.proof.style_views import style_rises, style_words
 from veneer.stats import Measure
@@ -68,9 +76,11 @@ def guards(measures: Mapping[str, Measure | None]) -> Iterator[Reason]:
         text = f"memorised: {percent(copies.tuned)} of the pictures copy a training picture, the base's "
         text += f"{percent(copies.base)}: {within(copies, COPY_MARGIN)}"
         yield Reason("memorised", text, "Train fewer steps, or on more pictures", decides=True)
-    if diversity is not None and may_lose(diversity, (1 - DIVERSITY_KEPT) * diversity.base):
+    varied = variety(diversity)
+    if diversity is not None and may_lose(varied, VARIETY_MARGIN):
         change = f"{diversity.base:.3f} to {diversity.tuned:.3f}"
-        text = f"pictures of one prompt may differ too little between seeds ({change})"
+        least = f"{percent(1 + varied.ci95[0] if varied.ci95 else 0.0)} of the base's left at least"
+        text = f"pictures of one prompt may differ too little between seeds ({change}, {least})"
         todo = "Train fewer steps, on more pictures, or draw more generate.seeds"
         yield Reason("variety-unsure", text, todo, decides=True)
 

@@ -7,13 +7,14 @@ seed stand opposite each other. Features are rows of unit length. Pure numpy.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from veneer.proof.distances import mean_pairwise_distance
 from veneer.proof.pairs import View
 from veneer.proof.texture import nearness_measure
-from veneer.stats import Array, Measure, paired
+from veneer.stats import Array, Measure, least_share, paired
 
 
 def style_measure(
@@ -99,7 +100,8 @@ def diversity_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) ->
         tuned: Features of the tuned model's, shape (N, D).
 
     Returns:
-        The measure over prompts with at least two seeds; None where there is none. Higher is better.
+        The measure over prompts with at least two seeds, and how much of it is kept at least; None where
+        there is none. Higher is better.
     """
     rows: dict[Hashable, list[int]] = {}
     for row, prompt in enumerate(prompts):
@@ -107,9 +109,11 @@ def diversity_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) ->
     groups = {prompt: members for prompt, members in rows.items() if len(members) > 1}
     if not groups:
         return None
-    befores = [mean_pairwise_distance(base[members]) for members in groups.values()]
-    afters = [mean_pairwise_distance(tuned[members]) for members in groups.values()]
-    return paired(befores, afters, list(groups))
+    befores, afters = (
+        np.array([mean_pairwise_distance(side[members]) for members in groups.values()])
+        for side in (base, tuned)
+    )
+    return replace(paired(befores, afters, list(groups)), kept=least_share(befores, afters))
 
 
 def drift_measure(base: Array, tuned: Array, prompts: Sequence[Hashable]) -> Measure:

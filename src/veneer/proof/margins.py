@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from veneer.proof.facts import Facts
@@ -19,6 +19,7 @@ COPY_MARGIN = 0.1
 """Rise of the share of copies of training pictures that still counts as none."""
 DIVERSITY_KEPT = 1 / 3
 """Share of the base's diversity that must surely be left."""
+VARIETY_MARGIN = 1 - DIVERSITY_KEPT
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Margin:
 def margin_of(facts: Facts, asked: float) -> Margin:
     """The margin of the prompt measure, the style's own cost added."""
     return Margin(asked, min(COST_CAP, max(0.0, facts.style_cost or 0.0)))
+
+
+def variety(diversity: Measure | None) -> Measure | None:
+    """Diversity as a share of the base's, for `VARIETY_MARGIN`; None where the base has none to lose.
+
+    Older files know the difference only: it stands in for the share.
+    """
+    if diversity is None or diversity.ci95 is None or diversity.base <= 0:
+        return None
+    low, high = (end / diversity.base for end in diversity.ci95)
+    low = low if diversity.kept is None else diversity.kept - 1
+    delta = diversity.delta / diversity.base
+    return replace(diversity, base=1.0, tuned=1 + delta, delta=delta, ci95=(low, max(high, low)), kept=None)
 
 
 def may_lose(measure: Measure | None, margin: float) -> TypeGuard[Measure]:

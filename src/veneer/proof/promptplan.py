@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from veneer.proof.facts import Facts
-from veneer.proof.margins import COPY_MARGIN, DIVERSITY_KEPT, RETRIEVAL_MARGIN, margin_of
+from veneer.proof.margins import COPY_MARGIN, RETRIEVAL_MARGIN, VARIETY_MARGIN, margin_of, variety
 from veneer.proof.style_views import SMALLEST
 from veneer.stats import MIN_UNITS, Measure, measure_from, units_needed
 
@@ -56,14 +56,15 @@ def prompts_after(metrics: Mapping[str, Any], prompt_margin: float) -> list[str]
     known = {name: measure_from(one) for name, one in metrics["measures"].items() if one}
     cost = metrics.get("facts", {}).get("style_cost")
     margin = margin_of(Facts(0, 0, 0, style_cost=cost), prompt_margin).whole
-    diversity = known.get("diversity")
+    varied = variety(known.get("diversity"))
+    known |= {"variety": varied} if varied else {}
     questions: list[tuple[str, str, float]] = [
         ("style", "nearer to the style", -SMALLEST),
         ("style_texture", "nearer in texture", -SMALLEST),
         ("prompt", f"as true to the prompt, within {margin:.3f}", margin),
         ("retrieval", "as many subjects found, within 10 points", RETRIEVAL_MARGIN),
         ("memorisation", "no copies, within 10 points", COPY_MARGIN),
-        ("diversity", "variety kept", (1 - DIVERSITY_KEPT) * (diversity.base if diversity else 0.0)),
+        ("variety", "variety kept", VARIETY_MARGIN),
     ]
     return [f"{text}: {_needed(known[name], room)}" for name, text, room in questions if name in known]
 

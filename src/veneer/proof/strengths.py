@@ -18,7 +18,7 @@ from veneer.models.embedder import choose_embedders
 from veneer.models.sampling import Sampler
 from veneer.proof.comparison import Comparison
 from veneer.proof.evidence import References
-from veneer.proof.margins import COPY_MARGIN, DIVERSITY_KEPT, RETRIEVAL_MARGIN, margin_of
+from veneer.proof.margins import COPY_MARGIN, RETRIEVAL_MARGIN, VARIETY_MARGIN, margin_of, variety
 from veneer.proof.measures import VIEWS
 from veneer.proof.sweep import Swept, draw_beside, sweep_pairs
 from veneer.recipe import fingerprint
@@ -107,14 +107,13 @@ def _tried(one: Swept, prompt_margin: float) -> Tried:
 
 def _claims(found: Comparison, prompt_margin: float) -> Iterator[float]:
     """How sure each thing is that `better` takes: style nearer, and nothing lost beyond its margin."""
-    measures = found.measures
+    measures = {**found.measures, "diversity": variety(found.measures.get("diversity"))}
     yield max((sureness(measures[name], 0.0) for name in VIEWS if name in measures), default=0.0)
-    diversity = measures.get("diversity")
     kept = {
         "prompt": margin_of(found.facts, prompt_margin).whole,
         "retrieval": RETRIEVAL_MARGIN,
         "memorisation": COPY_MARGIN,
-        "diversity": (1 - DIVERSITY_KEPT) * diversity.base if diversity else 0.0,
+        "diversity": VARIETY_MARGIN,
     }
     for name, margin in kept.items():
         measure = measures.get(name)

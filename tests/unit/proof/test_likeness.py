@@ -56,6 +56,7 @@ def test_diversity_needs_two_seeds() -> None:
     assert likeness.diversity_measure(rows(1), rows(2), [str(i) for i in range(12)]) is None
     same = np.repeat(rows(1, n=6), 2, axis=0)
     measure = likeness.diversity_measure(rows(2), same, PROMPTS)
+    assert measure is not None and measure.kept == pytest.approx(0, abs=1e-9)
     assert measure.tuned == pytest.approx(0, abs=1e-9)
     assert measure.falls
 

@@ -207,6 +207,15 @@ def test_all_subjects_found_as_before_is_better() -> None:
     assert judge({**GOOD, "retrieval": counted(14, 14, "higher", base=14)}, FACTS).word == "better"
 
 
+@pytest.mark.parametrize(("kept", "is_doubt"), [(0.3, True), (0.36, False)])
+def test_a_third_of_the_variety_must_surely_be_left(kept: float, is_doubt: bool) -> None:
+    """The share decides where it is known, not the difference, which few prompts carry."""
+    diversity = dataclasses.replace(rise(-0.4, spread=0.1), kept=kept)
+    reasons = {reason.code: reason.text for reason in judge({**GOOD, "diversity": diversity}, FACTS).reasons}
+    assert ("variety-unsure" in reasons) == is_doubt
+    assert not is_doubt or "30 % of the base's left at least" in reasons["variety-unsure"]
+
+
 def test_variety_must_be_shown_to_be_kept() -> None:
     few = judge({**GOOD, "diversity": rise(-0.4, spread=0.1)}, FACTS)
     assert (few.word, codes(few)) == ("not shown", ["variety-unsure"])
