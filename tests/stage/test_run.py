@@ -11,8 +11,11 @@ from helpers.tiny import tiny_pictures
 from veneer import run
 from veneer.config import Recipe
 from veneer.events import Event, StageFinished
+from veneer.lora.tensorfile import read_tensors
 from veneer.outcomes import RunResult
 from veneer.recipe import resolve
+from veneer.records.checksums import damaged_files
+from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 
 
@@ -83,6 +86,15 @@ def test_metrics_hold_the_contract(finished: tuple[RunResult, list[Event]]) -> N
     assert set(metrics["measures"]) >= names
     for measure in metrics["measures"].values():
         assert measure is None or set(measure) >= {"base", "tuned", "delta", "ci95", "n", "wins"}
+
+
+def test_the_lora_says_at_which_strength_it_was_compared(
+    finished: tuple[RunResult, list[Event]], recipe: Recipe
+) -> None:
+    folder = RunDir(finished[0].root)
+    text = read_tensors(folder.kohya_file, "LoRA")[1]
+    assert text["modelspec.usage_hint"] == f"strength {recipe.compare.scale:g}"
+    assert damaged_files(folder, "export") == []
 
 
 def test_the_log_has_one_line_a_step(finished: tuple[RunResult, list[Event]]) -> None:

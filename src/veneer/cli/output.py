@@ -57,12 +57,12 @@ def print_run(result: RunResult) -> None:
     Args:
         result: The finished run.
     """
-    from veneer.proof.page import usage_of
+    from veneer.proof.strengths import usage_of
     from veneer.records.run import RunDir
 
     folder = RunDir(result.root)
     if folder.kohya_file.is_file():
-        usage = usage_of(folder)
+        usage = usage_of(folder, folder.read_recipe())
         print(f"LoRA:    {folder.lora_file}")
         print(f"         {folder.kohya_file}")
         print(f"use at:  {usage.scale:g}")

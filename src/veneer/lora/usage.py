@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from veneer.lora.file import write_weights
+from veneer.lora.tensorfile import read_tensors
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,25 @@ class LoraUsage:
             "activation text": self.words,
             "preferred weight": self.scale,
         }
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What ComfyUI and model managers read from the file itself; keys of the ModelSpec standard."""
+        hint = {"modelspec.usage_hint": f"strength {self.scale:g}"}
+        return hint | ({"modelspec.trigger_phrase": self.words} if self.words else {})
+
+
+def write_usage(path: Path, usage: LoraUsage) -> bool:
+    """Let a file in kohya's layout say how it is used; its weights stay as they are.
+
+    Returns:
+        Whether the file was written anew; False where it says so already.
+
+    Raises:
+        AdapterError: If the file is damaged.
+    """
+    tensors, text = read_tensors(path, "LoRA")
+    if usage.metadata.items() <= text.items():
+        return False
+    write_weights(path, tensors, text | usage.metadata, hashed=True)
+    return True

@@ -11,14 +11,13 @@ from typing import Any
 
 from PIL import Image
 
-from veneer.lora.usage import LoraUsage
 from veneer.proof.blind import tally, tally_words
 from veneer.proof.charts import Line, draw_chart
 from veneer.proof.history import Curve, curves_of, held_out_curve
 from veneer.proof.measure_text import describe_measures
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.proof.sheet import Group
-from veneer.proof.strengths import strength_of
+from veneer.proof.strengths import usage_of
 from veneer.records.cache import known_index
 from veneer.records.candidates import CandidatesFile, known_candidates
 from veneer.records.dataset import Dataset
@@ -67,7 +66,7 @@ def gather(run: RunDir) -> dict[str, Any]:
     record = run.read_record()
     return {
         "name": run.name,
-        "usage": usage_of(run) if run.kohya_file.is_file() else None,
+        "usage": usage_of(run, run.read_recipe()) if run.kohya_file.is_file() else None,
         "metrics": metrics,
         "votes": tally_words(tally(run), metrics["verdict"]) if run.votes_jsonl.is_file() else "",
         "rows": describe_measures(metrics),
@@ -92,13 +91,6 @@ def gather(run: RunDir) -> dict[str, Any]:
         "versions": record.versions,
         "stages": record.stages,
     }
-
-
-def usage_of(run: RunDir) -> LoraUsage:
-    """How the run's LoRA is used in other tools, at the strength that was compared."""
-    recipe = run.read_recipe()
-    words = " ".join(word for word in (recipe.caption.trigger, recipe.caption.prefix) if word)
-    return LoraUsage(run.name, strength_of(run, recipe), words)
 
 
 def sheet_groups(run: RunDir) -> list[Group]:

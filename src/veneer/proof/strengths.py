@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from veneer.config import Recipe
 from veneer.events import OnEvent, ignore
+from veneer.lora.usage import LoraUsage
 from veneer.machine import pick_device
 from veneer.models.embedder import choose_embedders
 from veneer.models.sampling import Sampler
@@ -36,6 +37,12 @@ def strength_of(run: RunDir, recipe: Recipe) -> float:
     """The strength that a run's pictures are drawn with: the one that was found, or the recipe's."""
     found = known_strength(run.strength_json) if recipe.compare.scales else None
     return found.scale if found else recipe.compare.scale
+
+
+def usage_of(run: RunDir, recipe: Recipe) -> LoraUsage:
+    """How the run's LoRA is used in other tools, at the strength that is compared."""
+    words = " ".join(word for word in (recipe.caption.trigger, recipe.caption.prefix) if word)
+    return LoraUsage(run.name, strength_of(run, recipe), words)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,15 @@ def write_checksums(run: RunDir, stage: str, files: Iterable[Path]) -> None:
     write_json(run.checksums_json, known.model_dump(exclude_unset=True))
 
 
+def renew_checksum(run: RunDir, path: Path) -> None:
+    """Remember a file as it is now, whatever stage made it: a later one added to it."""
+    name, known = path.relative_to(run.root).as_posix(), _known(run)
+    files = {
+        stage: {**sums, name: _sum(path)} if name in sums else sums for stage, sums in known.files.items()
+    }
+    write_json(run.checksums_json, known.model_copy(update={"files": files}).model_dump(exclude_unset=True))
+
+
 def damaged_files(run: RunDir, stage: str) -> list[Path]:
     """Files of a finished stage that are gone, or not what they were.
 

@@ -6,7 +6,7 @@ Run as ``veneer export RUN``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veneer.arguments import PathLike
@@ -29,9 +29,11 @@ from veneer.lora.keys import (
     OWN_VERSION,
 )
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
+from veneer.lora.usage import LoraUsage, write_usage
 from veneer.lora.weights import LoraFile, from_state
 from veneer.models.base import Base, load_base_of
 from veneer.notebook import in_notebook
+from veneer.proof.strengths import usage_of
 from veneer.recipe import to_toml
 from veneer.records.candidates import Chosen, known_candidates
 from veneer.records.files import staged_files
@@ -90,7 +92,7 @@ def export(
         on_event(Notice(STAGE, "timestep-rank", message))
     jobs: list[_FileJob] = []
     if state := read_checkpoint(path):
-        jobs += _lora_jobs(run, from_state(state, recipe.lora, text), base)
+        jobs += _lora_jobs(run, from_state(state, recipe.lora, text), base, usage_of(run, recipe))
     if recipe.lora.embedding_token:
         word = read_embedding(path.with_name("embedding.safetensors"))
         jobs += _word_jobs(run, Embedding(word.token, word.vectors, text), base)
@@ -110,7 +112,8 @@ run = export
 """The stage, as the pipeline calls it."""
 
 
-def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[_FileJob]:
+def _lora_jobs(run: RunDir, lora: LoraFile, base: Base, usage: LoraUsage) -> list[_FileJob]:
+    """The second layout says its strength as far as it is known; the report knows the one that was found."""
     measure = outputs_with(base, lora)
 
     def written(write: Callable[[Path, LoraFile], None]) -> Callable[[Path], float]:
@@ -120,7 +123,11 @@ def _lora_jobs(run: RunDir, lora: LoraFile, base: Base) -> list[_FileJob]:
 
         return write_and_verify
 
-    return [(run.lora_file, written(write_diffusers)), (run.kohya_file, written(write_kohya))]
+    def write_second(path: Path, lora: LoraFile) -> None:
+        write_kohya(path, lora)
+        write_usage(path, replace(usage, name=path.stem))
+
+    return [(run.lora_file, written(write_diffusers)), (run.kohya_file, written(write_second))]
 
 
 def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[_FileJob]:

@@ -14,9 +14,11 @@ from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import NetworkError, RunError
 from veneer.events import OnEvent, Progress, StageStarted
+from veneer.lora.usage import write_usage
 from veneer.notebook import in_notebook
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
+from veneer.records.checksums import renew_checksum
 from veneer.records.files import write_bytes, write_json, write_text
 from veneer.records.run import AnyRun, RunDir, opened
 
@@ -66,6 +68,8 @@ def report(
     write_text(run.index_html, render("report.html.jinja", context))
     if context["usage"] is not None:
         write_json(run.webui_card, context["usage"].card(context["metrics"]["headline"]))
+        if write_usage(run.kohya_file, context["usage"]):
+            renew_checksum(run, run.kohya_file)
     on_event(Progress(STAGE, 3, run.index_html.name))
     return ReportResult(str(run.index_html), str(run.grid_png), verdict)
 
