@@ -26,6 +26,7 @@ MixedPrecision = Literal["no", "fp16", "bf16"]
 Prediction = Literal["epsilon", "v_prediction", "v_prediction_zero_snr"]
 LossWeighting = Literal["none", "min_snr", "soft_min_snr", "debiased"]
 LossType = Literal["l2", "huber"]
+Method = Literal["lokr", "loha", "oft"]
 TimestepSampling = Literal["uniform", "stratified", "logit_normal"]
 Choice = Literal["validation", "last", "style"]
 Optimizer = Literal["adamw", "adamw8bit", "prodigy", "schedulefree", "adafactor", "lion"]
@@ -128,6 +129,9 @@ class LoraTable(Table):
     """How A is drawn (B is always zero): gaussian with deviation 1 / rank, or kaiming uniform."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on the adapter's input while training."""
+    method: Method | None = None
+    """Another update than LoRA's: lokr, loha (rank is that of their factors) or oft (rank is its block size);
+    none for LoRA. Exported as peft's own files and as the nearest LoRA."""
     use_rslora: bool = False
     """Whether the scale is lora_alpha / sqrt(rank)."""
     use_dora: bool = False
@@ -301,6 +305,11 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     lora, train, generate, compare = recipe.lora, recipe.train, recipe.generate, recipe.compare
     if lora.target_modules == "none" and not (lora.text_encoder or lora.embedding_token):
         yield "lora.target_modules", "nothing is trained; name layers, or a word with lora.embedding_token"
+    for key in ("use_dora", "use_rslora", "timestep_rank") if lora.method else ():
+        if getattr(lora, key):
+            yield f"lora.{key}", f"it is a LoRA's, and lora.method is {lora.method}; leave one of them out"
+    if lora.method == "oft" and lora.rank_pattern:
+        yield "lora.rank_pattern", "OFT has one block size; leave it out"
     first, end = train.timestep_range or (0, 1)
     if not 0 <= first < end:
         yield "train.timestep_range", f"{first} to {end} is no range; give the first and one past the last"

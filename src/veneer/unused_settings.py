@@ -69,6 +69,10 @@ def _of_lora(lora: LoraTable) -> Iterator[tuple[str, str]]:
         keys = () if lora.text_encoder else OF_LAYERS
         for key in changed_keys(lora, (*keys, "timestep_rank")):
             yield f"lora.{key}", "lora.target_modules is none"
+    if lora.method:
+        idle = ("init", "dropout", "lora_alpha") if lora.method == "oft" else ("init", "dropout")
+        for key in changed_keys(lora, idle):
+            yield f"lora.{key}", f"lora.method is {lora.method}"
     if not lora.embedding_token:
         for key in changed_keys(lora, OF_WORD):
             yield f"lora.{key}", "lora.embedding_token names no word"

@@ -35,6 +35,7 @@ REDONE = {
 """Keys that may change on a finished run, and what is done again for each; every other one is refused."""
 OTHERS: dict[str, Any] = {
     "base.vae": "another",
+    "lora.method": "lokr",
     "train.timestep_shift": 2.0,
     "base.revision": "v2",
     "base.prediction": "v_prediction",

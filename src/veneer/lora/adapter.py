@@ -23,6 +23,8 @@ from veneer.lora.targets import module_ranks, target_names
 from veneer.seeds import torch_generator
 
 ADAPTER = "default"
+ADAPTER_MARKS = (".lora_", ".lokr_", ".hada_", ".oft_")
+"""Parts of the names of adapters' parameters in peft."""
 
 
 def attach(module: Any, lora: LoraTable, *, seed: int) -> None:
@@ -55,7 +57,7 @@ def attach(module: Any, lora: LoraTable, *, seed: int) -> None:
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
     )
-    for name, layer in _layers(module):
+    for name, layer in tuner_layers(module):
         _initialise(layer, lora, torch_generator(seed, "lora-init", item=name))
 
 
@@ -145,7 +147,7 @@ def load_adapter_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 @contextlib.contextmanager
 def detached(module: nn.Module) -> Iterator[None]:
     """Switch the adapter off inside the block: the network is the base's own, to the bit."""
-    layers = [layer for _, layer in _layers(module)]
+    layers = [layer for _, layer in tuner_layers(module)]
     # peft's own switch would also flip requires_grad, under the feet of a running optimizer.
     for layer in layers:
         layer._disable_adapters = True
@@ -162,7 +164,7 @@ def set_scale(module: nn.Module, scale: float) -> None:
     Args:
         scale: Factor on the trained strength: 1 as trained, 0 for the base.
     """
-    for _, layer in _layers(module):
+    for _, layer in tuner_layers(module):
         layer._disable_adapters = scale == 0  # a DoRA's magnitude would act on without its direction
         for name in layer.active_adapters:
             layer.set_scale(name, scale)
@@ -172,9 +174,9 @@ def is_adapter_weight(name: str) -> bool:
     """Tell an adapter's parameter from the base's.
 
     Returns:
-        True for lora_A, lora_B and DoRA's magnitude.
+        True for lora_A, lora_B and DoRA's magnitude, and for the weights of LoKr, LoHa and OFT.
     """
-    return ".lora_" in name
+    return any(mark in name for mark in ADAPTER_MARKS)
 
 
 def saved_name(name: str) -> str:
@@ -199,7 +201,8 @@ def exactly(name: str) -> str:
     return f"^{re.escape(name)}"
 
 
-def _layers(module: nn.Module) -> list[tuple[str, Any]]:
+def tuner_layers(module: nn.Module) -> list[tuple[str, Any]]:
+    """Peft's layers in a network, by name, sorted."""
     return sorted((name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer))
 
 

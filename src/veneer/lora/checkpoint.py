@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from veneer.errors import RunError
 from veneer.events import OnEvent, ignore
+from veneer.lora.adapter import is_adapter_weight
 from veneer.lora.keys import OWN_BASE, OWN_RECIPE, OWN_VERSION
 from veneer.lora.reader import read_lora
 from veneer.lora.weights import LoraFile, from_state
@@ -62,4 +63,4 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise RunError(
             "the chosen checkpoint is gone", where=str(path), todo="Train again: `veneer train RUN`"
         )
-    return {name: weight for name, weight in load_file(path).items() if ".lora_" in name}
+    return {name: weight for name, weight in load_file(path).items() if is_adapter_weight(name)}

@@ -212,7 +212,18 @@ class RunDir:
     @property
     def exported(self) -> tuple[Path, ...]:
         """Every file that `export` may write; what else lies beside them is the user's."""
-        return self.lora_file, self.kohya_file, self.embedding_file
+        own = [
+            folder / file
+            for folder in self.peft_folders
+            for file in ("adapter_model.safetensors", "adapter_config.json")
+        ]
+        return self.lora_file, self.kohya_file, self.embedding_file, *own
+
+    @property
+    def peft_folders(self) -> tuple[Path, ...]:
+        """LoKr, LoHa or OFT as peft's own files, a folder a network; there where one was trained."""
+        networks = ("unet", "transformer", "text_encoder", "text_encoder_2")
+        return tuple(self.lora / "peft" / name for name in networks)
 
     @property
     def samples(self) -> Path:

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, Progress, StageStarted
+from veneer.lora.adapter import tuner_layers
 from veneer.lora.check import outputs_with, verify
 from veneer.lora.checkpoint import read_checkpoint
 from veneer.lora.embedding_file import Embedding, read_embedding
@@ -28,9 +32,18 @@ from veneer.lora.keys import (
     OWN_TIMESTEP_RANK,
     OWN_VERSION,
 )
+from veneer.lora.methods import (
+    PEFT_CONFIG,
+    PEFT_WEIGHTS,
+    as_lora,
+    difference_of_peft,
+    method_applied,
+    write_peft,
+)
+from veneer.lora.names import DENOISER, part_of
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.usage import LoraUsage, write_usage
-from veneer.lora.weights import LoraFile, from_state
+from veneer.lora.weights import DOWN, LoraFile, from_state
 from veneer.models.base import Base, load_base_of
 from veneer.notebook import in_notebook
 from veneer.proof.strengths import usage_of
@@ -92,7 +105,9 @@ def export(
         on_event(Notice(STAGE, "timestep-rank", message))
     jobs: list[_FileJob] = []
     if state := read_checkpoint(path):
-        jobs += _lora_jobs(run, from_state(state, recipe.lora, text), base, usage_of(run, recipe))
+        own = _converted(state, recipe, base, text, on_event) if recipe.lora.method else None
+        jobs += _lora_jobs(run, own or from_state(state, recipe.lora, text), base, usage_of(run, recipe))
+        jobs += _method_jobs(run, state, recipe, base) if recipe.lora.method else []
     if recipe.lora.embedding_token:
         word = read_embedding(path.with_name("embedding.safetensors"))
         jobs += _word_jobs(run, Embedding(word.token, word.vectors, text), base)
@@ -103,7 +118,8 @@ def export(
             name = final.relative_to(run.lora)
             differences[name.name] = write_and_verify(folder / name)
             on_event(Progress(STAGE, number, name.name))
-    for path in set(run.exported) - {final for final, _ in jobs}:  # of a recipe that wrote more
+    beside = {final.with_name(PEFT_CONFIG) for final, _ in jobs if final.name == PEFT_WEIGHTS}
+    for path in set(run.exported) - {final for final, _ in jobs} - beside:  # of a recipe that wrote more
         path.unlink(missing_ok=True)
     return ExportResult(tuple(final for final, _ in jobs), chosen.step, chosen.kind, differences)
 
@@ -128,6 +144,46 @@ def _lora_jobs(run: RunDir, lora: LoraFile, base: Base, usage: LoraUsage) -> lis
         write_usage(path, replace(usage, name=path.stem))
 
     return [(run.lora_file, written(write_diffusers)), (run.kohya_file, written(write_second))]
+
+
+def _converted(
+    state: Mapping[str, Tensor], recipe: Recipe, base: Base, text: dict[str, str], on_event: OnEvent
+) -> LoraFile:
+    """The plain LoRA nearest to a trained LoKr, LoHa or OFT; how near is told."""
+    found: dict[str, Tensor] = {}
+    errors: list[float] = []
+    rank = 0
+    for part, network in base.networks.items():
+        with method_applied(network, recipe.lora, part_of(state, part)):
+            if not tuner_layers(network):
+                continue
+            own = as_lora(network)
+        prefix = "" if part == DENOISER else f"{part}."
+        found |= {f"{prefix}{name}": weight for name, weight in own.state.items()}
+        errors, rank = [*errors, own.error], max(rank, own.rank)
+    lost, method = max(errors), recipe.lora.method
+    message = f"the plain LoRA lacks {lost:.2%} of what {method} learnt, at rank {rank}; lora/peft has all"
+    on_event(Notice(STAGE, "method-converted", message))
+    alphas = {
+        name.removesuffix(f".{DOWN}"): float(len(w)) for name, w in found.items() if name.endswith(DOWN)
+    }
+    return LoraFile(found, alphas, metadata=text)
+
+
+def _method_jobs(run: RunDir, state: Mapping[str, Tensor], recipe: Recipe, base: Base) -> list[_FileJob]:
+    """Peft's own files of the trained method, a folder a network."""
+
+    def job(part: str, network: Any, own: dict[str, Tensor]) -> _FileJob:
+        def write_and_verify(path: Path) -> float:
+            with method_applied(network, recipe.lora, own):
+                write_peft(path.parent, network)
+            return difference_of_peft(path.parent, network, recipe.lora, own)
+
+        name = base.family.denoiser if part == DENOISER else part
+        return run.lora / "peft" / name / PEFT_WEIGHTS, write_and_verify
+
+    parts = [(part, net, part_of(state, part)) for part, net in base.networks.items()]
+    return [job(*one) for one in parts if one[2]]
 
 
 def _word_jobs(run: RunDir, word: Embedding, base: Base) -> list[_FileJob]:

@@ -18,6 +18,7 @@ from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.kernels.fast import use_fast_kernels
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
+from veneer.lora.methods import attach_method
 from veneer.lora.names import DENOISER, TEXT_PREFIX, part_of
 from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
 from veneer.models.base import Base, encode_prompts, load_base_of
@@ -198,7 +199,8 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     )
     if device.type == "cuda":
         base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
-    attach(base.unet, lora, seed=settings.seed)
+    put_on = attach_method if lora.method else attach
+    put_on(base.unet, lora, seed=settings.seed)
     parameters = trainable(base.unet)
     text = _text_encoders(base, recipe, parameters) if text_parts else None
     if not parameters:
@@ -224,7 +226,8 @@ def _text_encoders(base: Base, recipe: Recipe, parameters: dict[str, nn.Paramete
     lora, word = recipe.lora, None
     if lora.text_encoder:
         for part, module in base.text_encoders.items():
-            attach(module, lora, seed=recipe.train.seed)
+            put_on = attach_method if lora.method else attach
+            put_on(module, lora, seed=recipe.train.seed)
             parameters |= {f"{part}.{n}": p for n, p in trainable(module).items()}
     if lora.embedding_token:
         first = initial_embedding(base.tokenizer, base.text_encoder, lora)

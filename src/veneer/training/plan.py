@@ -21,6 +21,7 @@ from veneer.config import Recipe
 from veneer.encoding.split import held_out_count
 from veneer.kernels.attention import counting_weights
 from veneer.lora.adapter import attach, trainable
+from veneer.lora.methods import attach_method
 from veneer.models.base import Base, load_base_of
 from veneer.records.cache import read_index
 from veneer.records.dataset import Dataset
@@ -182,7 +183,8 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
     with torch.device("meta"):
         unet = family.networks[family.denoiser].from_config(config)
         frozen = sum(parameter.numel() for parameter in unet.parameters())
-        attach(unet.requires_grad_(False), recipe.lora, seed=0)
+        put_on = attach_method if recipe.lora.method else attach
+        put_on(unet.requires_grad_(False), recipe.lora, seed=0)
         latents = torch.zeros(1, config["in_channels"], side, side)
         needs_gradient = recipe.lora.text_encoder or bool(recipe.lora.embedding_token)
         told = family.probe(base.settings, lambda shape: torch.zeros(shape, requires_grad=needs_gradient))
@@ -206,7 +208,8 @@ def _count_text_encoder(part: str, base: Base, recipe: Recipe) -> _Counted:
         text_encoder = kind(config).requires_grad_(False)
         frozen = sum(parameter.numel() for parameter in text_encoder.parameters())
         if lora.text_encoder:
-            attach(text_encoder, lora, seed=0)
+            put_on = attach_method if lora.method else attach
+            put_on(text_encoder, lora, seed=0)
         else:
             text_encoder.get_input_embeddings().requires_grad_()  # so that activations are kept
         ids = torch.zeros(1, 77, dtype=torch.int64)
