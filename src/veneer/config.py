@@ -90,7 +90,7 @@ class CollectTable(Table):
 class CaptionTable(Table):
     """How pictures without a caption get one."""
 
-    model: str = "Salesforce/blip-image-captioning-base"
+    model: str = "Salesforce/blip-image-captioning-large"
     """Captioner: hub name, local folder, `pocket` (bundled), or `none` to take file names."""
     prefix: str = ""
     """Text put before every generated caption, such as `8-bit illustration of`."""

@@ -13,6 +13,16 @@ _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP, DINO = "openai/clip-vit-large-patch14", "facebook/dinov2-base"
 """What `compare.embedder = "auto"` looks through where the base is not the bundled one."""
+PINNED: Mapping[str, str] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    "stabilityai/sd-vae-ft-mse": "31f26fdeee1355a5c34592e401dd41e45d25a493",
+    "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
+    "black-forest-labs/FLUX.2-klein-base-4B": "a3b4f4849157f664bdbc776fd7453c2783562f4d",
+    "Salesforce/blip-image-captioning-large": "353689b859fcf0523410b1806dace5fb46ecdf41",
+    CLIP: "32bd64288804d66eefd0ccbe215aa642df71cc41",
+    DINO: "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+}
+"""Commits of the models that recipes name without a revision; ``NAME@main`` asks for the newest instead."""
 OWN = frozenset({"", "pocket", "none"})
 """Words that name no model of the hub by themselves."""
 
@@ -26,6 +36,19 @@ def split_revision(name: str) -> tuple[str, str | None]:
     bare, mark, revision = name.partition("@")
     is_both = bool(mark and _NAME.fullmatch(bare) and _REVISION.fullmatch(revision))
     return (bare, revision) if is_both and not Path(name).exists() else (name, None)
+
+
+def revision_of(name: str, asked: str | None = None) -> str | None:
+    """The revision that a model is loaded at: its name's own, the one asked for, or the pinned one.
+
+    Args:
+        asked: A revision named elsewhere, as by `base.revision`.
+
+    Returns:
+        A commit, a tag or a branch; None for what is now called main.
+    """
+    bare, own = split_revision(name)
+    return own or asked or PINNED.get(bare)
 
 
 def embedder_names(embedder: str, base_model: str) -> list[str]:
@@ -58,10 +81,10 @@ def asked_revisions(recipe: Recipe) -> Mapping[str, str]:
 
 
 def _words(name: str, of_all: str | None) -> str:
-    bare, own = split_revision(name)
+    bare, _ = split_revision(name)
     if name in OWN or Path(name).exists() or not _NAME.fullmatch(bare):
         return ""
-    revision = own or of_all
+    revision = revision_of(name, of_all)
     if revision is None:
         return f"{bare}: main, not pinned"
     is_commit = _COMMIT.fullmatch(revision) is not None

@@ -15,11 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants, get_session, try_to_load_from_cache
+import httpx
+from huggingface_hub import HfApi, constants, get_session, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.hubnames import OWN, embedder_names, split_revision
+from veneer.hubnames import OWN, embedder_names, revision_of, split_revision
 from veneer.models.modelfiles import current_name, looks_like_path
 from veneer.records.run import RunDir
 from veneer.training.optimizers import OPTIMIZERS
@@ -34,6 +36,7 @@ STAGES_OF = {
 """Which stages a model is needed for."""
 ROOM_GIB = 1.0
 """Free disk below which a run is not begun."""
+NOT_SAFE = "It has no safetensors weights, and others may run code: name a model that has them"
 REACH_SECONDS = 5.0
 """How long the hub may take to answer at all."""
 
@@ -114,7 +117,8 @@ def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
         if _is_kept(name, recipe.base.revision if what == "base" else None, file):
             yield Need(what, name, "here")
         elif is_online():
-            yield Need(what, name, "to fetch")
+            is_safe = what in ("base", "vae") or has_safetensors(name)
+            yield Need(what, name, "to fetch") if is_safe else Need(what, name, "missing", NOT_SAFE)
         else:
             yield Need(what, name, "missing", f"Connect to the network once, so that it is kept. {todo}")
 
@@ -131,13 +135,24 @@ def _comes_from_the_hub(name: str) -> bool:
 
 def _is_kept(name: str, revision: str | None, file: str) -> bool:
     bare, own = split_revision(name)
-    found = try_to_load_from_cache(current_name(bare), file, revision=own or revision)
+    bare = current_name(bare)
+    found = try_to_load_from_cache(bare, file, revision=revision_of(bare, own or revision))
     return isinstance(found, str)
 
 
 def _may_bring_captions(recipe: Recipe) -> bool:
     """Folders and lists may bring every caption along, and then no captioner is loaded."""
     return all(not source.startswith("bing:") for source in recipe.collect.sources)
+
+
+def has_safetensors(name: str) -> bool:
+    """Whether the hub lists safetensors weights for a model; True where it does not say."""
+    bare, _ = split_revision(name)
+    try:
+        listed = HfApi().list_repo_files(bare, revision=revision_of(name))
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError):
+        return True  # whatever is wrong with the name is said where it is loaded
+    return any(file.endswith(".safetensors") for file in listed)
 
 
 def hub_answers() -> bool:

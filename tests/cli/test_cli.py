@@ -69,7 +69,7 @@ def test_a_dry_run_prints_the_recipe_and_touches_nothing(
 def test_doctor_ends_in_what_this_machine_can_train(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(["doctor"]) == 0
     told = capsys.readouterr().out.split("advice\n")[1]
-    assert "pocket-8bit: 120 steps of 8 at 128 px take about" in told
+    assert "pocket-8bit: 170 steps of 8 at 128 px take about" in told
     assert "sd15-style: 2000 steps of 4 at 512 px take about" in told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from veneer.captions import captioner
 from veneer.cli import exit_status
 from veneer.errors import CaptionerError, VeneerError
-from veneer.hubnames import asked_revisions, split_revision
+from veneer.hubnames import CLIP, PINNED, asked_revisions, revision_of, split_revision
 from veneer.models import embedder, modelfiles
 from veneer.places import outside
-from veneer.recipe import resolve
+from veneer.recipe import bundled_names, load_recipe, resolve
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -35,6 +36,32 @@ def test_a_name_is_taken_apart_and_a_path_is_not(name: str, parted: tuple[str, s
     assert split_revision(name) == parted
 
 
+@pytest.mark.parametrize("name", [name for name in bundled_names() if name != "pocket-8bit"])
+def test_every_model_that_a_recipe_brings_is_pinned(name: str) -> None:
+    """Weights that change under a name change results, and could be replaced by anybody with its password."""
+    asked = asked_revisions(load_recipe(name, ["collect.sources=x"]))
+    assert {"base.model", "caption.model", "compare.embedder"} <= set(asked)
+    assert all("not pinned" not in words and "what is now" not in words for words in asked.values()), asked
+
+
+def test_commits_are_whole() -> None:
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in PINNED.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "revision"),
+    [
+        (CLIP, None, PINNED[CLIP]),
+        (CLIP, "v2", "v2"),
+        (f"{CLIP}@main", None, "main"),
+        (f"{CLIP}@main", "v2", "main"),
+        ("owner/name", None, None),
+    ],
+)
+def test_the_nearest_wish_decides_the_revision(name: str, asked: str | None, revision: str | None) -> None:
+    assert revision_of(name, asked) == revision
+
+
 def test_a_folder_with_such_a_name_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my@model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -47,12 +74,14 @@ def test_a_dry_run_says_which_revision_is_asked_for(
     command = ["run", "sd15-style", "--out", str(tmp_path / "r"), "--dry-run", "--set", "collect.sources=x"]
     assert exit_status([*command, "--set", f"caption.model=owner/name@{COMMIT}"]) == 0
     said = capsys.readouterr().out
-    assert ": main, not pinned" in said
+    assert f": commit {PINNED[CLIP]}" in said
     assert f"caption.model from the hub, owner/name: commit {COMMIT}" in said
     assert exit_status([*command, "--set", "base.revision=fp16", "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)["asked"]
     assert asked["base.model"].endswith("what is now called fp16")
-    assert asked["compare.embedder"].count("not pinned") == 2
+    assert asked["compare.embedder"].count("commit") == 2
+    assert exit_status([*command, "--set", "caption.model=owner/name"]) == 0
+    assert "owner/name: main, not pinned" in capsys.readouterr().out
     assert not asked_revisions(resolve({"base": {"model": "pocket"}, "caption": {"model": "none"}}))
 
 

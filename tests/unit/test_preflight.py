@@ -58,6 +58,25 @@ def test_online_they_are_to_be_fetched_and_the_run_begins(tmp_path: Path) -> Non
     refuse_missing(RunDir(tmp_path), needs)
 
 
+def test_a_captioner_without_safetensors_is_refused_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found out at the third stage, and the default captioner was one."""
+    listed = {"old/captioner": ["config.json", "pytorch_model.bin"], "new/clip": ["model.safetensors"]}
+    monkeypatch.setattr(preflight.HfApi, "list_repo_files", lambda self, name, **kwargs: listed[name])
+    monkeypatch.setattr(preflight, "hub_answers", lambda: True)
+    tables: dict[str, dict[str, Any]] = {
+        "base": {"model": "pocket"},
+        "collect": {"sources": ["bing:cats"]},
+        "caption": {"model": "old/captioner"},
+        "compare": {"embedder": "new/clip"},
+    }
+    needs = found(tmp_path, tables)
+    assert needs["captioner old/captioner"].state == "missing"
+    assert "safetensors" in needs["captioner old/captioner"].todo
+    assert needs["embedder new/clip"].state == "to fetch"
+
+
 def test_what_no_stage_to_do_needs_is_not_asked_for(tmp_path: Path, offline: None) -> None:
     tables = {"base": {"model": "owner/base"}, "caption": {"model": "owner/captioner"}}
     assert set(found(tmp_path, tables, ("compare", "report"))) == {
@@ -108,7 +127,7 @@ def test_a_dry_run_is_ten_lines_and_has_the_recipe_where_it_is_asked_for(
     assert exit_status(words) == 0
     told = capsys.readouterr().out
     assert len(told.splitlines()) <= 10
-    assert "training: 120 steps of 8 at 128 px" in told and "of memory" in told
+    assert "training: 170 steps of 8 at 128 px" in told and "of memory" in told
     assert exit_status([*words, "--recipe"]) == 0
     assert "[train]" in capsys.readouterr().out
     assert exit_status(["run", "sd15-style", "--out", str(tmp_path / "run"), "--dry-run"]) == 1

@@ -19,7 +19,7 @@ def test_the_reports_recipe_is_kept_to_the_letter() -> None:
     recipe = load_recipe("sd15-8bit")
     assert recipe.base.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert recipe.base.vae == "stabilityai/sd-vae-ft-mse"
-    assert recipe.caption.model == "Salesforce/blip-image-captioning-base"
+    assert recipe.caption.model == "Salesforce/blip-image-captioning-large"
     assert (recipe.encode.resolution, recipe.encode.flip) == (1024, 0.5)
     assert (recipe.lora.rank, recipe.lora.lora_alpha, recipe.lora.init) == (4, 4.0, "gaussian")
     assert set(recipe.lora.target_modules) == {"to_k", "to_q", "to_v", "to_out.0"}

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from veneer.captions.processors import load_processor
 from veneer.errors import CaptionerError
-from veneer.hubnames import split_revision
+from veneer.hubnames import revision_of, split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 
@@ -113,7 +113,7 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     transformers_logging.disable_progress_bar()
     device = torch.device(device)
     dtype = torch.float32 if device.type == "cpu" else torch.float16
-    source, revision = split_revision(name)
+    source, revision = split_revision(name)[0], revision_of(name)
     source = str(pocket_folder() / "captioner") if name == "pocket" else source
     try:
         kind = AutoConfig.from_pretrained(source, revision=revision, **asdata.SETTINGS).model_type
@@ -142,6 +142,7 @@ def _missing(name: str, error: Exception) -> CaptionerError:
     return CaptionerError(
         f"the captioner cannot be loaded: {asdata.why_not(error)}",
         where=name,
-        todo="Name a model of the hub (connect once, so that it is kept on disk), a folder, `pocket` for "
-        "the bundled one, or `none` to take file and folder names",
+        todo="Name a model of the hub with safetensors weights (connect once, so that it is kept on disk), "
+        "such as Salesforce/blip-image-captioning-large, a folder, `pocket` for the bundled one, or `none` "
+        "to take file and folder names",
     )

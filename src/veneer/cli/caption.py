@@ -82,7 +82,7 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Count only, and write 
 
 def caption(
     dataset: DatasetFolder,
-    model: _Model = "Salesforce/blip-image-captioning-base",
+    model: _Model = "Salesforce/blip-image-captioning-large",
     prefix: _Prefix = "",
     trigger: _Trigger = "",
     replacement: _Replacement = None,

@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from veneer.data.findings import Finding
 from veneer.data.picture import load_all_small
 from veneer.errors import VeneerError
-from veneer.hubnames import split_revision
+from veneer.hubnames import revision_of, split_revision
 from veneer.models import asdata
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
@@ -36,7 +36,7 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     """
     transformers_logging.disable_progress_bar()
     try:
-        source, revision = split_revision(checker)
+        source, revision = split_revision(checker)[0], revision_of(checker)
         settings = {"revision": revision, **asdata.SETTINGS}
         model = AutoModelForImageClassification.from_pretrained(
             source, revision=revision, **asdata.WEIGHTS

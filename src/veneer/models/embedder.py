@@ -18,7 +18,7 @@ from veneer import machine
 from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
 from veneer.events import Notice, OnEvent
-from veneer.hubnames import CLIP, DINO, embedder_names, split_revision
+from veneer.hubnames import CLIP, DINO, embedder_names, revision_of, split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
 from veneer.stats import Array
@@ -197,8 +197,8 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
         VeneerError: If it is neither CLIP nor DINO, or has no safetensors weights.
     """
     transformers_logging.disable_progress_bar()
-    source, own = split_revision(name)
-    source, revision = str(pocket_folder() / "clip") if name == "pocket" else source, own or revision
+    source, revision = split_revision(name)[0], revision_of(name, revision)
+    source = str(pocket_folder() / "clip") if name == "pocket" else source
     try:
         kind = AutoConfig.from_pretrained(source, revision=revision, **asdata.SETTINGS).model_type
         if kind != "clip" and "dino" not in kind:

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, ignore
-from veneer.hubnames import split_revision
+from veneer.hubnames import revision_of, split_revision
 from veneer.records.files import hash_file
 
 RENAMED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
@@ -108,7 +108,8 @@ def find_model(
             todo="Give an existing folder, a .safetensors file or a hub name",
         )
     name, own = split_revision(model)
-    return _fetch(current_name(name, on_event), own or revision, parts)
+    name = current_name(name, on_event)
+    return _fetch(name, revision_of(name, own or revision), parts)
 
 
 def current_name(model: str, on_event: OnEvent = ignore) -> str:
@@ -323,7 +324,7 @@ def _fetch(name: str, revision: str | None, parts: Collection[str]) -> ModelFile
         raise BaseModelError("no such base model on the hub", where=where, todo=todo) from error
     except RevisionNotFoundError as error:
         raise BaseModelError(
-            "the base has no such revision", where=where, todo="Check base.revision"
+            "the base has no such revision", where=where, todo="Check base.revision, or name NAME@main"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise _unreachable(where, error) from error

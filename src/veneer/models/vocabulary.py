@@ -10,8 +10,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from veneer.errors import BaseModelError
+from veneer.hubnames import CLIP, revision_of
 
-CLIP_REPOSITORY = "openai/clip-vit-large-patch14"
 CLIP_FILES = ("vocab.json", "merges.txt")
 NUM_TOKENS = 49408
 MAX_TOKENS = 77
@@ -80,7 +80,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 def _from_hub(checkpoint: Path) -> Path:
     try:
-        return Path(snapshot_download(CLIP_REPOSITORY, allow_patterns=list(CLIP_FILES)))
+        return Path(snapshot_download(CLIP, revision=revision_of(CLIP), allow_patterns=list(CLIP_FILES)))
     except Exception as error:
         raise BaseModelError(
             "the checkpoint holds no tokenizer, and CLIP's vocabulary is not on this machine",

@@ -33,6 +33,6 @@ def test_from_the_package(tmp_path: Path) -> None:
 def test_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "_open_clip_merges", lambda: None)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.setattr(vocabulary, "CLIP_REPOSITORY", "nobody/nothing")
+    monkeypatch.setattr(vocabulary, "CLIP", "nobody/nothing")
     with pytest.raises(BaseModelError, match=r"holds no tokenizer.*folder `tokenizer` beside it"):
         find_vocabulary(tmp_path / "m.safetensors", tmp_path / "out")

@@ -15,7 +15,7 @@ from veneer.web.tabs.dataset import gallery, uploads
 from veneer.web.tabs.dataset import work as dataset_work
 from veneer.web.tabs.dataset.view import Views, build_cards, view_updates
 
-CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-base", "none")
+CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-large", "none")
 _LINE = "dataset"
 """Questions about what is shown are answered as they were asked: shown last is what was chosen last."""
 
