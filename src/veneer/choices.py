@@ -6,4 +6,5 @@ from typing import Literal
 
 Scheduler = Literal["ddim", "dpmsolver", "euler", "pndm", "ddpm"]
 FileLayout = Literal["diffusers", "kohya"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 Precision = Literal["float32", "float16", "bfloat16"]

@@ -94,8 +94,10 @@ def _free_disk_gib() -> float:
 def _extras() -> dict[str, object]:
     from importlib.util import find_spec
 
+    from veneer.tracking import TRACKERS
     from veneer.training.optimizers import OPTIMIZERS
 
     needed: dict[str, str] = {name: spec.module for name, spec in OPTIMIZERS.items() if spec.package}
-    extras = {"web": "gradio", "hub": "datasets", **needed}
+    trackers = {name: name for name in TRACKERS}
+    extras = {"web": "gradio", "hub": "datasets", **trackers, **needed}
     return {name: "installed" if find_spec(module) else "not installed" for name, module in extras.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veneer.choices import TrackerName
 from veneer.cli import completion
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ Set = Annotated[
 AllowPrivate = Annotated[
     bool,
     typer.Option("--allow-private-addresses", help="Let downloads reach private and loopback addresses."),
+]
+Track = Annotated[
+    TrackerName | None, typer.Option("--track", help="Follow the training in this tracker too.")
 ]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=completion.complete_run)

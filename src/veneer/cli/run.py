@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from veneer.cli import completion
-from veneer.cli.options import AllowPrivate, Json, Quiet, Set
+from veneer.cli.options import AllowPrivate, Json, Quiet, Set, Track
 from veneer.cli.output import print_json, print_run
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run(
     within: Within = None,
     allow_private_addresses: AllowPrivate = False,
     open_report: Open = False,
+    track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -106,8 +107,13 @@ def run(
     from veneer.cli.timeleft import course_of
     from veneer.records.run import RunDir
     from veneer.stage import STAGE_NAMES
+    from veneer.tracking import Tracking
 
-    with ProgressPrinter(quiet, STAGE_NAMES) as show, EventLog(events, show) as on_event:
+    with (
+        ProgressPrinter(quiet, STAGE_NAMES) as show,
+        EventLog(events, show) as log,
+        Tracking([track] if track else [], RunDir(folder), log) as on_event,
+    ):
         resolved = read()
         from veneer.pipeline import run as run_pipeline
 

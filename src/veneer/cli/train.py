@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from veneer.cli.options import Json, Quiet, RunFolder
+from veneer.cli.options import Json, Quiet, RunFolder, Track
 from veneer.cli.output import plain, print_json
 from veneer.cli.stage import do_stage
 from veneer.errors import RunError
@@ -23,6 +23,7 @@ def train(
         bool,
         typer.Option("--profile", help="Write a trace and a table of where a step's time goes."),
     ] = False,
+    track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -31,7 +32,12 @@ def train(
         return _notify_plan(run, as_json)
     if profile:
         return _profile(run, as_json, quiet)
-    return do_stage("train", run, as_json, quiet)
+    from veneer.events import ignore
+    from veneer.records.run import RunDir
+    from veneer.tracking import Tracking
+
+    with Tracking([track] if track else [], RunDir(run), ignore) as tracking:
+        return do_stage("train", run, as_json, quiet, tracking)
 
 
 def _profile(run: Path, as_json: bool, quiet: bool) -> int:

@@ -11,6 +11,7 @@
     RUN/samples/{base,tuned}/P-SEED.png
     RUN/samples/{strength.json, strengths/}   where the strength was chosen
     RUN/report/{index.html, grid.png, metrics.json, report.md}
+    RUN/tracking/   where `--track` asked for it
 """
 
 from __future__ import annotations
@@ -264,6 +265,11 @@ class RunDir:
     def report(self) -> Path:
         """The report and its parts."""
         return self.root / "report"
+
+    @property
+    def tracking(self) -> Path:
+        """What trackers write (`--track`); no stage reads it."""
+        return self.root / "tracking"
 
     @property
     def metrics_json(self) -> Path:
