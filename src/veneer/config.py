@@ -113,6 +113,17 @@ class EncodeTable(Table):
     """Share of training pictures mirrored left to right."""
     variants: int = Field(1, ge=1, le=16)
     """Crop variants cached for each picture; more than one keeps random cropping alive."""
+    tag_variants: int | None = Field(None, ge=1, le=64)
+    """Orders of a caption's tags, parted by commas, that are cached and trained; none where captions are
+    sentences."""
+    tag_keep: int | None = Field(None, ge=0)
+    """Tags at a caption's beginning that keep their place and are never left out, such as the trigger."""
+    tag_dropout: Share | None = None
+    """Share of the other tags left out of each order."""
+    tag_underscores: Literal["spaces"] | None = None
+    """Whether underscores within tags are written as spaces; none to keep them."""
+    tag_ratings: Literal["drop"] | None = None
+    """Whether tags that rate a picture, such as `rating:safe`, are left out; none to keep them."""
 
 
 class LoraTable(Table):

@@ -24,7 +24,7 @@ from veneer.errors import RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
 from veneer.notebook import in_notebook
 from veneer.outcomes import RunResult, StageOutcome
-from veneer.preflight import needs_of, refuse_missing
+from veneer.preflight import needs_of, refuse_base, refuse_missing
 from veneer.recipe import Overrides, fingerprint, recipe_of
 from veneer.records.checksums import write_checksums
 from veneer.records.locks import locked
@@ -82,7 +82,9 @@ def run(
         mend_record(folder, on_event)
         damaged = clear_damaged(folder, [stage for stage in STAGES if stage.name not in redo], on_event)
         again = stages_to_redo(folder, recipe, redo)
-        refuse_missing(folder, needs_of(folder, recipe, stages_to_do(folder, recipe, redo)))
+        to_do = stages_to_do(folder, recipe, redo)
+        refuse_base(recipe, to_do)
+        refuse_missing(folder, needs_of(folder, recipe, to_do))
         _write_recipe(folder, recipe)
         told = _tell_unused(folder, recipe, again, on_event)
         options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}

@@ -22,6 +22,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.hubnames import OWN, embedder_names, revision_of, split_revision
+from veneer.lora.textual_inversion import refuse_words
+from veneer.models.base import load_base_of
+from veneer.models.families.fit import refuse_beyond
+from veneer.models.families.strangers import refuse_name
 from veneer.models.modelfiles import current_name, looks_like_path
 from veneer.records.run import RunDir
 from veneer.training.optimizers import OPTIMIZERS
@@ -81,6 +85,30 @@ def needs_of(run: RunDir, recipe: Recipe, to_do: Collection[str]) -> tuple[Need,
         )
         for need in found
     )
+
+
+def refuse_base(recipe: Recipe, to_do: Collection[str]) -> None:
+    """Refuse a base that is not customised, and what a recipe asks that its family cannot do.
+
+    A model of the hub is told by its name, one that is here by its settings: nothing is fetched, and no
+    weights are read.
+
+    Args:
+        to_do: Names of the stages that are not done.
+
+    Raises:
+        BaseModelError: If it is of a family that is not customised, distilled, or no base.
+        RecipeError: If a key asks for what its family cannot do.
+    """
+    model = recipe.base.model
+    if _is_idle("base", to_do):
+        return
+    if _comes_from_the_hub(model):
+        refuse_name(model)
+    elif Path(model).expanduser().exists():
+        family = load_base_of(recipe.base.model_copy(update={"vae": None}), parts=()).family
+        refuse_words(recipe.lora, family)
+        refuse_beyond(recipe, family)
 
 
 def refuse_missing(run: RunDir, needs: Collection[Need]) -> None:

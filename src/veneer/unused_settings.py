@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veneer.config import GenerateTable, LoraTable, Recipe, Table, TrainTable
+from veneer.config import EncodeTable, GenerateTable, LoraTable, Recipe, Table, TrainTable
 from veneer.events import Notice
 
 OF_LAYERS = ("rank", "lora_alpha", "init", "dropout", "use_rslora", "use_dora", "rank_pattern")
@@ -53,6 +53,7 @@ def unused_settings(recipe: Recipe) -> list[Unused]:
         _of_loss(recipe),
         _of_judging(recipe.train),
         _of_generate(recipe.generate),
+        _of_tags(recipe.encode),
         _of_compare(recipe),
     )
     return [Unused(key, why) for part in found for key, why in part] + list(_weak(recipe.train))
@@ -93,6 +94,12 @@ def _weak(train: TrainTable) -> Iterator[Unused]:
     if train.optimizer == "prodigy" and train.learning_rate < 0.1:
         why = f"{train.learning_rate} multiplies the rate that prodigy finds itself; 1.0 is its usual value"
         yield Unused("train.learning_rate", why, is_weak=True)
+
+
+def _of_tags(encode: EncodeTable) -> Iterator[tuple[str, str]]:
+    if encode.tag_variants is None:
+        for key in changed_keys(encode, ("tag_keep", "tag_dropout")):
+            yield f"encode.{key}", "encode.tag_variants says no number of orders"
 
 
 def _of_loss(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -19,11 +19,14 @@ from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import BaseModelError, DatasetError, RunError
 from veneer.events import Event, Notice
 from veneer.models.base import encode_pixels, encode_prompts, load_base
+from veneer.models.families.flow import Flow
 from veneer.models.families.sd import SD1
 from veneer.records.cache import CacheReader, read_index
+from veneer.records.dataset import Dataset, Item
 from veneer.records.run import RunDir
 from veneer.stages import encode as stage
 from veneer.stages.encode import encode
+from veneer.training.batches import batch_source
 
 
 def test_the_cache_holds_what_the_parts_give(base_folder: Path, tmp_path: Path) -> None:
@@ -310,3 +313,37 @@ def test_memory_goes_back_before_the_texts(
     monkeypatch.setattr(stage, "_encode_texts", lambda *a: (order.append("texts"), texts(*a)))
     encoded_run(tmp_path, recipe_for(base_folder))
     assert order == ["back", "texts"]
+
+
+def test_orders_of_tags_are_cached_and_trained(base_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(
+        base_folder,
+        encode={"tag_variants": 3, "tag_keep": 1, "tag_underscores": "spaces", "tag_ratings": "drop"},
+    )
+    run = RunDir(tmp_path)
+    write_dataset(run)
+    dataset = Dataset(run.dataset)
+    tags = "my_word, red_dot, rating:safe, city, one, two, three"
+    dataset.write_metadata([Item(name, tags) for name in dataset.picture_names()])
+    encode(run, recipe)
+    index = read_index(run)
+    trained, held_out = index.split("train"), index.split("held_out")
+    assert {len(item.orders) for item in trained} == {3} and not any(item.orders for item in held_out)
+    assert {item.caption for item in held_out} == {"my_word, red dot, city, one, two, three"}
+    assert all((run.cache / file).is_file() for item in trained for _, file in item.orders)
+    source = batch_source(CacheReader(run.cache), index, recipe, Flow())
+    reader, seen = CacheReader(run.cache), set()
+    for step in range(1, 9):
+        for batch in source.at(step):
+            for number, caption in enumerate(batch.captions):
+                assert caption.startswith("my_word, ")
+                file = next(file for item in trained for text, file in item.orders if text == caption)
+                own = reader.text(file)["encoder_hidden_states"]
+                assert torch.equal(batch.conditioning["encoder_hidden_states"][number], own)
+                seen.add(caption)
+    assert len(seen) > 6
+
+
+def test_an_index_without_orders_is_written_as_before(base_folder: Path, tmp_path: Path) -> None:
+    run = encoded_run(tmp_path, recipe_for(base_folder))
+    assert "orders" not in run.cache_index.read_text()

@@ -36,6 +36,11 @@ REDONE = {
 OTHERS: dict[str, Any] = {
     "base.vae": "another",
     "lora.method": "lokr",
+    "encode.tag_variants": 2,
+    "encode.tag_keep": 2,
+    "encode.tag_dropout": 0.5,
+    "encode.tag_underscores": "spaces",
+    "encode.tag_ratings": "drop",
     "train.timestep_shift": 2.0,
     "base.revision": "v2",
     "base.prediction": "v_prediction",

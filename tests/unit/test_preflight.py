@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from veneer import hubnames, preflight
+from helpers import tiny
+from veneer import hubnames, pipeline, preflight
 from veneer.cli import exit_status
-from veneer.errors import RunError
+from veneer.errors import BaseModelError, RecipeError, RunError
 from veneer.preflight import Need, needs_of, refuse_missing
 from veneer.recipe import load_recipe, resolve
 from veneer.records.run import RunDir
@@ -132,3 +133,22 @@ def test_a_dry_run_is_ten_lines_and_has_the_recipe_where_it_is_asked_for(
     assert "[train]" in capsys.readouterr().out
     assert exit_status(["run", "sd15-style", "--out", str(tmp_path / "run"), "--dry-run"]) == 1
     assert "needs base stable-diffusion-v1-5/stable-diffusion-v1-5: missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["krea/Krea-2-Raw", "stabilityai/sdxl-turbo", "black-forest-labs/FLUX.2-klein-4B"]
+)
+def test_a_base_that_is_not_customised_is_refused_before_the_first_stage(tmp_path: Path, name: str) -> None:
+    recipe = resolve({"base": {"model": name}, "collect": {"sources": [str(tmp_path)]}})
+    with pytest.raises(BaseModelError, match="another family"):
+        pipeline.run(recipe, tmp_path / "run")
+    assert not RunDir(tmp_path / "run").recipe_toml.exists()
+
+
+def test_what_the_base_cannot_do_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    base = tiny.tiny_klein(tmp_path / "base")
+    recipe = resolve({"base": {"model": str(base)}, "collect": {"sources": [str(tmp_path)]}})
+    with pytest.raises(RecipeError, match="does not draw"):
+        pipeline.run(recipe, tmp_path / "run")
+    assert not RunDir(tmp_path / "run").recipe_toml.exists()
+    preflight.refuse_base(recipe, ("report",))

@@ -17,11 +17,12 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from veneer.errors import RunError
@@ -56,6 +57,14 @@ class CachedItem(Record):
     """Whether the caption is longer than the text encoder reads."""
     prior_text: str = ""
     """File of the caption without prefix and trigger, for prior prediction; empty where not used."""
+    orders: tuple[tuple[str, str], ...] = ()
+    """Captions with its tags in other orders, trained in its place, each with its embedding's file."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_orders(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As caches were before there were orders, where there are none."""
+        plain: dict[str, Any] = handler(self)
+        return plain if self.orders else {key: value for key, value in plain.items() if key != "orders"}
 
 
 class CacheIndex(Record):
@@ -87,7 +96,8 @@ class CacheIndex(Record):
     def texts(self) -> set[str]:
         """Files of all embeddings, relative to the cache."""
         prior = {item.prior_text for item in self.items if item.prior_text}
-        return {self.empty_caption} | {item.text for item in self.items} | prior
+        orders = {file for item in self.items for _, file in item.orders}
+        return {self.empty_caption} | {item.text for item in self.items} | prior | orders
 
     def split(self, split: Split) -> tuple[CachedItem, ...]:
         """Pictures of one part, in the index's order."""

@@ -28,6 +28,7 @@ from veneer.encoding.jobs import (
     views_at_once,
 )
 from veneer.encoding.split import Picture, read_pictures
+from veneer.encoding.tags import in_forms, tag_orders
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.textual_inversion import refuse_words
@@ -94,6 +95,7 @@ def encode(
     run, recipe = opened(run, recipe)
     machine.set_threads()
     pictures = read_pictures(run, recipe, on_event)
+    pictures = in_forms(pictures, recipe.encode)
     base = _load(recipe, "tokenizer", on_event)
     refuse_words(recipe.lora, base.family)
     refuse_beyond(recipe, base.family)
@@ -172,8 +174,13 @@ def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: B
         text=_text_file(picture.item.caption, base),
         tokens=tokens,
         truncated=tokens > base.tokenizer.model_max_length,
+        orders=tuple((one, _text_file(one, base)) for one in _orders(picture, recipe)),
         prior_text=_text_file(plain_caption(picture.item.caption, recipe), base) if prior else "",
     )
+
+
+def _orders(picture: Picture, recipe: Recipe) -> tuple[str, ...]:
+    return tag_orders(picture, recipe.encode, recipe.train.seed)
 
 
 def uses_prior_prediction(recipe: Recipe) -> bool:
@@ -198,6 +205,7 @@ def _text_file(caption: str, base: Base) -> str:
 
 def _texts(pictures: Sequence[Picture], recipe: Recipe) -> list[str]:
     captions = {"", *(picture.item.caption for picture in pictures)}
+    captions |= {one for picture in pictures for one in _orders(picture, recipe)}
     if uses_prior_prediction(recipe):
         captions |= {plain_caption(picture.item.caption, recipe) for picture in pictures}
     return sorted(captions)
@@ -316,7 +324,7 @@ def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Ba
 def _prune(cache: Path, index: CacheIndex) -> None:
     used = {index.empty_caption}
     for item in index.items:
-        used |= {item.latents, item.text, item.prior_text}
+        used |= {item.latents, item.text, item.prior_text, *(file for _, file in item.orders)}
     for path in [*cache.glob("latents/*"), *cache.glob("text/*")]:
         if path.relative_to(cache).as_posix() not in used:
             path.unlink()

@@ -197,7 +197,8 @@ class BatchSource:
         shape = mean.shape[1:]
         noise = self._noise(step, positions, shape)
         dropped = [self._happens("caption", self.settings.caption_dropout, step, p) for p in positions]
-        texts = [self.index.empty_caption if d else i.text for d, i in zip(dropped, items, strict=True)]
+        told = [self._told(step, p, i) for p, i in zip(positions, items, strict=True)]
+        texts = [self.index.empty_caption if d else file for d, (_, file) in zip(dropped, told, strict=True)]
         return MicroBatch(
             latents=mean + std * randomness.normal(seed, "latents", step, positions, shape),
             noise=noise,
@@ -207,9 +208,16 @@ class BatchSource:
             weights=torch.full((len(items),), weight),
             masks=torch.stack([_mask(view) for view in views]) if self.settings.masked_loss else None,
             prior=self._prior(items, views),
-            captions=tuple("" if d else i.caption for d, i in zip(dropped, items, strict=True)),
+            captions=tuple("" if d else text for d, (text, _) in zip(dropped, told, strict=True)),
             dropout_seed=derive(seed, "dropout", step, positions[0]),
         )
+
+    def _told(self, step: int, position: int, item: CachedItem) -> tuple[str, str]:
+        """Caption and file of its embedding: one of its tags' orders, where there are some."""
+        if not item.orders:
+            return item.caption, item.text
+        share = randomness.uniform(self.settings.seed, "tag-order", step, position)
+        return item.orders[int(share * len(item.orders))]
 
     def _view(self, step: int, position: int, item: CachedItem) -> dict[str, Tensor]:
         """One crop of a picture, perhaps mirrored."""
