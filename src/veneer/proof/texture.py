@@ -23,6 +23,8 @@ DISTANCES = (1, 2, 4, 8)
 FLAT, STEEP = 4 / 255, 0.25
 """Differences below the first count as none, above the second as an edge; full range is 1."""
 FLOOR = 1e-3
+CONTRAST, LEAST_CONTRAST = 0.25, 0.01
+"""Deviation of grey values that every picture is brought to, and the least that one is taken to have."""
 
 
 def _blurred(pixels: np.ndarray[Any, Any], times: float = 1.0) -> np.ndarray[Any, Any]:
@@ -32,10 +34,7 @@ def _blurred(pixels: np.ndarray[Any, Any], times: float = 1.0) -> np.ndarray[Any
 
 Filter = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 FILTERS: Mapping[str, Filter] = {
-    "darker": lambda pixels: 0.7 * pixels,
-    "brighter": lambda pixels: 1 - 0.7 * (1 - pixels),
-    "more contrast": lambda pixels: np.clip(0.5 + 1.4 * (pixels - 0.5), 0, 1),
-    "less contrast": lambda pixels: 0.5 + 0.7 * (pixels - 0.5),
+    "more contrast": lambda pixels: np.clip(0.5 + 1.4 * (pixels - 0.5), 0, 1),  # what is clipped is lost
     "blurred": _blurred,
     "sharpened": lambda pixels: np.clip(pixels + 1.5 * (pixels - _blurred(pixels)), 0, 1),
     "much sharper": lambda pixels: np.clip(pixels + 2 * (pixels - _blurred(pixels, 2.0)), 0, 1),
@@ -97,8 +96,8 @@ def texture_measure(
     pictures have no say in what counts as near. The base's pictures of the pair's own prompt are left out of
     its scale: otherwise they alone would be measured by themselves, and any other picture would seem nearer.
 
-    Brightness, contrast, blur and sharpness move these statistics too, and are no style: the tuned pictures
-    must gain more than the base's own would through the best of `FILTERS`.
+    Blur, sharpness and clipping move these statistics too, and are no style: the tuned pictures must gain
+    more than the base's own would through the best of `FILTERS`.
 
     Args:
         view: Texture statistics, with at least one held-out picture.
@@ -167,7 +166,7 @@ def nearness_measure(
 
 
 def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
-    """Statistics of one picture.
+    """Statistics of one picture, whatever its brightness and contrast: those are no texture.
 
     Args:
         pixels: Red, green and blue, shape (H, W, 3), in [0, 1].
@@ -175,6 +174,7 @@ def texture_statistics(pixels: np.ndarray[Any, Any]) -> Array:
     Returns:
         A vector; its length depends on nothing but this module.
     """
+    pixels = pixels * (CONTRAST / max(float(pixels.mean(axis=2).std()), LEAST_CONTRAST))
     grey = pixels.mean(axis=2)
     planes = (grey, pixels[..., 0] - pixels[..., 1], grey - pixels[..., 2])
     found: list[float] = []

@@ -27,6 +27,19 @@ def blocky(picture: np.ndarray) -> np.ndarray:
     return np.kron(small, np.ones((8, 8, 1), np.uint8))
 
 
+@pytest.mark.parametrize("change", [lambda one: 0.7 * one, lambda one: 1 - 0.6 * (1 - one)])
+def test_brightness_and_contrast_are_no_texture(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Fainter pictures had gained as much texture as a style learnt."""
+    picture = blocky(smooth(np.random.default_rng(0))) / 255
+    assert texture_statistics(change(picture)) == pytest.approx(texture_statistics(picture), abs=1e-9)
+
+
+def test_pictures_of_one_colour_have_no_texture() -> None:
+    flat = texture_statistics(np.full((64, 64, 3), 0.5))
+    assert np.isfinite(flat).all()
+    assert flat == pytest.approx(texture_statistics(np.full((64, 64, 3), 0.9)))
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Callable[..., Any]:
     def write(
