@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,10 @@ def ui(
             "may be given often.",
         ),
     ] = None,
+    browser: Annotated[
+        bool,
+        typer.Option("--browser/--no-browser", help="Open the page, where a person sits at this machine."),
+    ] = True,
 ) -> int:
     """Open the studio: data sets, recipes, training and comparison in a page of the browser.
 
@@ -42,10 +48,25 @@ def ui(
 
     try:
         password = os.environ.get("VENEER_PASSWORD", "")
-        open_studio(workspace, host=host, port=port, password=password, also=allow or (), on_ready=_say)
+
+        def ready(address: str) -> None:
+            _say(address)
+            if browser and sits_here(host):
+                webbrowser.open(address)
+
+        open_studio(workspace, host=host, port=port, password=password, also=allow or (), on_ready=ready)
     finally:
         gc.enable()
     return 0
+
+
+def sits_here(host: str) -> bool:
+    """Whether whoever started it looks at this machine's screen: not over SSH, from a pipe or a service."""
+    is_remote = any(map(os.environ.get, ("SSH_CONNECTION", "SSH_TTY")))
+    has_screen = sys.platform in ("win32", "darwin")
+    has_screen = has_screen or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    is_own = host in ("127.0.0.1", "localhost", "::1")
+    return sys.stdout.isatty() and has_screen and is_own and not is_remote
 
 
 def _say(address: str) -> None:

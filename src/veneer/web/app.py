@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from veneer.web import late, markup
+from veneer.web import address, late, markup
 from veneer.web.jobs.queue import JobBook
 from veneer.web.server.engine import gr
 from veneer.web.server.limits import Uploads
@@ -91,16 +91,17 @@ def build_page(studio: Studio) -> Any:
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare = compare_tab.build(studio)
             with gr.Tab("Runs", id="runs") as runs_page:
-                table, run_lists = runs_tab.build(studio)
+                wanted, table, run_lists = runs_tab.build(studio)
         dataset_tab.wire(studio, dataset, page, dataset_page.select)
         recipe_tab.wire(studio, recipe, recipe_page.select)
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])
         late.mark(
             runs_page.select,
-            lambda: (runs_tab.overview(studio), *runs_tab.lists(studio)),
-            None,
+            lambda words: (runs_tab.overview(studio, words), *runs_tab.lists(studio)),
+            [wanted],
             [table, *run_lists],
+            line=runs_tab.LINE,
             show_progress="hidden",
         )
         tabs.select(_clock, None, [train.clock], show_progress="hidden")
@@ -110,9 +111,24 @@ def build_page(studio: Studio) -> Any:
             None,
             [train.shown, train.message, tabs, train.clock],
         )
+        _show_asked(studio, page, [tabs, train.shown, compare.run])
     _without_api(page)
     look_at_values(page)
     return page
+
+
+def _show_asked(studio: Studio, page: Any, outputs: list[Any]) -> None:
+    """Open the tab and the run that the page's address names, and have the address follow from then on."""
+    query = gr.JSON(visible=False)
+    shown = late.bind(
+        page.load,
+        lambda asked: address.asked_for(studio, asked or {}),
+        [query],
+        outputs,
+        ask=address.ASK,
+        show_progress="hidden",
+    )
+    shown.then(None, js="() => window.address.write()")
 
 
 def theme() -> Any:

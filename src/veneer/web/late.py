@@ -146,12 +146,15 @@ def unsaved(field: Any) -> str:
 
 
 def script() -> str:
-    """The browser's part, for the page's head: late answers, and the keys of the blind vote.
+    """The browser's part, for the page's head: late answers, keys of the blind vote, and addresses.
 
     Returns:
         HTML.
     """
-    parts = ((resources.files("veneer.web") / name).read_text("utf-8") for name in ("late.js", "vote.js"))
+    parts = (
+        (resources.files("veneer.web") / name).read_text("utf-8")
+        for name in ("late.js", "vote.js", "address.js")
+    )
     return "".join(f"<script>{part}</script>" for part in parts)
 
 

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from veneer.errors import VeneerError
 from veneer.recipe import differences
 from veneer.records.metrics import known_metrics
+from veneer.records.run import RunDir
 from veneer.web import late, markup
+from veneer.web.address import link
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.train import dashboard
 from veneer.web.workspace import disk_use
 
+if TYPE_CHECKING:
+    from veneer.proof.measures import Spec
 
-def build(studio: Studio) -> tuple[Any, list[Any]]:
+
+LINE = "runs"
+"""Questions about the table are answered as they were asked: the last one decides what is shown."""
+
+
+def build(studio: Studio) -> tuple[Any, Any, list[Any]]:
     """Lay out the tab.
 
     Returns:
-        The table, and the lists of runs.
+        The words looked for, the table, and the lists of runs.
     """
+    wanted = gr.Textbox(
+        label="Show runs with",
+        placeholder="part of a name, a verdict, a base",
+        max_lines=1,
+        elem_id="runs-wanted",
+    )
     table = gr.HTML(elem_id="runs-table")
+    wanted.input(
+        guarded(lambda words: overview(studio, words), None), [wanted], [table],
+        show_progress="hidden", trigger_mode="always_last", concurrency_id=LINE,
+    )  # fmt: skip
     with gr.Accordion("What differs between two runs", open=False):
         with gr.Row():
             one = gr.Dropdown([], label="First run", elem_id="runs-one")
@@ -50,11 +70,14 @@ def build(studio: Studio) -> tuple[Any, list[Any]]:
         [doomed, typed],
         [table, *lists, sure, typed, message],
     )
-    return table, lists
+    return wanted, table, lists
 
 
-def overview(studio: Studio) -> str:
-    """A table of all runs.
+def overview(studio: Studio, wanted: str = "") -> str:
+    """A table of runs, in words; the numbers behind a word are told by its tip.
+
+    Args:
+        wanted: Words that a row has to hold; empty for all runs.
 
     Returns:
         HTML.
@@ -67,9 +90,22 @@ def overview(studio: Studio) -> str:
     from veneer.proof.measures import MEASURES
 
     columns = [spec for spec in MEASURES if spec.is_contract]
-    heads = ("Run", "State", "Verdict", *(spec.label for spec in columns), "Base", "On disk")
-    rows = [_row(studio, name, [spec.name for spec in columns]) for name in names]
-    return markup.table("All runs, the newest first", heads, rows)
+    heads = (
+        "Run",
+        "State",
+        "Finished",
+        "Verdict",
+        *(spec.label for spec in columns),
+        "Use at",
+        "Base",
+        "On disk",
+    )
+    rows = [_row(studio, name, columns) for name in names]
+    asked = wanted.lower().split()
+    shown = [row for row in rows if all(word in " ".join(row).lower() for word in asked)]
+    if not shown:
+        return markup.empty("No such run", f"None of {len(rows)} runs holds all these words.")
+    return markup.table("All runs, the newest first", heads, shown)
 
 
 def recipe_differences(studio: Studio, one: str | None, other: str | None) -> str:
@@ -109,26 +145,40 @@ def lists(studio: Studio) -> list[Any]:
     return [gr.update(choices=names)] * 3
 
 
-def _row(studio: Studio, name: str, columns: Sequence[str]) -> list[str]:
+def _row(studio: Studio, name: str, columns: Sequence[Spec]) -> list[str]:
     folder, state = studio.workspace.run(name), studio.jobs.state(name)
     measured = known_metrics(folder)
     verdict = measured.verdict if measured else ""
-    cells = [f"<b>{markup.escaped(name)}</b>"]
+    cells = [f"<b>{link(name, 'compare' if verdict else 'train')}</b>"]
     cells.append(markup.badge(*dashboard.STATE_WORDS[state]) if state else markup.badge("not started here"))
+    cells.append(_finished(folder))
     cells.append(markup.badge(verdict, dashboard.VERDICTS.get(verdict, "plain")) if verdict else "—")
-    cells += [_measure(measured.measures.get(measure) if measured else None) for measure in columns]
+    cells += [_in_words(spec, measured.measures.get(spec.name) if measured else None) for spec in columns]
+    cells.append(f"{measured.scale:g}" if measured and measured.scale is not None else "—")
     cells += [_base(studio, name), markup.gib(disk_use(folder.root))]
     return cells
 
 
-def _measure(measure: Any) -> str:
-    if not isinstance(measure, dict) or not isinstance(measure.get("delta"), int | float):
+def _finished(folder: RunDir) -> str:
+    """When its last stage was done, by the machine's own clock."""
+    try:
+        stages = folder.read_record().stages.values()
+        last = max((stage.finished for stage in stages if stage.finished), default="")
+        return f"{datetime.fromisoformat(last).astimezone():%d %b %Y, %H:%M}" if last else "—"
+    except (VeneerError, ValueError):
         return "—"
-    tip = ""
+
+
+def _in_words(spec: Spec, measure: Any) -> str:
+    """Where a measure went for sure; a file may be damaged, or written by hand."""
+    if not isinstance(measure, Mapping) or not isinstance(measure.get("delta"), int | float):
+        return "—"
+    tip, word = f"{measure['delta']:+.3g}", "not known"
     match measure.get("ci95"):
         case [int() | float() as low, int() | float() as high]:
-            tip = f"95 % interval {low:+.3g} to {high:+.3g}"
-    return f'<span title="{markup.escaped(tip)}">{measure["delta"]:+.3g}</span>'
+            tip += f", 95 % interval {low:+.3g} to {high:+.3g}"
+            word = "no sure change" if low <= 0 <= high else spec.more if low > 0 else spec.less
+    return f'<span title="{markup.escaped(tip)}">{markup.escaped(word)}</span>'
 
 
 def _base(studio: Studio, name: str) -> str:

@@ -1,0 +1,37 @@
+"""Addresses within the page: ``?tab=compare&run=NAME`` opens a tab with a run, and follows what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from veneer.web import markup
+from veneer.web.server.engine import gr
+from veneer.web.studio import Studio
+
+TABS = ("dataset", "recipe", "train", "compare", "runs")
+"""Names of the tabs in addresses."""
+ASK = "(query, asked) => window.late.ask([Object.fromEntries(new URLSearchParams(location.search)), asked])"
+"""What stands behind the question mark goes to the handler, in the first input's place."""
+
+
+def link(run: str, tab: str) -> str:
+    """A link to a run, as HTML."""
+    query = urlencode({"tab": tab, "run": run})
+    return f'<a href="?{markup.escaped(query)}">{markup.escaped(run)}</a>'
+
+
+def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any]:
+    """What an address asks to be shown; a tab or run that does not exist changes nothing.
+
+    Args:
+        query: Words by key, as they stand behind the question mark.
+
+    Returns:
+        Updates of the tabs, and of the runs shown on Train and Compare.
+    """
+    tab, run = (str(query.get(key, "")) for key in ("tab", "run"))
+    names = studio.run_names()
+    shown = gr.update(choices=names, value=run) if run in names else gr.skip()
+    return gr.Tabs(selected=tab) if tab in TABS else gr.skip(), shown, shown
