@@ -33,6 +33,7 @@ from veneer.proof.evidence import Evidence, References, evidence_of, look
 from veneer.proof.facts import Facts
 from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair
+from veneer.proof.style_views import style_rises
 from veneer.proof.verdict import judge
 
 SIDE_PX, NUM_HELD_OUT, SYSTEM = 128, 12, "veneer"
@@ -77,9 +78,12 @@ def verdicts(shown: Shown, num_prompts: int, draws: int, seed: int) -> dict[str,
         seen, facts = _chosen(shown, rows, others)
         measures, _ = take_measures(seen)
         counts[judge(measures, facts).word] += 1
+        counts["nearer"] += style_rises(measures)
         style = measures["style"]
         ways += [style.share] if style and style.share is not None else []
-    return {word: counts[word] / draws for word in WORDS} | {"way": float(np.mean(ways)) if ways else 0.0}
+    return {word: counts[word] / draws for word in (*WORDS, "nearer")} | {
+        "way": float(np.mean(ways)) if ways else 0.0
+    }
 
 
 def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence, Facts]:
@@ -95,12 +99,12 @@ def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence,
 
 
 def promised(num_prompts: int, way: float) -> float | None:
-    """Share of `better` that the newest power table promises; None where it has no such number of prompts."""
+    """How often the newest power table shows as long a way to be nearer; None without such a row."""
     tables = sorted(RESULTS.glob("null_*.json"), key=lambda path: path.stem[-10:])
     effects = json.loads(tables[-1].read_text("utf-8"))["effects"].get(str(num_prompts)) if tables else None
     if not effects:
         return None
-    points = sorted((one["way"], one.get("better", 0.0)) for one in effects.values())
+    points = sorted((one["way"], one.get("nearer", 0.0)) for one in effects.values())
     ways, shares = np.array(points).T
     return float(np.interp(way, ways, shares))
 
@@ -129,15 +133,17 @@ def document(record: Mapping[str, Any]) -> str:
     lines = heading("Verdicts on adapters that learnt a style", record)
     lines += [
         f"Veneer's recipe in {record['steps']} steps, 48 subjects a style drawn once by each; "
-        f"{record['draws']} choices of prompts a row. *Promised* is what the power table gives for as long a "
-        "way with as many prompts: there base and tuned pictures start from different seeds, here from the "
-        "same, so less effect is enough.",
+        f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as long a way "
+        "to be nearer with as many prompts: there base and tuned pictures start from different seeds, here from "
+        "the same, so less effect is enough.",
         "",
-        "| style | seed | prompts | share of the way | " + " | ".join(WORDS) + " | promised |",
-        "|---|---:|---:|---:|" + "---:|" * (len(WORDS) + 1),
+        "| style | seed | prompts | share of the way | "
+        + " | ".join(WORDS)
+        + " | shown to be nearer | promised |",
+        "|---|---:|---:|---:|" + "---:|" * (len(WORDS) + 2),
     ]
     for one in record["found"]:
-        words = " | ".join(f"{100 * one[word]:.0f} %" for word in WORDS)
+        words = " | ".join(f"{100 * one[word]:.0f} %" for word in (*WORDS, "nearer"))
         promise = "" if one["promised"] is None else f"{100 * one['promised']:.0f} %"
         where = f"{one['style']} | {one['seed']} | {one['prompts']} | {100 * one['way']:.0f} %"
         lines.append(f"| {where} | {words} | {promise} |")

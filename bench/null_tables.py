@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from bench.machine import heading
 from bench.null_pool import NUM_PROMPTS, NUM_STEPS
 
@@ -49,6 +51,10 @@ def document(record: Mapping[str, Any]) -> str:
         "",
         *_effects(effects),
         "",
+        "Between these, how often it is shown to be nearer:",
+        "",
+        *_power(effects),
+        "",
     ]
     return "\n".join(lines)
 
@@ -79,6 +85,19 @@ def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
         for prompts, by_pull in effects.items()
         for one in by_pull.values()
     ]
+
+
+def power(by_pull: Mapping[str, Shares]) -> tuple[int, int, int]:
+    """How often, in per cent, a third, two thirds and the whole of the way are shown to be nearer."""
+    ways, shares = np.array(sorted((one["way"], one.get("nearer", 0.0)) for one in by_pull.values())).T
+    third, most, whole = (round(100 * float(np.interp(way, ways, shares))) for way in (1 / 3, 2 / 3, 1.0))
+    return third, most, whole
+
+
+def _power(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    lines = ["| prompts | a third of the way | two thirds | the whole way |", "|---|---:|---:|---:|"]
+    shares = {name: power(by_pull) for name, by_pull in effects.items()}
+    return lines + [f"| {name} | {' | '.join(f'{one} %' for one in row)} |" for name, row in shares.items()]
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -11,10 +11,10 @@ from veneer.proof.style_views import SMALLEST
 from veneer.stats import MIN_UNITS, Measure, measure_from, units_needed
 
 POWER: Mapping[int, tuple[int, int, int]] = {
-    5: (5, 19, 39),
-    8: (4, 24, 69),
-    14: (12, 52, 93),
-    24: (20, 83, 100),
+    5: (3, 10, 24),
+    8: (5, 18, 38),
+    14: (8, 33, 77),
+    24: (15, 50, 86),
 }
 """How often, in per cent, a third, two thirds and the whole of the way are shown to be nearer, by number of
 prompts that share three seeds: `make bench-null`."""

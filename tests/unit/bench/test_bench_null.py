@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench import bench_null
+from bench.machine import RESULTS
 from bench.null_pool import Design, Pool, comparison
-from bench.null_tables import document
+from bench.null_tables import document, power
+from veneer.proof.promptplan import POWER
 
 NUM_SUBJECTS, NUM_SEEDS, NUM_REAL, WIDTH = 12, 8, 30, 24
 
@@ -82,3 +85,14 @@ def test_the_document_names_every_design_and_effect(pool: Pool) -> None:
     )
     assert "| | 6 |" in text
     assert "share of the way" in text
+
+
+def test_the_power_that_is_told_is_the_newest_that_was_measured() -> None:
+    newest = max(RESULTS.glob("null_*.json"), key=lambda path: path.stem[-10:])
+    effects = json.loads(newest.read_text("utf-8"))["effects"]
+    assert {number: power(effects[str(number)]) for number in POWER} == dict(POWER)
+
+
+def test_power_lies_between_the_effects_that_were_measured() -> None:
+    measured = {"0.1": {"way": 0.2, "nearer": 0.1}, "0.4": {"way": 0.8, "nearer": 0.7}}
+    assert power(measured) == (23, 57, 70)
