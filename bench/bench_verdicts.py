@@ -133,9 +133,9 @@ def document(record: Mapping[str, Any]) -> str:
     lines = heading("Verdicts on adapters that learnt a style", record)
     lines += [
         f"Veneer's recipe in {record['steps']} steps, 48 subjects a style drawn once by each; "
-        f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as long a way "
-        "to be nearer with as many prompts: there base and tuned pictures start from different seeds, here from "
-        "the same, so less effect is enough.",
+        f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as "
+        "long a way to be nearer with as many prompts: there base and tuned pictures start from different "
+        "seeds, here from the same, so less effect is enough.",
         "",
         "| style | seed | prompts | share of the way | "
         + " | ".join(WORDS)
