@@ -19,6 +19,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
     UNet2DConditionModel,
+    ZImageTransformer2DModel,
 )
 from PIL import Image, ImageDraw
 from transformers import (
@@ -37,6 +38,7 @@ from transformers import (
     CLIPTokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
 )
 
 NATIVE_PX = 32
@@ -150,6 +152,39 @@ def tiny_klein(folder: Path) -> Path:
     return folder
 
 
+def tiny_zimage(folder: Path) -> Path:
+    """A random Z-Image in Hugging Face layout: 32 px pictures, width 32, two layers."""
+    vocab = write_qwen_tokenizer(folder / "tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        transformer = ZImageTransformer2DModel(
+            in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
+            cap_feat_dim=TEXT_WIDTH, axes_dims=[4, 6, 6],
+        )  # fmt: skip
+        torch.nn.init.normal_(transformer.x_pad_token)
+        torch.nn.init.normal_(transformer.cap_pad_token)
+        transformer.save_pretrained(folder / "transformer")
+        tiny_vae(scaling_factor=0.3611, force_upcast=False, shift_factor=0.1159).save_pretrained(
+            folder / "vae"
+        )
+        config = Qwen3Config(
+            vocab_size=len(vocab), hidden_size=TEXT_WIDTH, intermediate_size=32, num_hidden_layers=3,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
+            bos_token_id=None, eos_token_id=vocab["<|end|>"], pad_token_id=vocab["<|end|>"],
+        )  # fmt: skip
+        Qwen3Model(config).save_pretrained(folder / "text_encoder")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
+    parts = {
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "Qwen3Model"],
+        "tokenizer": ["transformers", "Qwen2TokenizerFast"],
+        "transformer": ["diffusers", "ZImageTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    _write_json(folder / "model_index.json", {"_class_name": "ZImagePipeline"} | parts)
+    return folder
+
+
 def write_qwen_tokenizer(folder: Path) -> dict[str, int]:
     """Write a byte-level tokenizer of single letters, with a template of questions."""
     letters = [chr(code) for code in _byte_alphabet()]
@@ -210,7 +245,9 @@ def tiny_unet(*, is_second: bool = False) -> UNet2DConditionModel:
     )
 
 
-def tiny_vae(*, scaling_factor: float = 0.18215, force_upcast: bool = True) -> AutoencoderKL:
+def tiny_vae(
+    *, scaling_factor: float = 0.18215, force_upcast: bool = True, **settings: float
+) -> AutoencoderKL:
     """A random VAE that halves the side; weights from torch's global generator."""
     return AutoencoderKL(
         sample_size=NATIVE_PX,
@@ -222,6 +259,7 @@ def tiny_vae(*, scaling_factor: float = 0.18215, force_upcast: bool = True) -> A
         up_block_types=("UpDecoderBlock2D",) * 2,
         scaling_factor=scaling_factor,
         force_upcast=force_upcast,
+        **settings,
     )
 
 

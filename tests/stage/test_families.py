@@ -66,6 +66,15 @@ CASES = {
         text_encoder=False,
         lora_alpha=16.0,
     ),
+    "z-image": Case(
+        tiny.tiny_zimage,
+        "ZImagePipeline",
+        "z-image",
+        "euler",
+        "FlowMatchEulerDiscreteScheduler",
+        text_encoder=False,
+        lora_alpha=16.0,
+    ),
     "sd1": Case(tiny.tiny_base, "StableDiffusionPipeline", "sd1"),
     "sdxl": Case(tiny.tiny_sdxl, "StableDiffusionXLPipeline", "sdxl"),
 }
@@ -114,7 +123,7 @@ def test_the_whole_path(
             "caption": {"model": "none", "prefix": "a drawing of"},
             "encode": {"resolution": 32},
             "lora": {"text_encoder": case.text_encoder},
-            "train": {"max_train_steps": 2, "caption_dropout": 0.3},
+            "train": {"max_train_steps": 2, "caption_dropout": 0.3, "cuda_graph": False},
             "generate": {
                 "prompts": ["a red dot"],
                 "seeds": [0],
@@ -184,7 +193,13 @@ def test_killed_and_resumed_to_the_same_bytes(case: Case, base: Path, tmp_path: 
         base,
         lora={"text_encoder": case.text_encoder},
         generate={"scheduler": case.sampler},
-        train={"max_train_steps": 4, "checkpointing_steps": 1, "validation_steps": 2, "caption_dropout": 0.3},
+        train={
+            "max_train_steps": 4,
+            "checkpointing_steps": 1,
+            "validation_steps": 2,
+            "caption_dropout": 0.3,
+            "cuda_graph": False,
+        },
     )
     whole = encoded_run(tmp_path / "whole", recipe)
     killed = copy_run(whole, tmp_path / "killed")

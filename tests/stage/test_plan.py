@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from helpers import tiny
 from helpers.training import copy_run, encoded_run, recipe_for, train_quietly, write_dataset
 from veneer import machine
 from veneer.errors import DatasetError
@@ -179,3 +181,21 @@ def test_a_gpus_seconds_are_about_those_measured(
     settings = {"train_batch_size": batch, "mixed_precision": "bf16"} | train
     recipe = recipe_for(sd15, encode={"resolution": side}, train=settings)
     assert plan_for(recipe, 16, 0).seconds_per_step == pytest.approx(measured, rel=0.12)
+
+
+@pytest.mark.parametrize("build", [tiny.tiny_base, tiny.tiny_sdxl, tiny.tiny_klein])
+def test_activations_of_every_family_are_those_that_are_kept(
+    tmp_path: Path, build: Callable[[Path], Path]
+) -> None:
+    recipe = recipe_for(build(tmp_path))
+    base = load_base(str(tmp_path), parts=("unet",))
+    counted = plans._count(base, recipe)
+    attach(base.unet, recipe.lora, seed=0)
+    side = recipe.encode.resolution // base.vae_factor
+    latents = torch.zeros(1, base.settings[base.family.denoiser]["in_channels"], side, side)
+    told = base.family.probe(base.settings, torch.zeros)
+    with plans._saved_bytes(base.unet) as kept:
+        base.family.predict(base.unet, latents, torch.zeros(1, dtype=torch.int64), told)
+    without_attention = counted.activation_bytes - 4 * counted.attention_weights  # kernels keep no weights
+    assert without_attention == pytest.approx(sum(kept.values()), rel=0.2)
+    assert counted.trained == sum(parameter.numel() for parameter in trainable(base.unet).values())

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def counting_weights(unet: Any) -> Iterator[list[int]]:
     """Count the attention weights that layers compute in the block.
 
     Args:
-        unet: A `UNet2DConditionModel`, on any device.
+        unet: A network that predicts, on any device.
 
     Yields:
         A list that is filled with N * L * S of each layer that runs.
@@ -95,8 +96,20 @@ def counting_weights(unet: Any) -> Iterator[list[int]]:
         keys = states.shape[1] if context is None else context.shape[1]
         counts.append(states.shape[0] * layer.heads * states.shape[1] * keys)
 
+    def note_joint(layer: Any, args: tuple[Tensor, ...], named: dict[str, Tensor | None]) -> None:
+        states, context = args[0] if args else named["hidden_states"], named.get("encoder_hidden_states")
+        assert states is not None
+        tokens = states.shape[1] + (0 if context is None else context.shape[1])
+        counts.append(states.shape[0] * layer.heads * tokens**2)
+
     layers = [module for module in unet.modules() if isinstance(module, Attention) and _is_plain(module)]
+    joint = [  # a transformer's, where pictures and captions attend to each other
+        module
+        for module in unet.modules()
+        if isinstance(module, AttentionModuleMixin) and not isinstance(module, Attention)
+    ]
     hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    hooks += [layer.register_forward_pre_hook(note_joint, with_kwargs=True) for layer in joint]
     yield counts
     for hook in hooks:
         hook.remove()

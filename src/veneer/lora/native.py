@@ -75,8 +75,11 @@ def modules_at(layer: str) -> tuple[str, ...]:
     if network != DENOISER or number is None:
         return ()
     template = f"{rest[: number.start(1)]}{{}}{rest[number.end(1) :]}"
-    own = next((f.lora.native[template] for f in FAMILIES if template in f.lora.native), ())
-    return tuple(one.format(number[1]) for one in own)
+    for family in FAMILIES:
+        own = tuple(one.format(number[1]) for one in family.lora.native.get(template, ()))
+        if own and all(family.lora.layers.fullmatch(one) for one in own):
+            return own
+    return ()
 
 
 def _layers(lora: LoraFile, names: LoraNames) -> dict[str, tuple[str, ...]]:

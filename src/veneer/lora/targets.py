@@ -30,7 +30,10 @@ def target_names(module: nn.Module, lora: LoraTable) -> tuple[str, ...]:
     """
     candidates = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
     is_text = is_text_encoder(module)
-    endings = TEXT_ENCODER if is_text else target_endings(lora, family_of_network(module))
+    family = family_of_network(module)
+    endings = TEXT_ENCODER if is_text else target_endings(lora, family)
+    if family.lora.native and not is_text:  # whose files have names for these layers alone
+        candidates = [name for name in candidates if family.lora.layers.fullmatch(name)]
     chosen = {ending: [name for name in candidates if ends_with(name, ending)] for ending in endings}
     for ending, names in chosen.items():
         if not names and not isinstance(lora.target_modules, str):

@@ -14,6 +14,7 @@ from torch import Tensor
 from veneer.errors import BaseModelError
 from veneer.models.families import Family
 from veneer.models.families.family import SingleFile
+from veneer.models.families.recognise import FAMILY_MARK
 from veneer.models.modelfiles import ModelFiles, open_safetensors, weights_of
 from veneer.models.quiet import quiet_libraries
 from veneer.models.vocabulary import find_vocabulary
@@ -62,6 +63,7 @@ def load_module(part: str, files: ModelFiles, dtype: torch.dtype, family: Family
         folder = vae_folder(files, family) if part == "vae" else files.path / part
         module = _from_folder(part, folder, dtype, family.networks[part])
     _refuse_broken(part, files.path, module)
+    setattr(module, FAMILY_MARK, family.name)
     return module.requires_grad_(False).eval()
 
 

@@ -79,3 +79,16 @@ def test_what_is_no_native_layer_is_left_alone() -> None:
         "single_transformer_blocks.7.attn.to_out",
     )
     assert modules_at("x" * 10_000) == ()
+
+
+@pytest.mark.parametrize("layer", ["double_blocks.18.img_attn.qkv", "single_blocks.37.linear1"])
+def test_a_lora_of_flux_is_named(tmp_path: Path, layer: str) -> None:
+    first = layer.replace("18", "0").replace("37", "0")
+    tensors = {
+        f"diffusion_model.{one}.lora_{side}.weight": torch.zeros(*shape)
+        for one in (first, layer)
+        for side, shape in (("A", (2, 8)), ("B", (24, 2)))
+    }
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(AdapterError, match="another family, Flux"):
+        read_lora(tmp_path / "x.safetensors")

@@ -111,6 +111,8 @@ class Family(ABC):
         has_negative: Whether its pipeline takes a negative prompt.
         has_refiner: Whether pictures can be drawn over, larger.
         holds_dora: Whether its LoRA files can hold a DoRA.
+        fits_half: Whether its numbers fit float16.
+        keeps_shapes: Whether every step has the same shapes, so that a GPU can record it.
         heavy_text: Whether the text encoder is read in bfloat16 where a GPU has it, and its states kept so.
     """
 
@@ -132,6 +134,8 @@ class Family(ABC):
     has_refiner: bool = True
     holds_dora: bool = True
     heavy_text: bool = False
+    fits_half: bool = True
+    keeps_shapes: bool = True
 
     @property
     def tokenizers(self) -> tuple[str, ...]:

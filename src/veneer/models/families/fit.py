@@ -30,6 +30,11 @@ def _unfit(recipe: Recipe, family: Family) -> Iterator[tuple[str, str, str]]:
         )
     if lora.use_dora and not family.holds_dora:
         yield "lora.use_dora", "no file that other tools read holds a DoRA", "Leave it out"
+    if recipe.train.mixed_precision == "fp16" and not family.fits_half:
+        yield "train.mixed_precision", "numbers overflow in float16", 'Set train.mixed_precision = "bf16"'
+    if recipe.train.cuda_graph and not family.keeps_shapes:
+        what = "a step cannot be recorded, as captions differ in length,"
+        yield "train.cuda_graph", what, "Set train.cuda_graph = false"
     if generate.scheduler not in family.samplers:
         names = " or ".join(f'"{name}"' for name in family.samplers)
         yield "generate.scheduler", f"{generate.scheduler} does not draw", f"Set generate.scheduler = {names}"

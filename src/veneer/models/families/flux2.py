@@ -47,10 +47,11 @@ NATIVE = {
 }
 """Layers as the first release names them, and what diffusers makes of each: one layer, or three."""
 LAYERS = re.compile(
-    r"transformer_blocks\.\d{1,3}\.(?:attn\.(?:to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    r"transformer_blocks\.[0-7]\.(?:attn\.(?:to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
     r"|ff(?:_context)?\.linear_(?:in|out))"
-    r"|single_transformer_blocks\.\d{1,3}\.attn\.(?:to_qkv_mlp_proj|to_out)"
+    r"|single_transformer_blocks\.(?:1?\d|2[0-3])\.attn\.(?:to_qkv_mlp_proj|to_out)"
 )
+"""Of at most 8 double and 24 single blocks, as the 9B base has: Flux and FLUX.2-dev have more."""
 
 
 @dataclass(frozen=True)

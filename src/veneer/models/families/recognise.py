@@ -12,10 +12,13 @@ from veneer.models.families.flux2 import FLUX2_KLEIN
 from veneer.models.families.sd import SD1, SD2
 from veneer.models.families.sdxl import SDXL
 from veneer.models.families.strangers import DISTILLED, PIPELINES, TENSORS, distilled, refused_base
+from veneer.models.families.zimage import Z_IMAGE
 from veneer.models.modelfiles import open_safetensors, read_json
 
-FAMILIES: tuple[Family, ...] = (FLUX2_KLEIN, SDXL, SD2, SD1)
+FAMILIES: tuple[Family, ...] = (Z_IMAGE, FLUX2_KLEIN, SDXL, SD2, SD1)
 """Every family that is customised, the newest first."""
+FAMILY_MARK = "veneer_family"
+"""Attribute of a loaded network: the name of the family that it was loaded for."""
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 GUIDED_TIME = "time_embed.cond_proj.weight"
 """Tensor of bases that are told the guidance, as LCM's are."""
@@ -27,8 +30,12 @@ def family_named(name: str) -> Family | None:
 
 
 def family_of_network(module: Any) -> Family:
-    """A family that has networks of a module's class; of several, one: they share what is asked of it."""
-    return next(one for one in FAMILIES if isinstance(module, tuple(one.networks.values())))
+    """The family that a network was loaded for; of one that was not loaded, one that has its class.
+
+    Families share classes of VAEs that they use differently, so that a loaded one is marked.
+    """
+    marked = family_named(getattr(module, FAMILY_MARK, ""))
+    return marked or next(one for one in FAMILIES if isinstance(module, tuple(one.networks.values())))
 
 
 def family_of_folder(folder: Path) -> Family:
