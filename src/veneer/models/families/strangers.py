@@ -48,6 +48,7 @@ HUB_NAMES = {
     r"flux\.?2-klein(?!-base)": "FLUX.2-klein, distilled",
     r"flux\.?2(?!-klein)": "FLUX.2",
     r"krea": "Krea",
+    r"z-image-turbo": "Z-Image Turbo, distilled",
     r"z-image-(?:edit|omni)": "Z-Image Omni or Edit",
     r"qwen-image": "Qwen-Image",
     r"xl-refiner": "the refiner of Stable Diffusion XL",
@@ -64,6 +65,7 @@ WAY_OUT = (
 WAYS_OUT = {
     "transformer alone": "Take the whole model in Hugging Face layout, such as "
     "black-forest-labs/FLUX.2-klein-base-4B",
+    "Z-Image Turbo": "Train on the Z-Image that is not distilled, and draw with the LoRA on this one",
     "FLUX.2-klein, distilled": "Train on black-forest-labs/FLUX.2-klein-base-4B (or -9B), and draw with the "
     "LoRA on the distilled one",
     "distilled": "Train on the base that it was distilled from, such as "
@@ -98,11 +100,11 @@ def refuse_name(name: str) -> None:
         BaseModelError: If it does.
     """
     own = name.partition("@")[0].rpartition("/")[2]
-    if DISTILLED.search(own):
-        raise refused_base("a distilled base, by its name", name)
     for pattern, kind in HUB_NAMES.items():
         if re.search(pattern, own, re.IGNORECASE):
             raise refused_base(f"{kind}, by its name", name)
+    if DISTILLED.search(own):
+        raise refused_base("a distilled base, by its name", name)
 
 
 def distilled(denoiser: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str | None:

@@ -87,6 +87,7 @@ def test_a_base_without_text_encoders_is_named(sdxl_folder: Path, tmp_path: Path
         ("stabilityai/stable-diffusion-xl-refiner-1.0", "the refiner"),
         ("stabilityai/stable-diffusion-3.5-large", "Stable Diffusion 3"),
         ("krea/Krea-2-Raw", "Krea"),
+        ("Tongyi-MAI/Z-Image-Turbo", "Z-Image Turbo, distilled"),
         ("black-forest-labs/FLUX.2-klein-4B", "FLUX.2-klein, distilled"),
         ("black-forest-labs/FLUX.2-dev", "FLUX.2,"),
         ("stable-diffusion-v1-5/stable-diffusion-inpainting", "Stable Diffusion inpainting"),
