@@ -22,7 +22,7 @@ LAYOUT_PX, SHIFT_PX = 48, 3
 """Side of a thumbnail, and how far two of them are moved against each other, each way."""
 CLOSER = 0.9
 """Part of a picture's side that is seen where it is looked at more closely."""
-COPY, ONE_PICTURE = 0.92, 0.98
+COPY, ONE_PICTURE = 0.93, 0.98
 """Likeness above which a picture is no other one of its style, and above which two are the same."""
 QUANTILE = 0.98
 """Share of training pictures whose own nearest neighbour is less alike than the threshold."""
