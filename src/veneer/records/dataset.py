@@ -232,7 +232,7 @@ class Dataset:
             table = self.read_table()
             known = {(row.name, json_line(row.extra)): row for row in table.rows}
             rows = [
-                replace(known.get((i.file_name, json_line(i.extra))) or new_row(i), caption=i.caption)
+                (known.get((i.file_name, json_line(i.extra))) or new_row(i))._replace(caption=i.caption)
                 for i in items
             ]
             write_text(table.path, metadata_text(table, rows))
@@ -264,7 +264,7 @@ class Dataset:
                     kept.add(name)
                     rows.append(row)
                 else:
-                    rows.append(replace(row, caption=captions[name]))
+                    rows.append(row._replace(caption=captions[name]))
             new = set(pictures).difference(meant.values())  # what is gone by now gets no line
             added = [MetadataRow(name, caption) for name, caption in captions.items() if name in new]
             if rows != list(table.rows) or added or not table.path.is_file():

@@ -9,9 +9,9 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from veneer.errors import DatasetError
 from veneer.records.jsonlines import parse_object
@@ -33,9 +33,8 @@ CAPTION_KEYS = (
 """Columns that are read as captions, whatever their case; of several that hold one, the first."""
 
 
-@dataclass(frozen=True)
-class MetadataRow:
-    """One picture's entry.
+class MetadataRow(NamedTuple):
+    """One picture's entry; a tuple, as there are many of them.
 
     Attributes:
         name: The picture, with forward slashes, as it is spelled here.
@@ -51,7 +50,7 @@ class MetadataRow:
     name: str
     caption: str = ""
     others: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
     column: str = ""
     raw: str = ""
     read: str = ""
@@ -107,12 +106,8 @@ def read_table(path: Path) -> MetadataTable:
     if not path.is_file():
         return MetadataTable(path)
     table = _read_jsonl(path) if path.suffix == ".jsonl" else _read_csv(path)
-    seen: set[str] = set()
-    for row in table.rows:
-        if row.name in seen:
-            where = f"{path}:{_line_of(path, table, row)}"
-            raise DatasetError(f"{row.name} is named twice", where=where, todo="Delete one of the lines")
-        seen.add(row.name)
+    if len({row.name for row in table.rows}) < len(table.rows):
+        raise _named_twice(table)
     return table
 
 
@@ -127,7 +122,8 @@ def captions_in(value: Any) -> tuple[str, ...] | None:
     """
     match value:
         case str() if not value.lstrip().startswith("["):
-            return _lines([value])
+            line = _in_one_line(value)
+            return (line,) if line else ()
         case None:
             return ()
         case bool() | dict():
@@ -145,13 +141,13 @@ def captions_in(value: Any) -> tuple[str, ...] | None:
             return tuple(text for part in parts for text in part) if parts or not value else None
         case _:
             texts = [str(value)]
-    return _lines(texts)
+    return tuple([line for text in texts if (line := _in_one_line(text))])
 
 
-def _lines(texts: Sequence[str]) -> tuple[str, ...]:
-    """Each text in one line, with a mark in place of what is no character; empty ones are left out."""
-    whole = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    return tuple([line for text in whole if (line := " ".join(text.split()))])
+def _in_one_line(text: str) -> str:
+    """A text in one line, with a mark in place of what is no character."""
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join(whole.split())
 
 
 def caption_column(columns: Sequence[str]) -> str | None:
@@ -203,13 +199,13 @@ def _own_columns(columns: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]
     return keys.get(NAME_KEY), tuple(keys[wanted] for wanted in CAPTION_KEYS if wanted in keys)
 
 
-def _row(values: Mapping[str, Any], raw: str, where: str, cells: tuple[str, ...] = ()) -> MetadataRow:
-    """Make an entry of columns and their values."""
+def _row(values: dict[str, Any], raw: str, where: str, cells: tuple[str, ...] = ()) -> MetadataRow:
+    """Make an entry of columns and their values; what is left of them are its further columns."""
     name_column, caption_columns = _own_columns(tuple(values))
-    name = str((name_column is not None and values[name_column]) or "")
+    name = "" if name_column is None else str(values[name_column] or "")
     name = name.replace("\\", "/").removeprefix("./")
-    if not name:
-        columns = ", ".join(map(str, values))
+    if name_column is None or not name:
+        columns = ", ".join(values)
         raise DatasetError(
             f"no file_name; columns found: {columns}", where=where, todo="The columns are file_name,caption"
         )
@@ -221,10 +217,13 @@ def _row(values: Mapping[str, Any], raw: str, where: str, cells: tuple[str, ...]
             texts, used = found, key
         if texts:
             break
-    ours = (used, name_column)
-    extra = {str(k): v for k, v in values.items() if k not in ours and v is not None}
+    del values[name_column]
+    if used is not None:
+        del values[used]
+    if None in values.values():
+        values = {key: value for key, value in values.items() if value is not None}
     caption = texts[0] if texts else ""
-    return MetadataRow(name, caption, texts[1:], extra, used or "", raw, caption, cells)
+    return MetadataRow(name, caption, texts[1:], values, used or "", raw, caption, cells)
 
 
 def read_row(line: str, where: str) -> MetadataRow:
@@ -243,13 +242,11 @@ def read_row(line: str, where: str) -> MetadataRow:
 
 
 def _read_jsonl(path: Path) -> MetadataTable:
-    rows = []
-    for number, line in enumerate(
-        read_text_any(path).split("\n"), 1
-    ):  # splitlines knows ends that JSON does not
-        if line.strip():
-            where = f"{path}:{number}"
-            rows.append(read_row(line, where))
+    rows, place = [], str(path)
+    lines = read_text_any(path).split("\n")  # splitlines knows ends that JSON does not
+    for number, line in enumerate(lines, 1):
+        if line and not line.isspace():
+            rows.append(_row(parse_object(line, where := f"{place}:{number}"), line + "\n", where))
     return MetadataTable(path, tuple(rows))
 
 
@@ -262,14 +259,15 @@ def _read_csv(path: Path) -> MetadataTable:
         return MetadataTable(path)
     header, heading, _ = first
     is_plain = len(set(header)) == len(header)
-    rows = []
+    rows, place, width = [], str(path), len(header)
     for cells, raw, number in records:
-        where = f"{path}:{number}"
-        fitted = fit_cells(cells, header, separator, where)
-        values = dict(zip(header, fitted, strict=True))
+        where = f"{place}:{number}"
+        fitted = cells if len(cells) == width else fit_cells(cells, header, separator, where)
+        values: dict[str, Any] = dict(zip(header, fitted, strict=True))
         if not is_plain:  # of equal columns the first
             values |= dict(zip(reversed(header), reversed(fitted), strict=True))
-        rows.append(_row(values, raw, where, tuple([cell or "" for cell in fitted])))
+        whole = cells if fitted is cells else [cell or "" for cell in fitted]
+        rows.append(_row(values, raw, where, tuple(whole)))
     return MetadataTable(path, tuple(rows), tuple(header), heading, separator)
 
 
@@ -301,7 +299,8 @@ def csv_records(text: str, separator: str, path: Path) -> Iterator[tuple[list[st
         if cells is None:
             return
         if cells:
-            yield cells, "".join(lines[begin : reader.line_num]), begin + 1
+            end = reader.line_num
+            yield cells, lines[begin] if end == begin + 1 else "".join(lines[begin:end]), begin + 1
         begin = reader.line_num
 
 
@@ -331,7 +330,15 @@ def fit_cells(cells: list[str], header: list[str], separator: str, where: str) -
     )
 
 
-def _line_of(path: Path, table: MetadataTable, row: MetadataRow) -> int:
-    """The number of a row's line, as it is for files without line breaks in captions."""
-    numbered = enumerate(table.rows, 2 if path.suffix == ".csv" else 1)
-    return max(number for number, one in numbered if one.name == row.name)
+def _named_twice(table: MetadataTable) -> DatasetError:
+    """The error for the first name that comes again, with the line of its last one.
+
+    The line is right in files without line breaks in captions.
+    """
+    names = [row.name for row in table.rows]
+    seen: set[str] = set()
+    first = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    last = len(names) - names[::-1].index(first)
+    line = last + (table.path.suffix == ".csv")
+    todo = "Delete one of the lines"
+    return DatasetError(f"{first} is named twice", where=f"{table.path}:{line}", todo=todo)

@@ -1,7 +1,6 @@
 import json
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def test_what_is_not_ours_survives_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
     path.write_text(LINE + '{"file_name": "b.png"}\n')
     assert written(path, lambda row: row) == path.read_text()
-    new = written(path, lambda row: replace(row, caption='new "é"'))
+    new = written(path, lambda row: row._replace(caption='new "é"'))
     assert (
         new
         == LINE.replace('"old \\u00e9"', '"new \\"é\\""')
@@ -49,7 +48,7 @@ def test_tables_keep_their_columns_and_their_form(tmp_path: Path, separator: str
     text = "".join(separator.join(row) + end for row in rows)
     path.write_bytes(text.encode())
     assert written(path, lambda row: row) == text
-    new = written(path, lambda row: replace(row, caption="new") if row.name == "b.png" else row)
+    new = written(path, lambda row: row._replace(caption="new") if row.name == "b.png" else row)
     assert new == text.replace("old", "new")
 
 
@@ -88,7 +87,7 @@ def test_commas_that_nobody_quoted_belong_to_the_caption_at_the_end(tmp_path: Pa
     path = tmp_path / "metadata.csv"
     path.write_text("file_name,caption\na.png,1girl, solo, red hair\n")
     assert read_table(path).rows[0].caption == "1girl, solo, red hair"
-    assert written(path, lambda row: replace(row, caption="x, y")).endswith('a.png,"x, y"\n')
+    assert written(path, lambda row: row._replace(caption="x, y")).endswith('a.png,"x, y"\n')
     path.write_text("caption,file_name\n1girl, solo,a.png\n")
     with pytest.raises(DatasetError, match=r"3 values for 2 columns.*metadata\.csv:2"):
         read_table(path)
@@ -123,7 +122,7 @@ def test_of_several_captions_the_first_is_changed_and_none_lost(tmp_path: Path) 
     path.write_text('{"file_name": "a.png", "text": ["one", "two"]}\n')
     assert read_table(path).rows[0].caption == "one"
     assert (
-        written(path, lambda row: replace(row, caption="new"))
+        written(path, lambda row: row._replace(caption="new"))
         == '{"file_name": "a.png", "text": ["new", "two"]}\n'
     )
 
@@ -155,3 +154,22 @@ def test_lines_end_where_json_says(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
     path.write_text('{"file_name": "a.png", "text": "one\u2028two\u0085three"}\n', "utf-8")
     assert read_table(path).rows[0].caption == "one two three"
+
+
+def test_what_is_named_twice_is_told_first_and_at_its_last_line(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text("file_name\na.png\nb.png\nc.png\nc.png\nb.png\nb.png\n")
+    with pytest.raises(DatasetError, match=r"c\.png is named twice.*metadata\.csv:5"):
+        read_table(path)
+
+
+def test_further_columns_are_those_that_hold_something_and_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text('{"title": "t", "file_name": "a.png", "text": ["one"], "n": null, "score": 1.5}\n')
+    (row,) = read_table(path).rows
+    assert (row.caption, row.column, row.extra) == ("one", "text", {"title": "t", "score": 1.5})
+    path = tmp_path / "metadata.csv"
+    path.write_text("file_name,n,n,caption\na.png,1,2\nb.png,1,2,x\n")
+    short, whole = read_table(path).rows
+    assert (short.extra, short.cells) == ({"n": "1"}, ("a.png", "1", "2", ""))
+    assert (whole.extra, whole.cells) == ({"n": "1"}, ("b.png", "1", "2", "x"))
