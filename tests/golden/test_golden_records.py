@@ -19,6 +19,7 @@ from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
 from veneer.records.metrics import Metrics
 from veneer.records.prompts import Prompt, read_prompts, write_prompts
+from veneer.records.provenance import add_provenance, read_provenance
 from veneer.records.run import RunDir
 from veneer.records.trainlog import read_steps
 
@@ -73,6 +74,16 @@ class TestMetricsAndCheck:
         assert found is not None
         found.write(tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == Dataset(run.dataset).check_json.read_bytes()
+
+
+class TestProvenance:
+    def test_lines_are_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        known = list(read_provenance(Dataset(run.dataset)))
+        assert (len(known), known[0].told("name"), known[0].size) == (14, "picture-000.png", (64, 64))
+        for one in known:
+            add_provenance(Dataset(tmp_path), one)
+        again, old = Dataset(tmp_path).provenance_jsonl, Dataset(run.dataset).provenance_jsonl
+        assert again.read_bytes() == old.read_bytes()
 
 
 class TestPrompts:

@@ -18,6 +18,7 @@ from veneer.config import CaptionTable
 from veneer.records.dataset import Dataset, Item
 from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
+from veneer.records.provenance import read_provenance
 
 Author = Literal["model", "name", "person"]
 
@@ -192,8 +193,7 @@ def found_names(dataset: Dataset) -> Mapping[str, str]:
     Returns:
         Original names by file name, as far as they are known.
     """
-    entries = read_lines(dataset.provenance_jsonl)
-    return {entry["file_name"]: str(entry.get("name", "")) for entry in entries}
+    return {one.file_name: one.told("name") for one in read_provenance(dataset)}
 
 
 def _without_trigger(caption: str, trigger: str) -> str:

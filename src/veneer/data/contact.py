@@ -12,7 +12,7 @@ from veneer.data.findings import FLAGS, MEANINGS, Finding, Flag
 from veneer.data.picture import small_jpeg
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.records.dataset import Dataset
-from veneer.records.jsonlines import read_lines
+from veneer.records.provenance import read_provenance
 
 _THUMBNAIL_PX = 176
 MOST_SHOWN = 60
@@ -110,7 +110,7 @@ def contact_sheet(
     shown = {flag: found[:MOST_SHOWN] for flag, found in by_flag.items()}
     names = {name for found in shown.values() for one in found for name in (one.other, one.file_name) if name}
     data = _thumbnails(dataset.root, sorted(names))
-    found_as = {entry["file_name"]: entry.get("name", "") for entry in read_lines(dataset.provenance_jsonl)}
+    found_as = {one.file_name: one.told("name") for one in read_provenance(dataset)}
     rows = [
         {
             "flag": flag,

@@ -13,7 +13,7 @@ from veneer.data.inspection import Inspected
 from veneer.data.picture import load_all_small
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
-from veneer.records.jsonlines import read_lines
+from veneer.records.provenance import read_provenance
 
 Features = NDArray[np.float32]
 
@@ -67,8 +67,8 @@ def _features(dataset: Dataset, names: Sequence[str], embedder: Embedder) -> tup
 
 def _own_queries(dataset: Dataset, names: Sequence[str]) -> dict[str, str]:
     wanted = set(names)
-    entries = read_lines(dataset.provenance_jsonl)
-    return {e["file_name"]: e["query"] for e in entries if e.get("query") and e["file_name"] in wanted}
+    known = (one for one in read_provenance(dataset) if one.file_name in wanted)
+    return {one.file_name: query for one in known if (query := one.told("query"))}
 
 
 def _far_from_query(

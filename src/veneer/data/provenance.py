@@ -18,6 +18,7 @@ from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes
 from veneer.records.jsonlines import append_lines, drop_torn_line, read_lines
 from veneer.records.names import FreeNames, is_within, move_unless_there
+from veneer.records.provenance import PictureOrigin, add_provenance, read_provenance
 
 _PARTIAL = ".partial"
 _NUMBERED = re.compile(r"(\d{6,})\.")
@@ -34,7 +35,6 @@ class Provenance:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         dataset.images.mkdir(parents=True, exist_ok=True)
-        self._provenance = dataset.provenance_jsonl
         self._reasons = dataset.reasons_jsonl
         self._mend()
         self.accepted: dict[str, str] = {}
@@ -80,19 +80,19 @@ class Provenance:
         self._number += 1
         name = f"images/{self._number:06d}{made.suffix}"
         numbered = partial.replace(partial.with_name(f".{self._number:06d}{_PARTIAL}"))
-        entry = {
-            "file_name": name,
-            "origin": origin,
-            **{key: value for key, value in facts.items() if value},
-            "time": _now(),
-            "sha256": made.sha256,
-            "phash": f"{made.phash:016x}",
-            "format": made.format,
-            "original_size": made.original_size,
-            "size": made.size,
-            "changes": made.changes,
-        }
-        append_lines(self._provenance, [entry])
+        entry = PictureOrigin(
+            file_name=name,
+            origin=origin,
+            facts={key: value for key, value in facts.items() if value},
+            time=_now(),
+            sha256=made.sha256,
+            phash=f"{made.phash:016x}",
+            format=made.format,
+            original_size=made.original_size,
+            size=made.size,
+            changes=made.changes,
+        )
+        add_provenance(self.dataset, entry)
         numbered.replace(self.dataset.root / name)
         self.accepted[origin] = name
         self.by_sha256[made.sha256] = name
@@ -118,14 +118,6 @@ class Provenance:
         self.refused[origin] = str(facts.get("stamp", ""))
         self.reasons[origin] = reason
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """Read the entries of all pictures.
-
-        Yields:
-            Lines of provenance.jsonl.
-        """
-        yield from read_lines(self._provenance)
-
     def left_out(self) -> Iterator[dict[str, Any]]:
         """Read the entries of all pictures that were left out.
 
@@ -145,9 +137,13 @@ class Provenance:
         return f"rejected/{target.name}"
 
     def _mend(self) -> None:
-        for path in (self._provenance, self._reasons):
+        for path in (self.dataset.provenance_jsonl, self._reasons):
             drop_torn_line(path)
-        names = {Path(name).stem: name for entry in self.entries() if (name := self._own_name(entry))}
+        names = {
+            Path(name).stem: name
+            for entry in read_provenance(self.dataset)
+            if (name := self._own_name(entry))
+        }
         for partial in self.dataset.images.glob(f".*{_PARTIAL}"):
             entered = names.get(partial.name[1 : -len(_PARTIAL)])
             if entered:
@@ -156,22 +152,21 @@ class Provenance:
                 partial.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        for entry in self.entries():
+        for entry in read_provenance(self.dataset):
             if name := self._own_name(entry):
-                self.accepted[str(entry.get("origin", ""))] = name
-                self.by_sha256[str(entry.get("sha256", ""))] = name
+                self.accepted[entry.origin] = name
+                self.by_sha256[entry.sha256] = name
         self._promised = []
-        for entry in self.left_out():
-            self._promised.append(Path(str(entry.get("file", ""))).name)
-            if entry.get("stage") == "collect":
-                origin = str(entry.get("origin", ""))
-                self.refused[origin] = str(entry.get("stamp", ""))
-                self.reasons[origin] = str(entry.get("reason", ""))
+        for line in self.left_out():
+            self._promised.append(Path(str(line.get("file", ""))).name)
+            if line.get("stage") == "collect":
+                origin = str(line.get("origin", ""))
+                self.refused[origin] = str(line.get("stamp", ""))
+                self.reasons[origin] = str(line.get("reason", ""))
 
-    def _own_name(self, entry: Mapping[str, Any]) -> str:
+    def _own_name(self, entry: PictureOrigin) -> str:
         """The name that an entry gives its picture; empty where it leads out of the data set."""
-        name = str(entry.get("file_name", ""))
-        return name if is_within(self.dataset.root, name) else ""
+        return entry.file_name if is_within(self.dataset.root, entry.file_name) else ""
 
     def _last_number(self) -> int:
         names = [Path(name).name for name in self.accepted.values()]

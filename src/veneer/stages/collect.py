@@ -33,6 +33,7 @@ from veneer.records.files import write_bytes
 from veneer.records.locks import locked
 from veneer.records.metadata import MetadataRow
 from veneer.records.names import find_mask, mask_of
+from veneer.records.provenance import read_provenance
 from veneer.records.run import RunDir
 from veneer.text import counted
 
@@ -329,9 +330,9 @@ def _add_captions(dataset: Dataset, ledger: Provenance) -> None:
     left_out = [entry for entry in ledger.left_out() if "same_as" in entry and "caption" in entry]
     copies = {entry["same_as"]: entry["caption"] for entry in left_out}
     new = [
-        MetadataRow(name, str(entry.get("caption") or copies.get(name, "")), (), entry.get("extra", {}))
-        for entry in ledger.entries()
-        if (name := str(entry["file_name"])) not in known and (dataset.root / name).is_file()
+        MetadataRow(name, one.told("caption") or str(copies.get(name, "")), (), one.facts.get("extra", {}))
+        for one in read_provenance(dataset)
+        if (name := one.file_name) not in known and (dataset.root / name).is_file()
     ]
     if new or not known:
         dataset.add_rows(new)

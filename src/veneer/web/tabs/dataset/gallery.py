@@ -12,7 +12,8 @@ from typing import Any
 from veneer.errors import VeneerError
 from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
-from veneer.records.jsonlines import parse_object, read_lines
+from veneer.records.jsonlines import parse_object
+from veneer.records.provenance import read_provenance
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
 
@@ -179,12 +180,8 @@ def dataset_facts(folder: Path, gallery: Gallery) -> str:
 
 def _sizes(dataset: Dataset, names: set[str]) -> Mapping[str, tuple[int, int]]:
     """Sizes as `collect` entered them; an entry that is not as ours are says nothing."""
-    sizes: dict[str, tuple[int, int]] = {}
-    for entry in read_lines(dataset.provenance_jsonl):
-        match entry:
-            case {"file_name": str(name), "size": [int(width), int(height)]} if name in names:
-                sizes[name] = (width, height)
-    return sizes
+    known = (one for one in read_provenance(dataset) if one.file_name in names)
+    return {one.file_name: one.size for one in known if one.size is not None}
 
 
 def _area(size: tuple[int, int]) -> int:
