@@ -212,18 +212,12 @@ def paired(
     Raises:
         ValueError: If the three differ in length, are empty, or hold what is not a finite number.
     """
-    befores, afters = np.asarray(base, float), np.asarray(tuned, float)
-    if not 0 < len(befores) == len(afters) == len(prompts):
-        raise ValueError(f"{len(befores)} base, {len(afters)} tuned, {len(prompts)} prompts")
-    if not (np.isfinite(befores).all() and np.isfinite(afters).all()):
-        raise ValueError("not a finite number among the values")
-    groups, note = list(prompts), ""
-    shared = None if seeds is None else shared_seeds(afters - befores, groups, seeds)
-    if len(set(groups)) < MIN_UNITS <= len(groups):
-        note = f"only {len(set(groups))} {unit}: the interval covers the seeds, not other {unit}"
-        groups, unit, shared = list(range(len(groups))), "pictures", None
+    befores, afters = _checked(base, tuned, prompts)
+    groups, unit, note = _units(prompts, unit)
+    chances = list(also)
+    if seeds is not None and not note and (shared := shared_seeds(afters - befores, groups, seeds)):
+        chances.append(shared)
     befores, afters = _group_means(befores, groups), _group_means(afters, groups)
-    chances = [*also, *([shared] if shared else [])]
     levels = (0.95, 0.99, 1 - 0.01 / questions)
     found = [mean_interval(afters - befores, seed=seed, level=level, also=chances) for level in levels]
     (ci95, why_not), (ci99, _), (sure, _) = found
@@ -241,6 +235,26 @@ def paired(
         sure=sure,
         ideal=ideal,
     )
+
+
+def _checked(
+    base: Sequence[float] | Array, tuned: Sequence[float] | Array, prompts: Sequence[Hashable]
+) -> tuple[Array, Array]:
+    befores, afters = np.asarray(base, float), np.asarray(tuned, float)
+    if not 0 < len(befores) == len(afters) == len(prompts):
+        raise ValueError(f"{len(befores)} base, {len(afters)} tuned, {len(prompts)} prompts")
+    if not (np.isfinite(befores).all() and np.isfinite(afters).all()):
+        raise ValueError("not a finite number among the values")
+    return befores, afters
+
+
+def _units(prompts: Sequence[Hashable], unit: str) -> tuple[Sequence[Hashable], str, str]:
+    """What is resampled, what it is called, and a note where prompts are too few, so that it is pictures."""
+    num_prompts = len(set(prompts))
+    if num_prompts < MIN_UNITS <= len(prompts):
+        note = f"only {num_prompts} {unit}: the interval covers the seeds, not other {unit}"
+        return range(len(prompts)), "pictures", note
+    return list(prompts), unit, ""
 
 
 def least_share(base: Array, tuned: Array, *, seed: int = 0, level: float = 0.95) -> float | None:
