@@ -66,7 +66,7 @@ bench-gpu: setup
 bench-style: setup
 	$(BIN)/python -m pocket fetch
 	$(BIN)/python -m bench.bench_style
-	$(BIN)/python -m bench.readme
+	$(BIN)/python -m bench.style_page
 
 bench-methods: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_methods

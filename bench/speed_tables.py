@@ -287,7 +287,7 @@ def _machine(record: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Write both pages."""
-    from bench.readme import between_marks
+    from bench.style_page import between_marks
 
     paths = [Path(word) for word in sys.argv[1:]] or newest_results()
     for page, text in ((PAGE, section(paths)), (README, in_short(paths))):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.readme import BEGIN, END, between_marks, newest_results, section
+from bench.style_page import BEGIN, END, between_marks, newest_results, section
 from bench.style_systems import BASE, SYSTEMS, TRUTH, Plan, Scores, settings_of, steps_of
 from bench.style_tables import ALL_STYLES, Measured, document, summarise, write_results
 from bench.style_tasks import STYLES, texture_distance

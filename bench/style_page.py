@@ -1,4 +1,4 @@
-"""The style bench's newest results in README.md, between two marks: ``python -m bench.readme [FILE]``."""
+"""The style bench's newest results in docs/measured.md, between two marks: ``python -m bench.style_page``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.style_systems import BASE
 from bench.style_tables import ALL_STYLES, RESULTS, TITLES, number
 from veneer.records.files import write_text
 
-BEGIN = "<!-- style bench: written by python -m bench.readme -->"
+BEGIN = "<!-- style bench: written by python -m bench.style_page -->"
 END = "<!-- end of style bench -->"
-README = RESULTS.parent.parent / "README.md"
+PAGE = RESULTS.parent.parent / "docs/measured.md"
 COLUMNS = {
     "similarity": "similarity to the true picture",
     "first": "true picture ranked first",
@@ -109,10 +109,10 @@ def between_marks(page: str, text: str, mark: str = BEGIN, end_mark: str = END) 
 
 
 def main() -> None:
-    """Write the README."""
+    """Write the page."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else newest_results()
-    text = section(json.loads(path.read_text("utf-8")), f"bench/results/{path.stem}.md")
-    write_text(README, between_marks(README.read_text("utf-8"), text))
+    text = section(json.loads(path.read_text("utf-8")), f"../bench/results/{path.stem}.md")
+    write_text(PAGE, between_marks(PAGE.read_text("utf-8"), text))
 
 
 if __name__ == "__main__":
