@@ -16,10 +16,14 @@ ASK = "(query, asked) => window.late.ask([Object.fromEntries(new URLSearchParams
 """What stands behind the question mark goes to the handler, in the first input's place."""
 
 
+def address_of(run: str, tab: str) -> str:
+    """Where a tab shows a run, ready to stand in HTML."""
+    return markup.escaped(f"?{urlencode({'tab': tab, 'run': run})}")
+
+
 def link(run: str, tab: str) -> str:
     """A link to a run, as HTML."""
-    query = urlencode({"tab": tab, "run": run})
-    return f'<a href="?{markup.escaped(query)}">{markup.escaped(run)}</a>'
+    return f'<a href="{address_of(run, tab)}">{markup.escaped(run)}</a>'
 
 
 def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any]:

@@ -23,6 +23,7 @@ from veneer.web.tabs.compare import blind, own_prompts
 from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
 from veneer.web.tabs.compare.targets import targets_html
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
+from veneer.web.usage import usage_html
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
 MAX_CELLS = 144
@@ -170,7 +171,7 @@ def _shown(
     steps = own_prompts.checkpoints(folder)
     metrics = known_metrics(folder)
     return (
-        verdict_html(metrics),
+        verdict_html(metrics) + usage_html(folder),
         late.about(
             gr.update(choices=[(one.label, one.key) for one in pairs], value=first.key if first else None),
             run,

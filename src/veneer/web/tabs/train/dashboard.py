@@ -13,6 +13,7 @@ from veneer.web.jobs.events import RunLog, read_events, tail
 from veneer.web.jobs.queue import JobState
 from veneer.web.studio import Studio
 from veneer.web.tabs.train.curves import training_charts
+from veneer.web.usage import finished_html
 
 STATE_WORDS: dict[JobState, tuple[str, markup.Tone]] = {
     "waiting": ("waiting", "plain"),
@@ -45,7 +46,8 @@ def status(studio: Studio, name: str | None) -> str:
     state = studio.jobs.state(name)
     folder = studio.workspace.run(name)
     parts = [f"<h3>{markup.escaped(name)} {_badges(state, known_metrics(folder))}</h3>"]
-    parts += [_queue(studio), _next_step(state, log, name)]
+    parts += [_queue(studio), _next_step(state, log)]
+    parts += [finished_html(folder, known_metrics(folder))] if state == "done" else []
     parts.append(stages(_finished(folder) | log.finished, log.stage if state == "running" else ""))
     if state == "running":
         parts.append(_progress(studio, name, log))
@@ -137,7 +139,7 @@ def _queue(studio: Studio) -> str:
     return f'<p class="v-queue">Queue: {" ".join(names)}</p>'
 
 
-def _next_step(state: JobState | None, log: RunLog, name: str) -> str:
+def _next_step(state: JobState | None, log: RunLog) -> str:
     match state:
         case "failed":
             what, where = log.end.get("what", "it failed"), log.end.get("where", "")
@@ -151,8 +153,6 @@ def _next_step(state: JobState | None, log: RunLog, name: str) -> str:
             return markup.news("Stopped. What is done is saved: press Resume to go on.", "warn")
         case "waiting":
             return markup.news("Waiting for its turn; runs are done one after another.")
-        case "done":
-            return markup.news(f"Done. Look at {name} on the tab Compare.", "good")
     return ""
 
 
