@@ -12,7 +12,9 @@ from veneer.web.studio import Studio
 
 TABS = ("dataset", "recipe", "train", "compare", "runs")
 """Names of the tabs in addresses."""
-ASK = "(query, asked) => window.late.ask([Object.fromEntries(new URLSearchParams(location.search)), asked])"
+ASK_ADDRESS = (
+    "(query, asked) => window.late.ask([Object.fromEntries(new URLSearchParams(location.search)), asked])"
+)
 """What stands behind the question mark goes to the handler, in the first input's place."""
 
 

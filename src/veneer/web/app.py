@@ -125,7 +125,7 @@ def _show_asked(studio: Studio, page: Any, outputs: list[Any]) -> None:
         lambda asked: address.asked_for(studio, asked or {}),
         [query],
         outputs,
-        ask=address.ASK,
+        ask=address.ASK_ADDRESS,
         show_progress="hidden",
     )
     shown.then(None, js="() => window.address.write()")
