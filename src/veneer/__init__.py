@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from veneer.stages.generate import generate as generate
     from veneer.stages.report import report as report
     from veneer.stages.train import train as train
+    from veneer.trials.running import sweep as sweep
 
 _HOMES = {
     "Dataset": "records.dataset",
@@ -55,6 +56,7 @@ _HOMES = {
     "open_run": "pipeline",
     "report": "stages.report",
     "run": "pipeline",
+    "sweep": "trials.running",
     "train": "stages.train",
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "open_run",
     "report",
     "run",
+    "sweep",
     "train",
 ]
 

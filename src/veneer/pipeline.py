@@ -53,6 +53,7 @@ def run(
     overrides: Overrides = (),
     *,
     redo: str | Collection[str] = (),
+    until: str = STAGE_NAMES[-1],
     on_event: OnEvent = in_notebook,
     allow_private_addresses: bool = False,
 ) -> RunResult:
@@ -64,6 +65,7 @@ def run(
         overrides: Settings, as `load_recipe` takes them.
         redo: Stages to do again although they are done. Those that follow are done again too; `collect`,
             `caption` and `train` only where what they depend on has changed.
+        until: The last stage to do; the same folder goes on from there.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
 
     Returns:
@@ -89,8 +91,9 @@ def run(
         told = _tell_unused(folder, recipe, again, on_event)
         options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
         do = partial(_do, again=again, redo=redo, damaged=damaged, told=told)
+        wanted = STAGES[: STAGE_NAMES.index(until) + 1]
         outcomes = [
-            do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in STAGES
+            do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in wanted
         ]
     verdict, reasons = read_verdict(folder)
     return RunResult(folder.root, tuple(outcomes), verdict, reasons)

@@ -82,12 +82,12 @@ class Measure:
     @property
     def rises(self) -> bool:
         """Whether it improves, the whole sure interval on the better side of zero and of `least`."""
-        return self.certain is not None and self._gain(self.certain)[0] > self.least
+        return self.certain is not None and self.gain_of(self.certain)[0] > self.least
 
     @property
     def falls(self) -> bool:
         """Whether it gets worse, the whole sure interval on the worse side of zero."""
-        return self.certain is not None and self._gain(self.certain)[1] < 0
+        return self.certain is not None and self.gain_of(self.certain)[1] < 0
 
     @property
     def certain(self) -> Interval | None:
@@ -121,7 +121,7 @@ class Measure:
     @property
     def reach(self) -> float:
         """From the gain to the worse end of its 95 % interval, >= 0; 0 without one."""
-        return 0.0 if self.ci95 is None else self.gain - self._gain(self.ci95)[0]
+        return 0.0 if self.ci95 is None else self.gain - self.gain_of(self.ci95)[0]
 
     def holds(self, margin: float) -> bool:
         """Whether it provably does not get worse by more than a margin.
@@ -132,7 +132,7 @@ class Measure:
         Returns:
             True where the whole 95 % interval lies above ``-margin``.
         """
-        return self.ci95 is not None and self._gain(self.ci95)[0] > -margin
+        return self.ci95 is not None and self.gain_of(self.ci95)[0] > -margin
 
     def plain(self) -> dict[str, Any]:
         """Write as plain data.
@@ -162,7 +162,8 @@ class Measure:
             "share": None if self.share is None else _short(self.share),
         }
 
-    def _gain(self, interval: Interval) -> Interval:
+    def gain_of(self, interval: Interval) -> Interval:
+        """An interval of the difference as one of the gain."""
         low, high = interval
         return (low, high) if self.better == "higher" else (-high, -low)
 

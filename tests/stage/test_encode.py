@@ -309,8 +309,8 @@ def test_memory_goes_back_before_the_texts(
 ) -> None:
     order: list[str] = []
     monkeypatch.setattr(stage.machine, "hand_back_memory", lambda: order.append("back"))
-    texts = stage._encode_texts
-    monkeypatch.setattr(stage, "_encode_texts", lambda *a: (order.append("texts"), texts(*a)))
+    texts = stage.encode_texts
+    monkeypatch.setattr(stage, "encode_texts", lambda *a: (order.append("texts"), texts(*a)))
     encoded_run(tmp_path, recipe_for(base_folder))
     assert order == ["back", "texts"]
 

@@ -38,6 +38,7 @@ def test_strings_and_paths_are_the_same_path() -> None:
         (lambda: api.run("pocket-8bit", None), "`out` is a path"),
         (lambda: api.run("pocket-8bit", "a", redo="trian"), "`redo` has 'trian', which there is not"),
         (lambda: api.open_run(b"a"), "`run` is a run, or the path of its folder; got b'a'"),
+        (lambda: api.sweep("pocket-8bit", 3, "a"), "`over` is a string or a list of them; got 3"),
         (lambda: api.train({"run": 1}), "`run` is a run"),
         (lambda: api.check(7), "`dataset` is a path"),
         (lambda: api.collect([3], "a"), "`sources` is a string or a list of them; got 3"),

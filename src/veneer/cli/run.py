@@ -59,6 +59,15 @@ Events = Annotated[
     Path | None,
     typer.Option("--events", metavar="FILE", help="Also append every event to FILE, a line of JSON each."),
 ]
+Auto = Annotated[
+    float,
+    typer.Option(
+        "--auto",
+        metavar="MINUTES",
+        min=0,
+        help="Find rank, rate and steps by short probes first, for so many minutes.",
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser at the end.")]
 Within = Annotated[
     list[Path] | None,
@@ -77,6 +86,7 @@ def run(
     style: StyleWords = "",
     settings: Set = None,
     redo: Redo = None,
+    auto: Auto = 0,
     dry_run: DryRun = False,
     with_recipe: WithRecipe = False,
     events: Events = None,
@@ -117,6 +127,13 @@ def run(
         resolved = read()
         from veneer.pipeline import run as run_pipeline
 
+        if auto:
+            from veneer.trials.probing import find_settings
+
+            private = allow_private_addresses
+            resolved = find_settings(
+                resolved, RunDir(folder), auto, on_event=on_event, allow_private_addresses=private
+            ).recipe
         show.follow(course_of(resolved, RunDir(folder)))
         result = run_pipeline(
             resolved, folder, redo=stages, on_event=on_event, allow_private_addresses=allow_private_addresses

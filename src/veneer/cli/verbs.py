@@ -24,6 +24,7 @@ from veneer.cli import (
     report,
     resize,
     run,
+    sweep,
     train,
     ui,
 )
@@ -33,6 +34,7 @@ Verb = tuple[Callable[..., int], str]
 GROUPS: Mapping[str, tuple[Verb, ...]] = {
     "The whole path": (
         (run.run, "A recipe through all stages, and the verdict."),
+        (sweep.sweep, "Many settings of a recipe: the best, confirmed."),
         (ui.ui, "The same in a browser page, offline."),
     ),
     "One stage each": (

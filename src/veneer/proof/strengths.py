@@ -21,6 +21,7 @@ from veneer.proof.comparison import Comparison
 from veneer.proof.evidence import References
 from veneer.proof.margins import COPY_MARGIN, RETRIEVAL_MARGIN, VARIETY_MARGIN, margin_of, variety
 from veneer.proof.measures import VIEWS
+from veneer.proof.pairs import Pair
 from veneer.proof.sweep import Swept, draw_beside, sweep_pairs
 from veneer.recipe import fingerprint
 from veneer.records.cache import CachedItem
@@ -59,7 +60,13 @@ class Chooser:
 
 
 def find_strength(
-    run: RunDir, recipe: Recipe, sampler: Sampler, chooser: Chooser, on_event: OnEvent = ignore
+    run: RunDir,
+    recipe: Recipe,
+    sampler: Sampler,
+    chooser: Chooser,
+    on_event: OnEvent = ignore,
+    *,
+    beside: Sequence[Pair] = (),
 ) -> Strength:
     """Draw with every strength of ``compare.scales``, and take the one whose weakest claim is the surest.
 
@@ -68,6 +75,7 @@ def find_strength(
 
     Args:
         sampler: The base, no adapter on it; it comes back so.
+        beside: The base's pictures of these prompts and seeds where they are drawn already.
 
     Raises:
         AdapterError: If the adapter does not fit the base.
@@ -81,7 +89,7 @@ def find_strength(
         return known
     swept = sweep_pairs(
         sampler,
-        draw_beside(sampler, chooser.jobs, run.strength_samples),
+        beside or draw_beside(sampler, chooser.jobs, run.strength_samples),
         {run.lora_file: _references(run, chooser)},
         scales,
         out=run.strength_samples,
@@ -104,18 +112,26 @@ def surest(swept: Sequence[Swept], made_with: str, prompt_margin: float) -> Stre
 def _tried(one: Swept, prompt_margin: float) -> Tried:
     measures = one.comparison.measures
     style, prompt = measures.get("style"), measures.get("prompt")
+    claims = dict(_claims(one.comparison, prompt_margin))
+    known = {
+        name: measure.plain()
+        for name in (*claims, *VIEWS, "prompt")
+        if (measure := measures.get(name)) is not None
+    }
     return Tried(
         scale=one.scale,
         style=round(style.gain, 4) if style else 0.0,
         prompt=round(prompt.gain, 4) if prompt else None,
-        sureness=round(min(_claims(one.comparison, prompt_margin)), 3),
+        sureness=round(min(claims.values()), 3),
+        claims={name: round(sure, 3) for name, sure in claims.items()},
+        measures=known,
     )
 
 
-def _claims(found: Comparison, prompt_margin: float) -> Iterator[float]:
+def _claims(found: Comparison, prompt_margin: float) -> Iterator[tuple[str, float]]:
     """How sure each thing is that `better` takes: style nearer, and nothing lost beyond its margin."""
     measures = {**found.measures, "diversity": variety(found.measures.get("diversity"))}
-    yield max((sureness(measures[name], 0.0) for name in VIEWS if name in measures), default=0.0)
+    yield "style", max((sureness(measures[name], 0.0) for name in VIEWS if name in measures), default=0.0)
     kept = {
         "prompt": margin_of(found.facts, prompt_margin).whole,
         "retrieval": RETRIEVAL_MARGIN,
@@ -125,7 +141,7 @@ def _claims(found: Comparison, prompt_margin: float) -> Iterator[float]:
     for name, margin in kept.items():
         measure = measures.get(name)
         if measure is not None and measure.ci95 is not None:
-            yield sureness(measure, margin)
+            yield name, sureness(measure, margin)
 
 
 def sureness(measure: Measure | None, margin: float) -> float:

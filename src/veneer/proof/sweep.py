@@ -2,7 +2,7 @@
 
 The base is loaded once, its pictures are drawn once. From a notebook::
 
-    for one in sweep("pocket", [lora], [0.5, 1.0], prompts=prompts, seeds=[0, 1], out=folder):
+    for one in sweep_loras("pocket", [lora], [0.5, 1.0], prompts=prompts, seeds=[0, 1], out=folder):
         print(one.lora, one.scale, one.comparison.summary)
 """
 
@@ -47,7 +47,7 @@ class Swept:
         return f"{self.lora.stem} at {self.scale:g}"
 
 
-def sweep(
+def sweep_loras(
     base: str,
     loras: Sequence[Path],
     scales: Sequence[float],
@@ -159,11 +159,19 @@ def draw_beside(sampler: Sampler, wanted: Sequence[tuple[str, int]], out: Path) 
         sampler: The base, no adapter on it.
         wanted: Prompts that call the style, each with its seed.
     """
+    _draw(sampler, _jobs(wanted), Samples(out).of("base"))
+    return pairs_beside(wanted, out)
+
+
+def pairs_beside(wanted: Sequence[tuple[str, int]], out: Path) -> list[Pair]:
+    """The pairs whose base's pictures `draw_beside` drew in a folder."""
+    return [_pair(job, Samples(out).of("base"), out) for job in _jobs(wanted)]
+
+
+def _jobs(wanted: Sequence[tuple[str, int]]) -> list[Job]:
     texts = list(dict.fromkeys(text for text, _ in wanted))
     prompts = {text: Prompt(index=index, prompt=text, kind="recipe") for index, text in enumerate(texts)}
-    jobs = [Job(prompts[text], seed) for text, seed in wanted]
-    _draw(sampler, jobs, Samples(out).of("base"))
-    return [_pair(job, Samples(out).of("base"), out) for job in jobs]
+    return [Job(prompts[text], seed) for text, seed in wanted]
 
 
 def _draw(sampler: Sampler, jobs: Sequence[Job], folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from veneer.records.files import Record, write_json
 
@@ -18,6 +20,10 @@ class Tried(Record):
     """Gain in faithfulness to the prompt; none where no text is read."""
     sureness: float
     """How sure the least sure claim of the verdict was: above 1, its 95 % interval excluded the contrary."""
+    claims: Mapping[str, float] = {}
+    """How sure each claim was, by its measure."""
+    measures: Mapping[str, Mapping[str, Any]] = {}
+    """The measures that they rest on, with their intervals."""
 
 
 class Strength(Record):
@@ -35,6 +41,11 @@ class Strength(Record):
         """One line of what was tried and taken."""
         others = ", ".join(f"{one.scale:g} ({one.sureness:.1f})" for one in self.tried)
         return f"strength {self.scale:g} is taken, where the least sure claim is the surest of {others}"
+
+    @property
+    def taken(self) -> Tried | None:
+        """What is known of the strength that was taken."""
+        return next((one for one in self.tried if one.scale == self.scale), None)
 
     def write(self, path: Path) -> None:
         """Write the file."""

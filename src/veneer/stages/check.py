@@ -5,12 +5,11 @@ Every picture is measured once; the measures are kept, so the same command again
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from huggingface_hub import try_to_load_from_cache
 
@@ -26,7 +25,8 @@ from veneer.data.findings import (
     copy_findings,
     own_findings,
 )
-from veneer.data.inspection import INSPECTION_VERSION, Inspected, inspect_picture
+from veneer.data.inspection import Inspected, inspect_picture
+from veneer.data.measured import fresh_names, measure_line, read_measures, stamp_of
 from veneer.data.rejection import STAGE, bring_back, move_away
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
@@ -35,7 +35,6 @@ from veneer.notebook import in_notebook
 from veneer.records.check import CheckFile, FoundFault
 from veneer.records.dataset import AnyDataset, Dataset, dataset_of
 from veneer.records.files import open_to_append, write_text
-from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.locks import locked
 from veneer.records.run import RunDir
 from veneer.text import counted, some_of
@@ -187,26 +186,18 @@ def _inspect(
     dataset: Dataset, names: Sequence[str], resolution: int, on_event: OnEvent
 ) -> tuple[dict[str, Inspected], list[Finding]]:
     on_event(StageStarted(STAGE, len(names), "pictures"))
-    known = _read_measures(dataset)
-    fresh = [name for name in names if known.get(name, ("",))[0] != _stamp(dataset.root / name)]
+    known = read_measures(dataset)
+    fresh = fresh_names(dataset, names, known)
     findings: list[Finding] = []
     done = len(names) - len(fresh)
     workers = Workers(inspect_picture, count=processes_for(len(fresh)))
-    with open_to_append(_measures(dataset)) as file, workers:
+    with open_to_append(dataset.measures_jsonl) as file, workers:
         for name, seen in workers.map((name, (dataset.root / name,)) for name in fresh):
             done += 1
             on_event(Progress(STAGE, done))
-            stamp = _stamp(dataset.root / name)
-            entry: dict[str, Any] = {"file_name": name, "stamp": stamp}
-            if isinstance(seen, Failure):
-                known[name] = (stamp, seen.reason)
-                if seen.timed_out:
-                    continue  # not kept: on a quieter machine it may be looked at
-                entry["broken"] = seen.reason
-            else:
-                known[name] = (stamp, seen)
-                entry |= {**asdict(seen), "colours": seen.colours.hex()}
-            file.write(json.dumps(entry) + "\n")
+            stamp = stamp_of(dataset.root / name)
+            known[name] = (stamp, seen.reason if isinstance(seen, Failure) else seen)
+            file.write(measure_line(name, stamp, seen))
     inspected: dict[str, Inspected] = {}
     for name in names:
         measured = known[name][1]
@@ -241,36 +232,6 @@ def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[F
     from veneer.data.safety import unsafe_pictures  # with torch, whose import takes seconds
 
     return unsafe_pictures(root, names, checker), []
-
-
-def _read_measures(dataset: Dataset) -> dict[str, tuple[str, Inspected | str]]:
-    path = _measures(dataset)
-    drop_torn_line(path)
-    known: dict[str, tuple[str, Inspected | str]] = {}
-    try:
-        for line in read_lines(path):
-            name, stamp = line.pop("file_name"), line.pop("stamp")
-            if "broken" in line:
-                known[name] = (stamp, str(line["broken"]))
-            else:
-                known[name] = (stamp, Inspected(**{**line, "colours": bytes.fromhex(line["colours"])}))
-    except (DatasetError, KeyError, TypeError, ValueError):
-        path.unlink()  # damaged: all is measured anew
-        return {}
-    return known
-
-
-def _stamp(path: Path) -> str:
-    """What changes when a file is written anew, or measured in another way."""
-    try:
-        facts = path.stat()
-    except OSError:  # deleted meanwhile
-        return ""
-    return f"{INSPECTION_VERSION}-{facts.st_size}-{facts.st_mtime_ns}"
-
-
-def _measures(dataset: Dataset) -> Path:
-    return dataset.measures_jsonl
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:

@@ -19,29 +19,18 @@ from veneer import machine, processes
 from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.encoding import STAGE
-from veneer.encoding.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
-from veneer.encoding.jobs import (
-    EncodeJob,
-    closing_writes,
-    load_batches,
-    make_job,
-    views_at_once,
-)
-from veneer.encoding.split import Picture, read_pictures
-from veneer.encoding.tags import in_forms, tag_orders
+from veneer.encoding.buckets import Reshaping
+from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches, views_at_once
+from veneer.encoding.planning import load_parts, plan_encoding, text_file
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
-from veneer.lora.textual_inversion import refuse_words
-from veneer.models.base import Base, encode_pixels, encode_prompts, load_base_of, token_count
-from veneer.models.families.fit import refuse_beyond
+from veneer.models.base import Base, encode_pixels, encode_prompts
 from veneer.notebook import in_notebook
-from veneer.records.cache import CachedItem, CacheIndex, content_key, is_whole, write_tensors
+from veneer.records.cache import CacheIndex, write_tensors
 from veneer.records.run import AnyRun, opened
 from veneer.training.checkpoints import as_run_error
 
 TEXT_BATCH = 16
-SMALL_SHARE = 0.75
-"""Share of a base's own size below which some families learn and draw badly."""
 
 
 @dataclass(frozen=True)
@@ -94,134 +83,26 @@ def encode(
     """
     run, recipe = opened(run, recipe)
     machine.set_threads()
-    pictures = read_pictures(run, recipe, on_event)
-    pictures = in_forms(pictures, recipe.encode)
-    base = _load(recipe, "tokenizer", on_event)
-    refuse_words(recipe.lora, base.family)
-    refuse_beyond(recipe, base.family)
-    _warn_of_resolution(recipe, base, on_event)
-    jobs = [make_job(picture, run.cache, recipe, base) for picture in pictures]
-    reshaped = _reshaping(pictures, jobs, recipe, base)
-    _notify_reshaping(reshaped, recipe, base.size_multiple, on_event)
-    todo = list({job.file: job for job in jobs if not is_whole(job.file)}.values())
-    items = [
-        _item(picture, job, run.cache, recipe, base) for picture, job in zip(pictures, jobs, strict=True)
-    ]
-    index = _index(items, run.cache, recipe, base)
+    plan = plan_encoding(run, recipe, on_event)
     processes.wait_for_everyone()  # all have looked for what is there before one adds to it
     with as_run_error(run.cache):
-        _encode_pictures(processes.shard(todo), recipe, vae_dtype(base, machine.pick_device()), on_event)
+        share = processes.shard(plan.todo)
+        on_event(StageStarted(STAGE, len(share), "pictures"))
+        if share:
+            encode_pictures(share, load_vae(recipe, plan.base), on_event)
         machine.hand_back_memory()
-        _encode_texts(_texts(pictures, recipe), run.cache, recipe, base)
+        if texts := plan.texts_to_do(processes.shard(plan.texts)):
+            encode_texts(texts, run.cache, load_texts(recipe, plan.base))
         processes.wait_for_everyone()
         if processes.is_main_process():
-            index.write(run.cache_index)
-            _prune(run.cache, index)
+            plan.index.write(run.cache_index)
+            _prune(run.cache, plan.index)
     processes.wait_for_everyone()
-    return _result(index, len(todo), reshaped, base, on_event)
+    return _result(plan.index, len(plan.todo), plan.reshaped, plan.base, on_event)
 
 
 run = encode
 """The stage, as the pipeline calls it."""
-
-
-def _load(recipe: Recipe, part: str, on_event: OnEvent = ignore, dtype: torch.dtype = torch.float32) -> Base:
-    return load_base_of(
-        recipe.base,
-        dtype=dtype,
-        device=machine.pick_device(),
-        parts=(part,),
-        on_event=on_event,
-    )
-
-
-def _warn_of_resolution(recipe: Recipe, base: Base, on_event: OnEvent) -> None:
-    wanted, native = recipe.encode.resolution, base.native_px
-    multiple = base.size_multiple
-    if wanted < SMALL_SHARE * native and not base.family.trains_small:
-        message = (
-            f"encode.resolution = {wanted} px, but {base.family.label} was trained at {native} px and draws "
-            f"badly at much less: set encode.resolution = {native} where memory allows it"
-        )
-        on_event(Notice(STAGE, "below-native-resolution", message))
-    if wanted > native:
-        message = (
-            f"encode.resolution = {wanted} px, but this base was trained at {native} px: pictures drawn at "
-            f"{wanted} px may repeat their subject. Train at {native}, or draw with generate.two_pass = true"
-        )
-        on_event(Notice(STAGE, "above-native-resolution", message))
-    if wanted % multiple:
-        message = (
-            f"encode.resolution = {wanted} px is rounded down: the base needs a multiple of {multiple} px"
-        )
-        on_event(Notice(STAGE, "resolution-rounded", message))
-
-
-def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: Base) -> CachedItem:
-    word = " a" * recipe.lora.embedding_vectors  # as many tokens as a learnt word will have
-    caption = picture.item.caption
-    if recipe.lora.embedding_token:
-        caption = caption.replace(recipe.lora.embedding_token, word)
-    tokens = token_count(base.tokenizer, caption)
-    prior = uses_prior_prediction(recipe) and picture.split == "train"
-    return CachedItem(
-        file_name=picture.item.file_name,
-        caption=picture.item.caption,
-        sha256=picture.sha256,
-        split=picture.split,
-        bucket=job.bucket,
-        latents=job.file.relative_to(cache).as_posix(),
-        text=_text_file(picture.item.caption, base),
-        tokens=tokens,
-        truncated=tokens > base.tokenizer.model_max_length,
-        orders=tuple((one, _text_file(one, base)) for one in _orders(picture, recipe)),
-        prior_text=_text_file(plain_caption(picture.item.caption, recipe), base) if prior else "",
-    )
-
-
-def _orders(picture: Picture, recipe: Recipe) -> tuple[str, ...]:
-    return tag_orders(picture, recipe.encode, recipe.train.seed)
-
-
-def uses_prior_prediction(recipe: Recipe) -> bool:
-    """Whether the untuned prediction is the prior: a weight is given, and no pictures."""
-    return recipe.train.prior_loss_weight > 0 and not recipe.train.prior_sources
-
-
-def plain_caption(caption: str, recipe: Recipe) -> str:
-    """A caption without what calls the style: its trigger and its prefix.
-
-    Returns:
-        The rest; empty where nothing calls the style in particular.
-    """
-    rest = caption.removeprefix(recipe.caption.trigger).lstrip(" ,")
-    rest = rest.removeprefix(recipe.caption.prefix).strip(" ,")
-    return "" if rest == caption else rest
-
-
-def _text_file(caption: str, base: Base) -> str:
-    return f"text/{content_key('text-1', caption, base.fingerprint)}.safetensors"
-
-
-def _texts(pictures: Sequence[Picture], recipe: Recipe) -> list[str]:
-    captions = {"", *(picture.item.caption for picture in pictures)}
-    captions |= {one for picture in pictures for one in _orders(picture, recipe)}
-    if uses_prior_prediction(recipe):
-        captions |= {plain_caption(picture.item.caption, recipe) for picture in pictures}
-    return sorted(captions)
-
-
-def _index(items: Sequence[CachedItem], cache: Path, recipe: Recipe, base: Base) -> CacheIndex:
-    return CacheIndex(
-        base=base.fingerprint,
-        vae_factor=base.vae_factor,
-        native_px=base.native_px,
-        prediction_type=base.prediction_type,
-        empty_caption=_text_file("", base),
-        crops=recipe.encode.variants,
-        mirrored=recipe.encode.flip > 0,
-        items=tuple(items),
-    )
 
 
 def vae_dtype(base: Base, device: torch.device) -> torch.dtype:
@@ -243,15 +124,25 @@ def text_dtype(base: Base, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def _encode_pictures(
-    jobs: Sequence[EncodeJob], recipe: Recipe, dtype: torch.dtype, on_event: OnEvent
-) -> None:
-    on_event(StageStarted(STAGE, len(jobs), "pictures"))
-    if not jobs:
-        return
-    vae = _load(recipe, "vae", dtype=dtype).vae
+def load_vae(recipe: Recipe, base: Base) -> Any:
+    """The VAE, ready to encode.
+
+    Args:
+        base: Any parts of the base.
+    """
+    vae = load_parts(recipe, "vae", dtype=vae_dtype(base, machine.pick_device())).vae
     if vae.device.type == "cuda":  # the order of its quickest convolutions
         vae.to(memory_format=torch.channels_last)
+    return vae
+
+
+def encode_pictures(jobs: Sequence[EncodeJob], vae: Any, on_event: OnEvent = ignore) -> None:
+    """Write the latents of some pictures.
+
+    Raises:
+        BaseModelError: If the VAE gives no finite numbers.
+        DatasetError: If a picture cannot be decoded.
+    """
     done = 0
     with torch.inference_mode(), closing_writes(vae.device) as write:
         for batch, loaded in load_batches(jobs, vae.device):
@@ -303,22 +194,32 @@ def _encode_within_memory(vae: Any, pixels: Tensor, on_event: OnEvent) -> tuple[
     return encode_pixels(vae, pixels)
 
 
-def _encode_texts(captions: Sequence[str], cache: Path, recipe: Recipe, base: Base) -> None:
-    mine = processes.shard(captions)  # cut first: the others write while this process looks
-    share = [caption for caption in mine if not is_whole(cache / _text_file(caption, base))]
-    if not share:
-        return
+def load_texts(recipe: Recipe, base: Base) -> Base:
+    """The base with its text encoders.
+
+    Args:
+        base: Its tokenizers.
+    """
     dtype = text_dtype(base, machine.pick_device())
-    base = base.with_parts(_load(recipe, "text_encoder", dtype=dtype).parts)
+    return base.with_parts(load_parts(recipe, "text_encoder", dtype=dtype).parts)
+
+
+def encode_texts(captions: Sequence[str], cache: Path, base: Base) -> None:
+    """Write the states of some captions.
+
+    Args:
+        base: Tokenizers and text encoders.
+    """
     with torch.inference_mode():
         on_cpu = machine.pick_device().type == "cpu"
+        dtype = text_dtype(base, machine.pick_device())
         size = 1 if on_cpu else TEXT_BATCH  # one: bits do not depend on company
-        for first in range(0, len(share), size):
-            part = share[first : first + size]
+        for first in range(0, len(captions), size):
+            part = captions[first : first + size]
             told = {name: one.to("cpu", dtype) for name, one in encode_prompts(base, part).items()}
             for number, caption in enumerate(part):
                 own = {name: one[number] for name, one in told.items()}
-                write_tensors(cache / _text_file(caption, base), own)
+                write_tensors(cache / text_file(caption, base), own)
 
 
 def _prune(cache: Path, index: CacheIndex) -> None:
@@ -328,40 +229,6 @@ def _prune(cache: Path, index: CacheIndex) -> None:
     for path in [*cache.glob("latents/*"), *cache.glob("text/*")]:
         if path.relative_to(cache).as_posix() not in used:
             path.unlink()
-
-
-def _reshaping(
-    pictures: Sequence[Picture], jobs: Sequence[EncodeJob], recipe: Recipe, base: Base
-) -> Reshaping:
-    table, multiple = recipe.encode, base.size_multiple
-
-    def large(size: tuple[int, int]) -> tuple[int, int]:
-        return bucket_for(size, table.resolution, multiple, aspects=table.buckets, upscale=True)
-
-    own = [(p.size, job.bucket) for p, job in zip(pictures, jobs, strict=True) if p.split != "prior"]
-    return reshaping((size, bucket, large(size)) for size, bucket in own)
-
-
-def _notify_reshaping(shape: Reshaping, recipe: Recipe, multiple: int, on_event: OnEvent) -> None:
-    if shape.much_cut:
-        todo = "" if recipe.encode.buckets else ". encode.buckets = true keeps aspect ratios"
-        message = (
-            f"{shape.much_cut} of {shape.pictures} pictures lose over {MUCH_CUT:.0%} of their pixels to "
-            f"cropping; of all pixels {shape.cut_percent:.1f} % are thrown away{todo}"
-        )
-        on_event(Notice(STAGE, "much-cropped", message))
-    if shape.smaller:
-        message = (
-            f"{shape.smaller} of {shape.pictures} pictures are smaller than {recipe.encode.resolution} px "
-            "and trained at a smaller size. encode.upscale = true enlarges them; `veneer check` lists them"
-        )
-        on_event(Notice(STAGE, "below-resolution", message))
-    if shape.enlarged:
-        why = (
-            "" if recipe.encode.upscale else f": they are below {multiple} px, the least that the base takes"
-        )
-        message = f"{shape.enlarged} of {shape.pictures} pictures are enlarged{why}"
-        on_event(Notice(STAGE, "enlarged", message))
 
 
 def _result(

@@ -134,7 +134,7 @@ def generate(
     held_out = [item.caption for item in judging(index, recipe)] if index else []
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
-    sampler = _sampler(recipe, on_event)
+    sampler = sampler_of(recipe, on_event)
     sizes = _sizes(sampler, run)
     scale = _scale(run, recipe, sampler, index, on_event)
     on_event(StageStarted(STAGE, 2 * len(jobs) * len(sizes), "pictures"))
@@ -173,12 +173,20 @@ def _scale(
         return recipe.compare.scale
     if is_main_process():
         on_event(StageStarted(STAGE, len(recipe.compare.scales), "strengths"))
-        jobs = choosing_jobs(index, recipe, at_least=CHOOSING_PROMPTS)
-        chooser = Chooser(jobs, choosing(index), index.split("train"))
-        found = find_strength(run, recipe, sampler, chooser, _as_own(on_event))
+        found = find_strength(run, recipe, sampler, chooser_of(index, recipe), _as_own(on_event))
         on_event(Notice(STAGE, "strength", found.summary))
     wait_for_everyone()
     return strength_of(run, recipe)
+
+
+def chooser_of(index: CacheIndex, recipe: Recipe) -> Chooser:
+    """What a run's strengths are tried on.
+
+    Raises:
+        RecipeError: If there are not two held-out pictures, one to choose and one to judge by.
+    """
+    jobs = choosing_jobs(index, recipe, at_least=CHOOSING_PROMPTS)
+    return Chooser(jobs, choosing(index), index.split("train"))
 
 
 def _as_own(on_event: OnEvent) -> OnEvent:
@@ -244,7 +252,8 @@ def generate_files(
     return GenerateResult(out, len(jobs), num_drawn, _notify_broken(series, on_event))
 
 
-def _sampler(recipe: Recipe, on_event: OnEvent) -> Sampler:
+def sampler_of(recipe: Recipe, on_event: OnEvent) -> Sampler:
+    """The base of a run, ready to draw; no adapter is on it."""
     return load_sampler(
         recipe.base.model,
         recipe.generate,
