@@ -343,14 +343,15 @@ def test_a_key_that_is_gone_is_no_change() -> None:
 
 
 def test_a_run_of_0_1_0_is_skipped_but_for_check(performed: list[str], tmp_path: Path) -> None:
-    pipeline.run(Recipe(), tmp_path)
+    recipe = resolve({"caption": {"model": "Salesforce/blip-image-captioning-base"}})  # 0.1.0's own
+    pipeline.run(recipe, tmp_path)
     run = RunDir(tmp_path)
     record = json.loads(run.run_json.read_text("utf-8"))
     stored = json.loads((GOLDEN / "run-0.1.0.json").read_text("utf-8"))["stages"]
     for name, entry in record["stages"].items():
         entry["identity"]["settings"] = stored[name]["identity"]["settings"]
     write_json(run.run_json, record)
-    assert [name for name in STAGE_NAMES if not is_done(run, Recipe(), name)] == ["check"]
+    assert [name for name in STAGE_NAMES if not is_done(run, recipe, name)] == ["check"]
     performed.clear()
-    pipeline.run(Recipe(), tmp_path)
+    pipeline.run(recipe, tmp_path)
     assert performed == ["check"]
