@@ -77,7 +77,8 @@ class CollectTable(Table):
     """Where the pictures come from."""
 
     sources: tuple[str, ...] = ()
-    """Folders, `bing:QUERY;size=large;type=photo`, `urls:FILE`, `hf:NAME`, or `pocket` (bundled)."""
+    """Folders, `openverse:QUERY` and `commons:QUERY` (licences known), `bing:QUERY;size=large;type=photo`,
+    `urls:FILE`, `hf:NAME`, or `pocket` (bundled)."""
     limit: int | None = Field(None, ge=1)
     """Most pictures to take over all sources, in pictures."""
     max_file_mib: float = Field(25.0, gt=0)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from veneer.choices import SEARCHES
 from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.hubnames import split_revision
@@ -121,7 +122,7 @@ def source_names(source: str) -> list[str]:
         Paths, and names of the hub; none for a search.
     """
     kind, _, rest = source.partition(":")
-    if kind == "bing" and source.startswith("bing:"):
+    if source.startswith(SEARCHES):
         return []
     if kind in {"urls", "hf"}:
         return [source, rest, rest.strip(), rest.partition(";")[0].strip()]

@@ -19,6 +19,7 @@ import httpx
 from huggingface_hub import HfApi, constants, get_session, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from veneer.choices import SEARCHES
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.hubnames import OWN, embedder_names, revision_of, split_revision
@@ -170,7 +171,7 @@ def _is_kept(name: str, revision: str | None, file: str) -> bool:
 
 def _may_bring_captions(recipe: Recipe) -> bool:
     """Folders and lists may bring every caption along, and then no captioner is loaded."""
-    return all(not source.startswith("bing:") for source in recipe.collect.sources)
+    return all(not source.startswith(SEARCHES) for source in recipe.collect.sources)
 
 
 def has_safetensors(name: str) -> bool:
@@ -200,7 +201,7 @@ def _sources(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
     for source in recipe.collect.sources:
         if source.startswith("hf:") and find_spec("datasets") is None:
             yield Need("source", source, "missing", "Install what reads it: pip install 'veneer[hub]'")
-        elif source.startswith(("bing:", "hf:")):
+        elif source.startswith((*SEARCHES, "hf:")):
             yield Need("source", source, "to fetch")
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_model_card_is_a_hub_readme(page: Page, run: RunDir, recipe: Recipe) -> 
     assert card.startswith("---\nbase_model: ")
     assert "load_lora_weights" in card
     assert "| Style |" in card
+    assert "Whose pictures" not in card
+
+
+def test_the_model_card_names_whose_pictures_it_learnt_from(page: Page, run: RunDir, recipe: Recipe) -> None:
+    name = "images/credited.png"
+    (run.dataset / "images").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(run.dataset / name)
+    told = {"author": "Ann", "licence": "CC BY 4.0", "attribution": "yes", "page": "https://a.example/1"}
+    (run.dataset / "provenance.jsonl").write_text(json.dumps({"file_name": name, "title": "A house", **told}))
+    card = model_card(run, recipe)
+    assert "- [A house](https://a.example/1) by Ann, CC BY 4.0\n" in card
 
 
 def test_push_sends_adapter_card_and_measures(

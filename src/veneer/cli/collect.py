@@ -15,7 +15,8 @@ def collect(
     source: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Folder, bing:QUERY, urls:FILE, hf:NAME, or pocket; several at once."
+            metavar="SOURCE...",
+            help="Folder, openverse:QUERY, commons:QUERY, bing:QUERY, urls:FILE, hf:NAME, or pocket.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="The data-set folder.")],

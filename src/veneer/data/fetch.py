@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from veneer.choices import SEARCHES
 from veneer.data.download import Downloader, Missed
 from veneer.data.hub import hub_pictures
 from veneer.data.sources import Found, folder_pictures, pocket_pictures
 from veneer.data.websources import (
     Web,
+    catalogue_pictures,
     listed_pictures,
     scratch_file,
     searched_pictures,
@@ -52,10 +54,15 @@ def find_pictures(
             yield from listed_pictures(source, path, web.on_event)
         elif source.startswith("hf:"):
             yield from hub_pictures(source, limit, web)
-        elif not source.startswith("bing:"):
+        elif not source.startswith(SEARCHES):
             folder = Path(source).expanduser()
             yield from folder_pictures(source, folder, out, web.on_event, follow_links=follow_links)
-    yield from _in_turns([searched_pictures(source, web) for source in sources if source.startswith("bing:")])
+    yield from _in_turns([_search(source, web) for source in sources if source.startswith(SEARCHES)])
+
+
+def _search(source: str, web: Web) -> Iterator[Found]:
+    is_bing = source.startswith("bing:")
+    return searched_pictures(source, web) if is_bing else catalogue_pictures(source, web)
 
 
 def _in_turns(searches: Sequence[Iterator[Found]]) -> Iterator[Found]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from veneer.choices import SEARCHES
 from veneer.data.folders import Listing, list_folder
 from veneer.data.sidecars import FolderCaptions, is_caption_name, with_others
 from veneer.errors import DatasetError
@@ -36,7 +37,7 @@ OTHER_PICTURE_SUFFIXES = frozenset(
 )
 """Suffixes of pictures too: each is tried, so that it is not passed over without a word."""
 
-SOURCE_KINDS = "a folder, bing:QUERY, urls:FILE, hf:NAME, or pocket"
+SOURCE_KINDS = "a folder, openverse:QUERY, commons:QUERY, bing:QUERY, urls:FILE, hf:NAME, or pocket"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def refuse_unknown(sources: Sequence[str]) -> None:
             raise DatasetError(
                 "a folder, not a list of addresses", where=source, todo=f"A source is {SOURCE_KINDS}"
             )
-        elif not source.startswith(("bing:", "hf:")) and not path.exists():
+        elif not source.startswith((*SEARCHES, "hf:")) and not path.exists():
             kind = "file" if source.startswith("urls:") else "folder"
             raise DatasetError(f"no such {kind}", where=source, todo=f"A source is {SOURCE_KINDS}")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from veneer.choices import SEARCHES
+from veneer.data.catalogues import CATALOGUES, parse_catalogue_query, read_catalogue
 from veneer.data.download import Downloader, Missed
-from veneer.data.search import BING, MOST_PAGES, Query, parse_query, read_results
+from veneer.data.search import BING, MOST_PAGES, parse_query, read_results
 from veneer.data.sources import Found
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
@@ -19,7 +21,10 @@ from veneer.records.files import write_text
 from veneer.records.metadata import caption_column, captions_in, csv_records, fit_cells
 from veneer.text import read_text_any, separator_of, some_of
 
-OTHER_SOURCES = "Other sources: a folder, urls:FILE (a list of addresses), hf:NAME (a hub data set)"
+OTHER_SOURCES = (
+    "Other sources: a folder, openverse:QUERY, commons:QUERY, urls:FILE (a list of addresses), "
+    "hf:NAME (a hub data set)"
+)
 _ADDRESS_COLUMNS = ("url", "image_url", "text_url")
 
 
@@ -39,6 +44,7 @@ class Web:
     pages: Path
     on_event: OnEvent
     search_address: str = BING
+    catalogues: Mapping[str, str] = field(default_factory=lambda: CATALOGUES)
 
 
 def searched_pictures(source: str, web: Web) -> Iterator[Found]:
@@ -61,13 +67,39 @@ def searched_pictures(source: str, web: Web) -> Iterator[Found]:
         results = [result for result in read_results(page) if result.address not in seen]
         if not results:
             if number == 0:
-                _notify_nothing(source, query, page, web)
+                _notify_nothing(source, query.text, page, web)
             return
         seen.update(result.address for result in results)
         for result in results:
             facts = {"source": source, "query": query.text, "page": result.page, "title": result.title}
             licence = f"search filter {query.licence}" if query.licence else ""
             yield Found(result.address, facts={**facts, "licence": licence})
+
+
+def catalogue_pictures(source: str, web: Web) -> Iterator[Found]:
+    """Find pictures whose licence is told, page after page, as far as they are asked for.
+
+    Args:
+        source: Such as ``openverse:red houses;licence=public``.
+
+    Yields:
+        The results, not fetched yet; those that their licence forbids to take with that fault.
+    """
+    query = parse_catalogue_query(source)
+    seen: set[str] = set()
+    for number in range(1, MOST_PAGES + 1):
+        page = web.downloader.page(query.address(web.catalogues[query.kind], number))
+        if isinstance(page, Missed):
+            _notify_missed(source, page, len(seen), web)
+            return
+        results = read_catalogue(query, source, page)
+        new = [found for found in results or () if found.origin not in seen]
+        if not new:
+            if number == 1:
+                _notify_nothing(source, query.text, "" if results is not None else page, web)
+            return
+        seen.update(found.origin for found in new)
+        yield from new
 
 
 def listed_pictures(source: str, file: Path, on_event: OnEvent) -> Iterator[Found]:
@@ -155,12 +187,12 @@ def _notify_missed(source: str, missed: Missed, results: int, web: Web) -> None:
     web.on_event(Notice("collect", "search-stopped", message, True))
 
 
-def _notify_nothing(source: str, query: Query, page: str, web: Web) -> None:
+def _notify_nothing(source: str, words: str, page: str, web: Web) -> None:
     if not page.strip():
         message = f"{source}: no results. Try other words or fewer filters"
         web.on_event(Notice("collect", "no-results", message, True))
         return
-    name = re.sub(r"\W+", "-", query.text).strip("-")[:40] or "search"
+    name = re.sub(r"\W+", "-", words).strip("-")[:40] or "search"
     path = web.pages / f"{name}.html"
     with suppress(OSError):
         write_text(path, page)
@@ -177,3 +209,5 @@ def refuse_wrong_queries(sources: Sequence[str]) -> None:
     for source in sources:
         if source.startswith("bing:"):
             parse_query(source)
+        elif source.startswith(SEARCHES):
+            parse_catalogue_query(source)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from veneer.arguments import PathLike, given_path, given_texts
 from veneer.config import CollectTable, Recipe
+from veneer.data.catalogues import CATALOGUES
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
 from veneer.data.hub import refuse_wrong_options
@@ -90,6 +91,7 @@ def collect(
     allow_private_addresses: bool = False,
     reach: Reach = Reach(),  # noqa: B008 - frozen
     search_address: str = BING,
+    catalogues: Mapping[str, str] = CATALOGUES,
     follow_links: bool = False,
 ) -> CollectResult:
     """Collect pictures from all sources.
@@ -97,11 +99,13 @@ def collect(
     Folders come first to last; results of several searches take turns, so that a limit is shared fairly.
 
     Args:
-        sources: Folders, `bing:QUERY`, `urls:FILE`, `hf:NAME`, or `pocket`.
+        sources: Folders, `openverse:QUERY`, `commons:QUERY`, `bing:QUERY`, `urls:FILE`, `hf:NAME`, or
+            `pocket`.
         out: The data-set folder; made where it does not exist, extended where it does.
         collect: Limits; its own ``sources`` are not read.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
         reach: Further limits of the client; its size comes from ``config``.
+        catalogues: Addresses of Openverse and Commons.
         follow_links: Whether links in folders are followed that lead out of them.
 
     Returns:
@@ -127,7 +131,8 @@ def collect(
             _scratch(out) as scratch,
             Downloader(_reach(reach, collect, allow_private_addresses)) as downloader,
         ):
-            web = Web(downloader, scratch, out / "search-pages", tally.listen, search_address)
+            pages = out / "search-pages"
+            web = Web(downloader, scratch, pages, tally.listen, search_address, catalogues)
             found = find_pictures(sources, out, collect.limit, web, follow_links=follow_links)
             fetched = Fetcher(downloader, scratch).fetch(tally.new(found))
             with Workers(standardise) as workers:

@@ -19,6 +19,8 @@ from veneer.notebook import in_notebook
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
 from veneer.records.checksums import renew_checksum
+from veneer.records.credits import read_credits
+from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json, write_text
 from veneer.records.run import AnyRun, RunDir, opened
 
@@ -104,7 +106,9 @@ def model_card(run: RunDir, recipe: Recipe) -> str:
     Returns:
         Markdown with the hub's header.
     """
-    return render("model_card.md.jinja", gather(run) | {"recipe": recipe})
+    return render(
+        "model_card.md.jinja", gather(run) | {"recipe": recipe, "credits": read_credits(Dataset(run.dataset))}
+    )
 
 
 def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str:
