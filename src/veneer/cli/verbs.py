@@ -56,7 +56,7 @@ GROUPS: Mapping[str, tuple[Verb, ...]] = {
     "Before you start": ((doctor.doctor, "What this machine has and can do."),),
 }
 RECIPES = "Bundled recipes: list, show, copy."
-IMPORT = "A recipe from kohya's folders or settings."
+IMPORT = "A recipe from kohya, OneTrainer, ai-toolkit."
 
 
 class GroupedVerbs(TyperGroup):
