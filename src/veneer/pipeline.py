@@ -125,7 +125,7 @@ def run_stage(name: str, run: RunDir, *, redo: bool = True, on_event: OnEvent = 
 
     Raises:
         RunError: If the folder holds no run, an earlier stage is not done, or a later one that is kept would
-            have to be undone.
+            have to be undone; or if what it needs is not to be had.
     """
     machine.set_threads()
     recipe, stage = run.read_recipe(), stage_of(name)
@@ -139,6 +139,7 @@ def run_stage(name: str, run: RunDir, *, redo: bool = True, on_event: OnEvent = 
                 todo=f"Run `veneer {earlier}` first, or `veneer run`",
             )
         refuse_unfit(run, earlier)
+    refuse_missing(run, needs_of(run, recipe, (name,)))  # the hub's client tries for minutes
     again = frozenset({name} if redo and not stage.is_kept else ())
     with locked(run.root, "run"):
         told = _tell_unused(run, recipe, again, on_event, stages=(name,))

@@ -1,7 +1,9 @@
 """The documentation says what the program does."""
 
+import ast
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 MAKE = runpy.run_path(str(ROOT / "docs/make_reference.py"))
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 COMMANDS = commands()
+SOURCES = sorted((ROOT / "src/veneer").rglob("*.py"))
 FLAG = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -114,3 +117,43 @@ def test_the_lock_holds_what_is_pinned_each_with_hashes() -> None:
     assert pins("requirements.lock") == pins("constraints.txt")
     packages = re.split(r"\n(?=[\w.-]+==)", (ROOT / "requirements.lock").read_text("utf-8"))[1:]
     assert all("--hash=sha256:" in package for package in packages)
+
+
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|RANK")
+OF_THE_SYSTEM = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"}  # asked of sysconf, not of the environment
+
+
+def variables_in(source: str) -> set[str]:
+    """Environment variables that a module names: as text, or as the key of a dict of them."""
+    if "environ" not in source and "ENVIRONMENT" not in source:
+        return set()
+    nodes = list(ast.walk(ast.parse(source)))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts += [node.arg for node in nodes if isinstance(node, ast.keyword) and node.arg]
+    return {text for text in texts if VARIABLE.fullmatch(text)} - OF_THE_SYSTEM
+
+
+def test_every_environment_variable_has_its_line_and_no_other_is_told() -> None:
+    read = {name for path in SOURCES for name in variables_in(path.read_text("utf-8"))}
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs/environment.md").read_text("utf-8"), re.MULTILINE)
+    assert read == {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
+
+
+def test_a_new_environment_variable_would_be_found() -> None:
+    assert variables_in('import os\nos.environ.get("NEW_ONE")') == {"NEW_ONE"}
+    assert variables_in('import os\nos.environ.update(NEW_ONE="1")') == {"NEW_ONE"}
+
+
+def texts_in(source: str) -> Iterator[str]:
+    """Texts of a module; of one with values in it, what stands between them."""
+    for node in ast.walk(ast.parse(source)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        yield "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+
+
+def test_the_headings_of_troubleshooting_are_words_of_our_messages() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
+    words = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    texts = [text for path in SOURCES for text in texts_in(path.read_text("utf-8"))]
+    assert len(words) > 12
+    assert [word for word in words if not any(word in text for text in texts)] == []

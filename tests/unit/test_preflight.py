@@ -152,3 +152,13 @@ def test_what_the_base_cannot_do_is_refused_before_the_first_stage(tmp_path: Pat
         pipeline.run(recipe, tmp_path / "run")
     assert not RunDir(tmp_path / "run").recipe_toml.exists()
     preflight.refuse_base(recipe, ("report",))
+
+
+def test_a_verb_of_one_stage_tells_what_is_missing_before_it_asks_the_hub(
+    tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunDir(tmp_path).write_recipe(load_recipe("sd15-style"))
+    monkeypatch.setattr(pipeline, "is_done", lambda *_: True)
+    monkeypatch.setattr(pipeline, "load_stage", lambda name: pytest.fail("the stage began"))
+    with pytest.raises(RunError, match=r"base stable-diffusion-v1-5.* not to be had|not to be had: base"):
+        pipeline.run_stage("encode", RunDir(tmp_path))

@@ -52,7 +52,8 @@ Redo = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be done, takes and needs, and do nothing.")
+    bool,
+    typer.Option("--dry-run", "--plan", help="Print what would be done, takes and needs, and do nothing."),
 ]
 WithRecipe = Annotated[bool, typer.Option("--recipe", help="With --dry-run: the whole resolved recipe too.")]
 Events = Annotated[
