@@ -119,7 +119,7 @@ def test_the_lock_holds_what_is_pinned_each_with_hashes() -> None:
     assert all("--hash=sha256:" in package for package in packages)
 
 
-VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|RANK")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|RANK|DISPLAY")
 OF_THE_SYSTEM = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"}  # asked of sysconf, not of the environment
 
 
