@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from veneer.cli import exit_status, ui
+from veneer.cli import exit_status
 
 HERE = {"DISPLAY": ":0"}
 
@@ -31,7 +32,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, with_gradio: None) -
         monkeypatch.setattr(sys, "platform", "linux")
         monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
         monkeypatch.setattr(app, "open_studio", studio)
-        monkeypatch.setattr(ui.webbrowser, "open", addresses.append)
+        monkeypatch.setattr(webbrowser, "open", addresses.append)
         assert exit_status(["ui", "--workspace", str(tmp_path / "studio"), *options]) == 0
         return addresses
 

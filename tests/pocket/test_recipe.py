@@ -1,6 +1,7 @@
 """The recipe of the bundled base: names, captions, drawing, resuming, folding."""
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_scene_is_a_function_of_its_arguments() -> None:
 
 def test_missing_npm_names_package_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENEER_POCKET_WORK", str(tmp_path))
-    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(sources.RecipeError, match=r"npm is missing.*@iconify-json/noto.*npm pack"):
         sources.fetch_sources()
 

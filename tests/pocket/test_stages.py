@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -143,7 +144,7 @@ def test_waiting_ends_when_the_mark_is_there(tmp_path: Path, monkeypatch: pytest
         if len(looks) == 3:
             mark_done(waits, "clip")
 
-    monkeypatch.setattr(waiting.time, "sleep", look)
+    monkeypatch.setattr(time, "sleep", look)
     wait_for(waits, "vae", "clip")
     assert len(looks) == 3
     forget_marks(waits)
@@ -156,7 +157,7 @@ def test_who_waits_for_the_dead_says_so(tmp_path: Path, monkeypatch: pytest.Monk
             return False
 
     pocketsets.work_in(tmp_path, monkeypatch)
-    monkeypatch.setattr(waiting.multiprocessing, "parent_process", Gone)
+    monkeypatch.setattr(multiprocessing, "parent_process", Gone)
     with pytest.raises(RecipeError, match="waited for vae, but who started them is gone"):
         wait_for(replace(TINY, waits=True), "vae")
 

@@ -12,11 +12,12 @@ from veneer.captions import captioning as captionwork
 from veneer.records.dataset import Dataset
 from veneer.stages import train
 from veneer.stages.collect import collect
+from veneer.training.machine_limits import this_machine
 
 
 @pytest.fixture(autouse=True)
 def processor_with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = dataclasses.replace(train.this_machine(), has_bf16=True)
+    machine = dataclasses.replace(this_machine(), has_bf16=True)
     monkeypatch.setattr(train, "this_machine", lambda: machine)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from helpers.training import encoded_run, recipe_for, write_dataset
+from veneer import machine
 from veneer.config import Recipe
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches
 from veneer.errors import BaseModelError, DatasetError, RunError
@@ -207,7 +208,7 @@ def test_a_missing_cache_file_says_what_to_run(base_folder: Path, tmp_path: Path
 def test_too_little_memory_goes_on_in_tiles_and_says_so(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = stage.encode_pixels
+    original = encode_pixels
 
     def small_memory(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not vae.use_tiling:
@@ -261,7 +262,7 @@ def test_numbers_that_bf16_cannot_hold_are_made_in_float32_and_that_is_said(
 ) -> None:
     recipe = recipe_for(base_folder)
     wanted = encoded_run(tmp_path / "float32", recipe)
-    original, run = stage.encode_pixels, RunDir(tmp_path / "bf16")
+    original, run = encode_pixels, RunDir(tmp_path / "bf16")
 
     def overflowing(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, std = original(vae, pixels)
@@ -308,7 +309,7 @@ def test_memory_goes_back_before_the_texts(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(stage.machine, "hand_back_memory", lambda: order.append("back"))
+    monkeypatch.setattr(machine, "hand_back_memory", lambda: order.append("back"))
     texts = stage.encode_texts
     monkeypatch.setattr(stage, "encode_texts", lambda *a: (order.append("texts"), texts(*a)))
     encoded_run(tmp_path, recipe_for(base_folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
 
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer import processes
@@ -35,8 +36,7 @@ def test_it_trains(
     recipe = recipe_for(base_folder, train=train, lora=lora)
     cast, plain = copy_run(ready, tmp_path / "cast"), copy_run(ready, tmp_path / "plain")
     train_quietly(cast, recipe)
-    accelerator = processes.Accelerator
-    monkeypatch.setattr(processes, "Accelerator", lambda mixed_precision, cpu: accelerator(cpu=cpu))
+    monkeypatch.setattr(processes, "Accelerator", lambda mixed_precision, cpu: Accelerator(cpu=cpu))
     train_quietly(plain, recipe)
     for key, rel in (("loss", 0.01), ("grad_norm", 0.1)):
         wanted = [line[key] for line in log_lines(cast)]

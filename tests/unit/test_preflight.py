@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from helpers import tiny
 from veneer import hubnames, pipeline, preflight
@@ -64,7 +66,7 @@ def test_a_captioner_without_safetensors_is_refused_before_the_first_stage(
 ) -> None:
     """It was found out at the third stage, and the default captioner was one."""
     listed = {"old/captioner": ["config.json", "pytorch_model.bin"], "new/clip": ["model.safetensors"]}
-    monkeypatch.setattr(preflight.HfApi, "list_repo_files", lambda self, name, **kwargs: listed[name])
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, name, **kwargs: listed[name])
     monkeypatch.setattr(preflight, "hub_answers", lambda: True)
     tables: dict[str, dict[str, Any]] = {
         "base": {"model": "pocket"},
@@ -105,7 +107,7 @@ def test_a_full_disk_is_told_before_the_first_stage(tmp_path: Path, monkeypatch:
     class Full:
         free = 2**28
 
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: Full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Full)
     needs = needs_of(RunDir(tmp_path), load_recipe("pocket-8bit"), STAGE_NAMES)
     assert [need.what for need in needs] == ["disk"]
     assert needs_of(RunDir(tmp_path), load_recipe("pocket-8bit"), ()) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ import torch
 from bench import bench_gpu, gpu_systems, gpu_tables, speed_tables
 from bench.bench_gpu import Bench
 from bench.gpu_base import random_weight
-from bench.gpu_cases import CACHED, COMPILED, EAGER, PLAIN, VENEER, Task, plan_tasks
-from bench.speed_systems import Case, Turn, plain, recipe_of
+from bench.gpu_cases import COMPILED, EAGER, Task, plan_tasks
+from bench.speed_systems import CACHED, PLAIN, VENEER, Case, Turn, plain, recipe_of
 
 SECONDS = {VENEER: 0.05, CACHED: 0.2, PLAIN: 0.25, EAGER: 0.1}
 
@@ -129,7 +130,7 @@ def test_a_broken_device_and_a_task_that_hangs_are_left_for_a_new_process(
 ) -> None:
     called = []
     tasks = tasks_of(tmp_path, VENEER, CACHED, PLAIN, estimate=0.01)
-    monkeypatch.setattr(bench_gpu.os, "execv", lambda program, words: called.append(words))
+    monkeypatch.setattr(os, "execv", lambda program, words: called.append(words))
     if how == "broken":
         monkeypatch.setattr(bench_gpu, "is_broken", lambda: not called)
     else:

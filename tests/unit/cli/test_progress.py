@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -134,7 +135,7 @@ def test_a_single_stage_has_no_number() -> None:
 
 def test_the_time_so_far_counts_the_loading_too(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     show = ProgressPrinter(stages=STAGE_NAMES, console=a_console(80))
     now = 5.0
     show.follow(Course(STAGE_NAMES))

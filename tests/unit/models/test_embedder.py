@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from veneer.errors import NetworkError, VeneerError
+from veneer.hubnames import CLIP, DINO
 from veneer.models import embedder
 
 
@@ -69,12 +70,12 @@ def test_auto_takes_the_bundled_one_for_the_bundled_base(monkeypatch: pytest.Mon
     monkeypatch.setattr(embedder, "load_embedder", load)
     embedder.choose_embedders("auto", "pocket")
     embedder.choose_embedders("auto", "some/base")
-    assert asked == ["pocket", embedder.CLIP, embedder.DINO]
+    assert asked == ["pocket", CLIP, DINO]
 
 
 def test_offline_says_what_to_do() -> None:
     with pytest.raises(NetworkError, match=r"compare\.embedder=pocket"):
-        embedder.load_embedder(embedder.CLIP)
+        embedder.load_embedder(CLIP)
 
 
 def test_another_kind_of_model_is_refused(blip_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class TestPocket:
         weights = folder / "unet" / "w.safetensors"
         weights.write_bytes(b"weights")
         (folder / "checksums.json").write_text(json.dumps({"unet/w.safetensors": hash_file(weights)}))
-        monkeypatch.setattr(modelfiles.resources, "files", lambda _: tmp_path)
+        monkeypatch.setattr(resources, "files", lambda _: tmp_path)
         return folder
 
     def test_whole(self, pocket: Path) -> None:

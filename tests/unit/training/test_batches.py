@@ -10,7 +10,7 @@ import torch
 
 from helpers.indexes import cache_index, cached_item
 from veneer.config import TrainTable
-from veneer.training import batches, randomness
+from veneer.training import randomness
 from veneer.training.batches import BatchSource, MicroBatch
 from veneer.training.data_order import DataOrder
 
@@ -92,7 +92,7 @@ def test_what_cannot_happen_is_not_drawn(
         seen.add(purpose)
         return original(seed, purpose, step, item)
 
-    monkeypatch.setattr(batches.randomness, "uniform", uniform)
+    monkeypatch.setattr(randomness, "uniform", uniform)
     item = cached_item()
     index = cache_index((item,) * 2, crops=crops, mirrored=True)
     settings = TrainTable(caption_dropout=dropout)
