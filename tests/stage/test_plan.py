@@ -15,7 +15,7 @@ from helpers.training import copy_run, encoded_run, recipe_for, train_quietly, w
 from veneer import machine
 from veneer.errors import DatasetError
 from veneer.lora.adapter import attach, trainable
-from veneer.models.base import load_base
+from veneer.models.base import load_base, load_base_of
 from veneer.models.families.sd import SD1_SETTINGS as SD1
 from veneer.records.run import RunDir
 from veneer.training import checkpoints
@@ -101,16 +101,27 @@ def test_a_processor_without_bf16_is_planned_in_float32(
     assert asked == ["no"]
 
 
-def test_memory_falls_with_precision_and_checkpointing(
-    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def tiny_count(base_folder: Path) -> Any:
+    """Operations and activations of the tiny base: seconds to count, the same in every precision."""
+    recipe = recipe_for(base_folder)
+    return plans._count(load_base_of(recipe.base, parts=()), recipe)
+
+
+@pytest.fixture
+def to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_count: Any) -> RunDir:
+    """A data set, on a processor whose speed and whose base's operations are known."""
     monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
     monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 1e11)
-    run = RunDir(tmp_path)
-    write_dataset(run)
+    monkeypatch.setattr(plans, "_count", lambda base, recipe: tiny_count)
+    write_dataset(RunDir(tmp_path))
+    return RunDir(tmp_path)
+
+
+def test_memory_falls_with_precision_and_checkpointing(to_train: RunDir, base_folder: Path) -> None:
     big = {"train_batch_size": 512}
     full, half, thrifty = (
-        plan(run, recipe_for(base_folder, train=big | extra)).memory_gib
+        plan(to_train, recipe_for(base_folder, train=big | extra)).memory_gib
         for extra in ({}, {"mixed_precision": "bf16"}, {"gradient_checkpointing": True})
     )
     assert full > half > 0
@@ -118,17 +129,13 @@ def test_memory_falls_with_precision_and_checkpointing(
 
 
 def test_attention_weights_that_are_kept_count(
-    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to_train: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "this_machine", lambda: Machine("cpu", "CPU", True, None))
-    monkeypatch.setattr(plans, "_flop_per_second", lambda recipe: 1e11)
-    run = RunDir(tmp_path)
-    write_dataset(run)
     big = {"train_batch_size": 512, "mixed_precision": "bf16"}
     found = []
     for free in (0, 2**30, 2**50):
         monkeypatch.setattr(machine, "free_memory", lambda free=free: free)
-        found.append(plan(run, recipe_for(base_folder, train=big)).memory_gib)
+        found.append(plan(to_train, recipe_for(base_folder, train=big)).memory_gib)
     assert found[0] < found[1] <= found[2]
     assert found[1] - found[0] <= 0.2  # an eighth, in tenths of a GiB
 
