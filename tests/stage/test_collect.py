@@ -11,6 +11,7 @@ import veneer.data.sources
 from helpers.tiny import tiny_pictures
 from veneer.config import CollectTable
 from veneer.data.provenance import Provenance
+from veneer.data.sidecars import FolderCaptions
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset
 from veneer.records.jsonlines import read_lines
@@ -300,10 +301,8 @@ def test_names_of_any_bytes_and_length_are_taken(source: Path, tmp_path: Path) -
 def test_a_picture_that_is_deleted_meanwhile_is_one_line(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = veneer.data.sources.FolderCaptions
-
     def deleting(*arguments: Any) -> Any:
-        captions = listed(*arguments)
+        captions = FolderCaptions(*arguments)
         (source / "picture-001.png").unlink()
         return captions
 
