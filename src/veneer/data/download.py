@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,11 @@ from veneer.data.guard import (
     addresses_of,
     is_public,
 )
+from veneer.versions import VERSION
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
+OPEN_HOSTS = ("wikimedia.org", "openverse.org")
+"""Hosts with an interface for programs: they ask to be told which program it is."""
 PAGE_BYTES = 8 * 2**20
 PART = ".part"
 """Ending of a file that is not there to its end."""
@@ -98,7 +101,6 @@ class Downloader:
         self._client = httpx.Client(
             transport=GuardedTransport(guard, reach.connections),
             headers={
-                "User-Agent": BROWSER,
                 "Accept": "image/*,text/html;q=0.9,*/*;q=0.5",
                 "Accept-Encoding": ASKED_FOR,
             },
@@ -197,7 +199,7 @@ class Downloader:
                 raise _MissedError(Missed(f"only http and https are fetched: {address[:80]}", False))
             if not url.host or "%" in url.host:  # httpx escapes what cannot be in a name, such as "["
                 raise _MissedError(Missed(f"the address names no host: {address[:80]}", False))
-            with self._turn(url.host, sink), self._client.stream("GET", url) as answer:
+            with self._turn(url.host, sink), self._stream(url) as answer:
                 if answer.has_redirect_location:
                     url = url.join(answer.headers["location"])
                     sink.refuse_late()
@@ -210,6 +212,9 @@ class Downloader:
                 return
         raise _MissedError(Missed(f"more than {MOST_REDIRECTS} redirects", False))
 
+    def _stream(self, url: httpx.URL) -> AbstractContextManager[httpx.Response]:
+        return self._client.stream("GET", url, headers={"User-Agent": agent_for(url.host)})
+
     @contextmanager
     def _turn(self, host: str, sink: _Sink) -> Iterator[None]:
         """Wait for a free connection to the host; the file's time does not run meanwhile."""
@@ -219,6 +224,12 @@ class Downloader:
         with turn:
             sink.extend(time.monotonic() - asked)
             yield
+
+
+def agent_for(host: str) -> str:
+    """Who asks, as a host is told: a browser, as many refuse others; Veneer where a program is asked for."""
+    is_open = any(host == known or host.endswith(f".{known}") for known in OPEN_HOSTS)
+    return f"veneer/{VERSION} (collects pictures whose licence is known)" if is_open else BROWSER
 
 
 class _MissedError(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.webserver import Web, web_server
-from veneer.data.download import Downloader, Missed, Reach
+from veneer.data.download import Downloader, Missed, Reach, agent_for
 
 REACH = Reach(max_bytes=2**20, seconds=20, attempts=1, is_allowed=lambda _: True)
 
@@ -93,3 +93,13 @@ def test_whatever_a_library_raises_is_one_missed_file(
 
     monkeypatch.setattr(Downloader, "_follow", broken)
     assert isinstance(fetch(web.address, tmp_path), Missed)
+
+
+@pytest.mark.parametrize("host", ["commons.wikimedia.org", "upload.wikimedia.org", "api.openverse.org"])
+def test_open_collections_are_told_which_program_asks(host: str) -> None:
+    assert agent_for(host).startswith("veneer/")
+
+
+@pytest.mark.parametrize("host", ["example.com", "wikimedia.org.example.com", "notwikimedia.org"])
+def test_others_are_asked_as_a_browser_asks(host: str) -> None:
+    assert agent_for(host).startswith("Mozilla/")
