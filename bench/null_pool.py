@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from veneer.intervals import Array
 from veneer.models.embedder import choose_embedders
 from veneer.models.modelfiles import pocket_folder
 from veneer.models.sampling import load_sampler, sample
@@ -19,7 +20,6 @@ from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import FILTERS, TextureView, filtered_rows, texture_rows
 from veneer.recipe import load_recipe
-from veneer.stats import Array
 
 NUM_PROMPTS, NUM_SEEDS, NUM_STEPS, SIDE_PX = 40, 24, 6, 128
 STYLE = "8-bit illustration of"

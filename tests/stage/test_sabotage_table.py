@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
+from veneer.intervals import Array
 from veneer.models.embedder import Embedder, Embedders
 from veneer.proof.comparison import Comparison, compare_pairs
 from veneer.proof.evidence import References
 from veneer.proof.facts import Losses
 from veneer.proof.pairs import Pair
-from veneer.stats import Array
 
 SIDE, WIDTH, PROMPTS, SEEDS = 32, 48, 14, 2
 SUBJECTS = [f"subject {n}" for n in range(36)]

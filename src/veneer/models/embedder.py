@@ -19,9 +19,9 @@ from veneer.config import Recipe
 from veneer.errors import NetworkError, VeneerError
 from veneer.events import Notice, OnEvent
 from veneer.hubnames import CLIP, DINO, embedder_names, revision_of, split_revision
+from veneer.intervals import Array
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
-from veneer.stats import Array
 
 EMBED_BATCH_SIZE = 32
 

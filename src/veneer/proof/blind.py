@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from PIL import Image
 from scipy import stats
 
+from veneer.intervals import Interval
 from veneer.proof.pairs import Pair, read_pairs
 from veneer.records.run import RunDir
 from veneer.records.votes import Preference, Vote, add_vote, read_votes
 from veneer.seeds import derive
-from veneer.stats import Interval
 
 SHOWN_PX, GAP_PX = 512, 24
 

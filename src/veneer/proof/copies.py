@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from veneer.intervals import Array
 from veneer.proof.distances import nearest
 from veneer.proof.layout import Layouts
-from veneer.stats import Array, Measure, paired
+from veneer.stats import Measure, paired
 
 SAME_PICTURE = 0.1
 """Part of the median distance of training pictures below which two of them are the same picture twice."""

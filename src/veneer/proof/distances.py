@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from veneer.stats import MIN_UNITS, Array, Interval, Measure
+from veneer.intervals import MIN_UNITS, Array, Interval
+from veneer.stats import Measure
 
 
 def kernel_distance(x: Array, y: Array) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from veneer.events import OnEvent, Progress, ignore
+from veneer.intervals import Array
 from veneer.models.embedder import Embedders
 from veneer.proof.copies import MIN_TRAINING_PICTURES
 from veneer.proof.facts import Losses
@@ -16,7 +17,6 @@ from veneer.proof.layout import Layouts, layouts
 from veneer.proof.pairs import Pair, View, view_pairs
 from veneer.proof.texture import TextureView, texture_view
 from veneer.records.prompts import Kind
-from veneer.stats import Array
 
 STAGE = "compare"
 TEXTURES_KNOWN = 64

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from veneer.intervals import Array
 from veneer.proof.pairs import Pair, read_picture
-from veneer.stats import Array
 
 LAYOUT_PX, SHIFT_PX = 48, 3
 """Side of a thumbnail, and how far two of them are moved against each other, each way."""

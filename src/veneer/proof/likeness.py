@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from veneer.intervals import Array, least_share
 from veneer.proof.distances import mean_pairwise_distance
 from veneer.proof.pairs import View
 from veneer.proof.texture import nearness_measure
-from veneer.stats import Array, Measure, least_share, paired
+from veneer.stats import Measure, paired
 
 
 def style_measure(

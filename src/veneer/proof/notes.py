@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from veneer.intervals import MIN_UNITS
 from veneer.proof.doubts import LOSS_RISE
 from veneer.proof.facts import Facts
 from veneer.proof.reasons import Reason, more_prompts, percent, signed
-from veneer.stats import MIN_UNITS, Measure
+from veneer.stats import Measure
 
 MIN_HELD_OUT = 4
 """Held-out pictures below which a word of caution is due."""

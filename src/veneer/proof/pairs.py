@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from veneer.errors import RunError
+from veneer.intervals import Array
 from veneer.records.prompts import Kind, Prompt, Samples, prompts_in, read_prompts
-from veneer.stats import Array
 
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from veneer.intervals import MIN_UNITS
 from veneer.proof.facts import Facts
 from veneer.proof.margins import COPY_MARGIN, RETRIEVAL_MARGIN, VARIETY_MARGIN, margin_of, variety
 from veneer.proof.style_views import SMALLEST
-from veneer.stats import MIN_UNITS, Measure, measure_from, units_needed
+from veneer.stats import Measure, measure_from, units_needed
 
 POWER: Mapping[int, tuple[int, int, int]] = {
     5: (3, 10, 24),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from veneer.stats import MIN_UNITS, Measure, units_needed
+from veneer.intervals import MIN_UNITS
+from veneer.stats import Measure, units_needed
 
 
 @dataclass(frozen=True)

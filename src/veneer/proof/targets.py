@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from veneer.intervals import Array
 from veneer.proof.evidence import Evidence
-from veneer.stats import Array
 
 
 @dataclass(frozen=True)

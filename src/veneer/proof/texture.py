@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from veneer.intervals import Array, Chance
 from veneer.proof.pairs import Pair, View
-from veneer.stats import Array, Chance, Measure, paired
+from veneer.stats import Measure, paired
 
 DISTANCES = (1, 2, 4, 8)
 """Distances between the two pixels of a difference, in pixels."""

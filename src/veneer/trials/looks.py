@@ -7,7 +7,8 @@ import functools
 import numpy as np
 from scipy import stats
 
-from veneer.stats import NO_SPREAD, Array, Interval, Measure
+from veneer.intervals import NO_SPREAD, Array, Interval
+from veneer.stats import Measure
 
 
 def interval_for_looks(measure: Measure, looks: int) -> Interval | None:

@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from veneer.intervals import Interval
 from veneer.records.candidates import known_candidates
 from veneer.records.run import RunDir
 from veneer.records.strength import known_strength
 from veneer.records.sweeps import TrialRecord
-from veneer.stats import Interval, Measure, measure_from
+from veneer.stats import Measure, measure_from
 from veneer.trials.looks import interval_for_looks
 
 STYLE, PROMPT = "style", "prompt"

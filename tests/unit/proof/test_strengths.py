@@ -9,6 +9,7 @@ import pytest
 from helpers.proofrun import make_run, proof_recipe
 from veneer.config import Recipe
 from veneer.errors import RecipeError
+from veneer.intervals import Interval
 from veneer.proof.comparison import Comparison
 from veneer.proof.facts import Facts
 from veneer.proof.strengths import strength_of, sureness, surest
@@ -18,7 +19,7 @@ from veneer.recipe import resolve
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir
 from veneer.stages.generate import generate
-from veneer.stats import Interval, Measure
+from veneer.stats import Measure
 
 
 def measure(gain: float, reach: float, base: float = 0.5) -> Measure:
