@@ -30,6 +30,10 @@ def no_other_size(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+ONETRAINER = '{"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", "learning_rate": 0.0003}'
+AITOOLKIT = "job: extension\nconfig: {process: [{type: sd_trainer, network: {type: lora, linear: 16}}]}\n"
+
+
 @pytest.fixture(scope="module")
 def recipe(
     base_folder: Path, clip_folder: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory
@@ -86,6 +90,9 @@ def arguments(
     run = str(finished[0])
     lora = f"{run}/lora/pytorch_lora_weights.safetensors"
     new, pictures = str(tmp_path / "new.safetensors"), str(picture_folder)
+    others = {"onetrainer": tmp_path / "one.json", "ai-toolkit": tmp_path / "ai.yaml"}
+    others["onetrainer"].write_text(ONETRAINER)
+    others["ai-toolkit"].write_text(AITOOLKIT)
     studio = types.ModuleType("veneer.web.app")
     vars(studio)["open_studio"] = _interrupted_studio
     monkeypatch.setitem(sys.modules, "veneer.web.app", studio)
@@ -108,6 +115,8 @@ def arguments(
         ("ui",): ["--workspace", str(tmp_path / "studio")],
         ("import",): ["kohya", pictures, "--out", str(tmp_path / "of-kohya.toml")],
         ("import", "kohya"): [pictures, "--out", str(tmp_path / "kohya.toml")],
+        **{("import", name): [str(file), "--out", f"{file}.toml"] for name, file in others.items()},
+        ("sweep",): [str(recipe), "--over", "train.seed=0", "--out", str(tmp_path / "sweep")],
         ("recipes",): [],
         ("recipes", "show"): ["pocket-8bit"],
         ("recipes", "copy"): ["pocket-8bit", str(tmp_path / "copy.toml")],
@@ -120,7 +129,7 @@ def _interrupted_studio(*_: object, on_ready: Callable[[str], None], **__: objec
 
 
 def expected_status(words: tuple[str, ...]) -> set[int]:
-    return {"ui": {130}, "compare": {0, 4}, "run": {0, 4}}.get(" ".join(words), {0})
+    return {"ui": {130}, "compare": {0, 4}, "run": {0, 4}, "sweep": {0, 4}}.get(" ".join(words), {0})
 
 
 def test_the_list_below_knows_every_verb(arguments: dict[tuple[str, ...], list[str]]) -> None:

@@ -27,9 +27,9 @@ from helpers.training import (
 )
 from veneer.captions import captioning as captionwork
 from veneer.config import CaptionTable, Recipe
+from veneer.encoding import planning
 from veneer.records.cache import read_index
 from veneer.records.run import RunDir
-from veneer.stages import encode as encoding
 from veneer.stages import generate as generating
 from veneer.stages.caption import caption
 from veneer.stages.collect import collect
@@ -65,7 +65,7 @@ def generate_child(root: str, recipe: Recipe) -> None:
 
 
 def encode_child(root: str, recipe: Recipe) -> None:
-    late(encoding, "read_pictures")
+    late(planning, "read_pictures")
     encode(RunDir(Path(root)), recipe)
 
 

@@ -36,13 +36,14 @@ def a_run_survives_a_reload_and_ends_with_curves(page: Any, studio: Running) -> 
     tab(page, "Train")
     says(page, "train-status", "first")
     page.locator("#train-charts svg").first.wait_for(timeout=SLOW)
-    says(page, "train-status", "Done. Look at first", SLOW)
+    says(page, "train-status", "Done.", SLOW)
     count(page, "#train-charts svg[role=img]", 4)
 
 
 def the_lora_is_compared_drawn_and_downloaded(page: Any, studio: Running, tmp_path: Path) -> None:
     tab(page, "Compare")
-    page.locator("#compare-verdict table").wait_for()
+    page.locator("#compare-verdict table").first.wait_for()
+    says(page, "compare-verdict", "<lora:first:")
     eventually(lambda: value(page, "compare-prompts") == "a red dot")
     page.locator("#compare-beside input[type=range]").focus()
     for _ in range(3):
@@ -138,6 +139,8 @@ def the_runs_are_listed_and_deleting_asks_twice(page: Any, studio: Running) -> N
     tab(page, "Runs")
     says(page, "runs-table", "first")
     says(page, "runs-table", "cannot be read: unknown key")
+    a_run_is_found_by_a_word_and_by_its_address(page, studio)
+    tab(page, "Runs")
     unfold(page, "Delete a run")
     choose(page, "runs-doomed", "newer")
     page.locator("#runs-delete").click()
@@ -150,6 +153,16 @@ def the_runs_are_listed_and_deleting_asks_twice(page: Any, studio: Running) -> N
     page.locator("#runs-yes").click()
     says(page, "runs-message", "newer is deleted")
     assert not from_elsewhere.exists()
+
+
+def a_run_is_found_by_a_word_and_by_its_address(page: Any, studio: Running) -> None:
+    page.locator("#runs-wanted input").press_sequentially("second")
+    eventually(lambda: page.locator("#runs-table tbody tr").count() == 1)
+    page.locator("#runs-table a", has_text="second").click()
+    eventually(lambda: value(page, "train-shown") == "second")
+    assert page.url.endswith("?tab=train&run=second")
+    page.reload()
+    eventually(lambda: value(page, "train-shown") == "second")
 
 
 def two_runs_are_told_apart(page: Any) -> None:

@@ -28,16 +28,18 @@ def link(run: str, tab: str) -> str:
     return f'<a href="{address_of(run, tab)}">{markup.escaped(run)}</a>'
 
 
-def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any]:
+def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any, Any]:
     """What an address asks to be shown; a tab or run that does not exist changes nothing.
 
     Args:
         query: Words by key, as they stand behind the question mark.
 
     Returns:
-        Updates of the tabs, and of the runs shown on Train and Compare.
+        Updates of the tabs, of the runs shown on Train and Compare, and of Train's clock, which no tab opened
+        by the page itself starts.
     """
     tab, run = (str(query.get(key, "")) for key in ("tab", "run"))
     names = studio.run_names()
     shown = gr.update(choices=names, value=run) if run in names else gr.skip()
-    return gr.Tabs(selected=tab) if tab in TABS else gr.skip(), shown, shown
+    opened = gr.Tabs(selected=tab) if tab in TABS else gr.skip()
+    return opened, shown, shown, gr.Timer(active=tab == "train")

@@ -111,7 +111,7 @@ def build_page(studio: Studio) -> Any:
             None,
             [train.shown, train.message, tabs, train.clock],
         )
-        _show_asked(studio, page, [tabs, train.shown, compare.run])
+        _show_asked(studio, page, [tabs, train.shown, compare.run, train.clock])
     _without_api(page)
     look_at_values(page)
     return page
