@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.indexes import cache_index, cached_item
-from veneer import stats
+from veneer import intervals
 from veneer.config import Recipe
 from veneer.encoding.choosing import choosing, choosing_jobs, judging
 from veneer.errors import RecipeError
@@ -93,7 +93,7 @@ def test_the_luckiest_of_equal_candidates_is_not_called_nearer(
 
     The t interval alone, for speed: with the bootstrap's beside it intervals are only wider.
     """
-    monkeypatch.setattr(stats, "_bootstrap", lambda values, level, seed: (values.mean(), values.mean()))
+    monkeypatch.setattr(intervals, "_bootstrap", lambda values, level, seed: (values.mean(), values.mean()))
     random = np.random.default_rng(1)
     false = np.mean([luckiest(random, apart=apart) for _ in range(300)])
     assert low <= false <= high
