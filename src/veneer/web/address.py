@@ -36,10 +36,10 @@ def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any, 
 
     Returns:
         Updates of the tabs, of the runs shown on Train and Compare, and of Train's clock, which no tab opened
-        by the page itself starts.
+        by the page itself starts. It is never stopped: a person may have opened Train since the question.
     """
     tab, run = (str(query.get(key, "")) for key in ("tab", "run"))
     names = studio.run_names()
     shown = gr.update(choices=names, value=run) if run in names else gr.skip()
     opened = gr.Tabs(selected=tab) if tab in TABS else gr.skip()
-    return opened, shown, shown, gr.Timer(active=tab == "train")
+    return opened, shown, shown, gr.Timer(active=True) if tab == "train" else gr.skip()
