@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 from bench.machine import heading, setting, write_results
 from bench.style_tasks import STYLES, Style, build_task
 from veneer.models.base import encode_pixels, load_base
-from veneer.proof.layout import copy_threshold, likeness, views_of
+from veneer.proof.layout import copy_threshold, known_layouts, likeness
 
 SIDE_PX = 128
 UNSEEN = "never trained on"
@@ -77,7 +77,7 @@ def shares_found(style: Style, num_subjects: int, folder: Path) -> dict[str, flo
     task = build_task(style, 0, SIDE_PX, num_subjects)
     learnt = task.true_pictures(task.learnt)
     training = _saved([Image.fromarray(one) for one in learnt], folder / "training")
-    views = views_of(training)
+    views = known_layouts(training)
     own = likeness(training, views)
     np.fill_diagonal(own, -1.0)
     threshold = copy_threshold(own)

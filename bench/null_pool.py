@@ -15,7 +15,7 @@ from veneer.models.modelfiles import pocket_folder
 from veneer.models.sampling import load_sampler, sample
 from veneer.proof.evidence import Evidence, evidence_of
 from veneer.proof.facts import Facts
-from veneer.proof.layout import Layouts, copy_threshold, likeness, views_of
+from veneer.proof.layout import Layouts, copy_threshold, known_layouts, likeness
 from veneer.proof.likeness import style_cost
 from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import FILTERS, TextureView, filtered_rows, texture_rows
@@ -108,7 +108,7 @@ def look(folder: Path, num_prompts: int, num_seeds: int) -> Pool:
         assert texts is not None
         shape = (num_prompts, num_seeds, -1)
         true = [one.path for one in real]
-        views = views_of(true)
+        views = known_layouts(true)
         real_likeness = likeness(true, views)
         np.fill_diagonal(real_likeness, -1.0)
         np.savez(

@@ -7,7 +7,7 @@ also where they are moved, mirrored, brighter, blurred, or a little closer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,11 @@ QUANTILE = 0.98
 """Share of training pictures whose own nearest neighbour is less alike than the threshold."""
 PICTURES_KNOWN = 256
 """Most training pictures that are held against all others for the threshold."""
+COARSE_PX, COARSE_SHIFT_PX, CANDIDATES = 12, 1, 64
+"""Side and moves of the first look, and how many training pictures get a second one for each picture."""
 Box = tuple[float, float, float, float]
 Rows = np.ndarray[Any, np.dtype[np.float32]]
+Thumbnails = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Layouts:
     """Likeness of the pairs to each training picture, in [-1, 1]: correlation of thumbnails, 1 is the same.
 
     Attributes:
-        base: Pictures of the base, shape (N, T).
+        base: Pictures of the base, shape (N, T); -1 for those beyond its `CANDIDATES` nearest.
         tuned: Pictures of the tuned model, shape (N, T).
         threshold: Likeness above which a picture is a copy, in [`COPY`, `ONE_PICTURE`].
     """
@@ -51,6 +54,19 @@ class Layouts:
         return replace(self, base=self.base[list(rows)], tuned=self.tuned[list(rows)])
 
 
+@dataclass(frozen=True)
+class KnownLayouts:
+    """T training pictures as they may come back, V views each: whole or the middle square, each closer too.
+
+    Attributes:
+        thumbnails: Shape (T, V, `LAYOUT_PX`, `LAYOUT_PX`, 3).
+        coarse: Their first looks as rows of length 1, shape (T, V, D).
+    """
+
+    thumbnails: Thumbnails
+    coarse: Rows
+
+
 def layouts(pairs: Sequence[Pair], training: Sequence[Path]) -> Layouts:
     """Hold all pairs against all training pictures.
 
@@ -61,7 +77,7 @@ def layouts(pairs: Sequence[Pair], training: Sequence[Path]) -> Layouts:
     Raises:
         RunError: If a picture cannot be read.
     """
-    known = views_of(training)
+    known = known_layouts(training)
     base, tuned = (likeness([getattr(pair, side) for pair in pairs], known) for side in ("base", "tuned"))
     rows = range(0, len(training), max(1, len(training) // PICTURES_KNOWN))
     own = likeness([training[row] for row in rows], known)
@@ -69,13 +85,15 @@ def layouts(pairs: Sequence[Pair], training: Sequence[Path]) -> Layouts:
     return Layouts(base, tuned, copy_threshold(own))
 
 
-def views_of(training: Sequence[Path]) -> Rows:
-    """Training pictures as they may come back, V = 4 views each; shape (T, V, D).
+def known_layouts(training: Sequence[Path]) -> KnownLayouts:
+    """Look at training pictures, each read once.
 
     Raises:
         RunError: If a picture cannot be read.
     """
-    return np.stack([_known(path) for path in training])
+    thumbnails = np.stack([_views(path) for path in training])
+    coarse = [[_row(_coarse(view), COARSE_SHIFT_PX) for view in views] for views in thumbnails]
+    return KnownLayouts(thumbnails, np.asarray(coarse, np.float32))
 
 
 def copy_threshold(own: Array) -> float:
@@ -94,47 +112,72 @@ def copy_threshold(own: Array) -> float:
     return float(np.clip(np.quantile(nearest, QUANTILE), COPY, ONE_PICTURE))
 
 
-def likeness(pictures: Sequence[Path], known: Rows) -> Array:
+def likeness(pictures: Sequence[Path], known: KnownLayouts) -> Array:
     """The best correlation over small moves, mirroring and a closer look.
+
+    A first look at small thumbnails finds the `CANDIDATES` training pictures that are worth a second one, so
+    that ten thousand of them cost hardly more than a hundred.
 
     Args:
         pictures: N pictures.
-        known: Views of T training pictures, shape (T, V, D).
 
     Returns:
-        Shape (N, T), in [-1, 1].
+        Shape (N, T), in [-1, 1]; -1 for training pictures that were not looked at twice.
     """
-    views = known.reshape(-1, known.shape[-1]).T
-    shape = (-1, *known.shape[:2])
-    found = [(_asked(path) @ views).reshape(shape).max(axis=(0, 2)) for path in pictures]
-    return np.asarray(found, float).reshape(len(pictures), len(known))
+    found = np.full((len(pictures), len(known.thumbnails)), -1.0)
+    for row, path in enumerate(pictures):
+        seen, near = _asked(path)
+        nearest = _candidates(seen, near, known.coarse)
+        views = [[_row(view, SHIFT_PX) for view in known.thumbnails[one]] for one in nearest]
+        found[row, nearest] = _best(_moved(seen, near, SHIFT_PX), np.asarray(views, np.float32))
+    return found
 
 
-def _known(path: Path) -> Rows:
-    """A training picture as it may come back: whole or its middle square, as it is or closer; (4, D)."""
+def _candidates(seen: Thumbnails, near: Thumbnails, coarse: Rows) -> np.ndarray[Any, np.dtype[np.intp]]:
+    if len(coarse) <= CANDIDATES:
+        return np.arange(len(coarse))
+    alike = _best(_moved(_coarse(seen), _coarse(near), COARSE_SHIFT_PX), coarse)
+    return np.argpartition(-alike, CANDIDATES)[:CANDIDATES]
+
+
+def _best(asked: Rows, known: Rows) -> Rows:
+    """The best correlation of any of (A, D) with any view of each of (T, V, D); shape (T,)."""
+    alike = asked @ known.reshape(-1, known.shape[-1]).T
+    return np.asarray(alike.reshape(len(asked), *known.shape[:2]).max(axis=(0, 2)))
+
+
+def _views(path: Path) -> Thumbnails:
+    """A training picture's thumbnails, (V = 4, S, S, 3)."""
     picture = read_picture(path)
     wide, high = picture.size
     edge = min(wide, high)
     middle = ((wide - edge) / 2, (high - edge) / 2, (wide + edge) / 2, (high + edge) / 2)
     boxes = [each for box in ((0.0, 0.0, float(wide), float(high)), middle) for each in (box, _closer(box))]
-    return np.stack([_middle(_thumbnail(picture, box)) for box in boxes])
+    return np.stack([_thumbnail(picture, box) for box in boxes])
 
 
-def _asked(path: Path) -> Rows:
-    """A drawn picture moved and mirrored, and closer; (2 (2 S + 1)^2 + 2, D)."""
+def _asked(path: Path) -> tuple[Thumbnails, Thumbnails]:
+    """A drawn picture's thumbnails: whole, and closer."""
     picture = read_picture(path)
     whole = (0.0, 0.0, float(picture.width), float(picture.height))
-    seen, near = _thumbnail(picture, whole), _thumbnail(picture, _closer(whole))
-    return np.stack([*_moved(seen), *_moved(seen[:, ::-1]), *map(_middle, (near, near[:, ::-1]))])
+    return _thumbnail(picture, whole), _thumbnail(picture, _closer(whole))
 
 
-def _moved(thumbnail: Rows) -> Iterator[Rows]:
-    moves = range(2 * SHIFT_PX + 1)
-    return (_centre(thumbnail, top, left) for top in moves for left in moves)
+def _moved(seen: Thumbnails, near: Thumbnails, shift: int) -> Rows:
+    """A picture moved and mirrored, and closer, as rows; (2 (2 S + 1)^2 + 2, D)."""
+    moves = range(2 * shift + 1)
+    rows = [_row(side, shift, top, left) for side in (seen, seen[:, ::-1]) for top in moves for left in moves]
+    return np.stack([*rows, *(_row(side, shift) for side in (near, near[:, ::-1]))])
 
 
-def _middle(thumbnail: Rows) -> Rows:
-    return _centre(thumbnail, SHIFT_PX, SHIFT_PX)
+def _row(thumbnail: Thumbnails, shift: int, top: int | None = None, left: int | None = None) -> Rows:
+    """All but ``shift`` pixels around, or a part as large elsewhere; mean 0 and length 1, or all 0."""
+    side = len(thumbnail) - 2 * shift
+    top, left = (shift if place is None else place for place in (top, left))
+    row = thumbnail[top : top + side, left : left + side].reshape(-1).astype(np.float32)
+    row -= row.mean()
+    length = float(np.linalg.norm(row))
+    return row / length if length else row
 
 
 def _closer(box: Box) -> Box:
@@ -143,15 +186,11 @@ def _closer(box: Box) -> Box:
     return left + x, top + y, right - x, bottom - y
 
 
-def _thumbnail(picture: Image.Image, box: Box) -> Rows:
-    small = picture.resize((LAYOUT_PX, LAYOUT_PX), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(small, np.float32)
+def _thumbnail(picture: Image.Image, box: Box) -> Thumbnails:
+    return np.asarray(picture.resize((LAYOUT_PX, LAYOUT_PX), Image.Resampling.BILINEAR, box=box))
 
 
-def _centre(thumbnail: Rows, top: int, left: int) -> Rows:
-    """A part of it as a row of mean 0 and length 1; all zero where it shows nothing."""
-    side = LAYOUT_PX - 2 * SHIFT_PX
-    row = thumbnail[top : top + side, left : left + side].reshape(-1)
-    row = row - row.mean()
-    length = float(np.linalg.norm(row))
-    return np.asarray(row / length if length else row, np.float32)
+def _coarse(thumbnail: Thumbnails) -> Thumbnails:
+    part = LAYOUT_PX // COARSE_PX
+    blocks = thumbnail.reshape(COARSE_PX, part, COARSE_PX, part, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.uint8)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from veneer.errors import RunError
+from veneer.proof import layout
 from veneer.proof.layout import COPY, ONE_PICTURE, Layouts, copy_threshold, layouts
 from veneer.proof.pairs import Pair
 
@@ -73,6 +74,19 @@ def test_copies_are_above_the_threshold(tmp_path: Path, change: Callable[[Image.
     assert (seen.tuned.argmax(axis=1) == np.arange(12)).all()
     assert (seen.tuned.max(axis=1) > seen.threshold).all()
     assert (seen.base.max(axis=1) < seen.threshold).all()
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_first_look_loses_no_copy(
+    tmp_path: Path, change: Callable[[Image.Image], Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many training pictures only the nearest at first sight are looked at closely."""
+    training = [scene(seed) for seed in range(40)]
+    monkeypatch.setattr(layout, "CANDIDATES", 3)
+    seen = held_against(tmp_path, [change(one) for one in training[:6]], training)
+    assert (seen.tuned.argmax(axis=1) == np.arange(6)).all()
+    assert (seen.tuned.max(axis=1) > seen.threshold).all()
+    assert ((seen.tuned > -1).sum(axis=1) == 3).all()
 
 
 def test_other_pictures_of_the_same_make_are_below_it(tmp_path: Path) -> None:
