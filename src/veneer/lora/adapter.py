@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
@@ -90,6 +90,11 @@ def inject(
         use_rslora=use_rslora,
         use_dora=use_dora,
     )
+    put_on(module, config)
+
+
+def put_on(module: Any, config: PeftConfig) -> None:
+    """Put peft's layers on a network, float32 and the only ones trained; torch's generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
         module.add_adapter(config, adapter_name=ADAPTER)
     for name, parameter in module.named_parameters():

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from veneer.config import LoraTable
 from veneer.errors import AdapterError, RecipeError
-from veneer.lora.adapter import ADAPTER, exactly, is_adapter_weight, load_adapter_state, tuner_layers
+from veneer.lora.adapter import ADAPTER, exactly, load_adapter_state, put_on, tuner_layers
 from veneer.lora.file import write_weights
 from veneer.lora.targets import module_ranks, target_names
 from veneer.lora.weights import DOWN, UP
@@ -86,13 +86,7 @@ def attach_method(module: Any, lora: LoraTable, *, seed: int) -> None:
             what, where="lora.target_modules", todo='Name linear layers, such as "attention+ff"'
         )
     config = method_config(lora, module_ranks(names, lora))
-    with torch.random.fork_rng(devices=[]):
-        module.add_adapter(config, adapter_name=ADAPTER)
-    for name, parameter in module.named_parameters():
-        if is_adapter_weight(name):
-            parameter.data = parameter.data.float()
-        else:
-            parameter.requires_grad_(False)
+    put_on(module, config)
     for name, layer in tuner_layers(module):
         if lora.method != "oft":  # which starts at no rotation, and draws nothing
             with torch.random.fork_rng(devices=[]):
