@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 from torch import Tensor
 from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 
-from veneer.models.families.family import Conditioning, Draw, Family, LoraNames, Parts, PartSettings
-from veneer.models.families.flow import Flow, flow_path, noise_share
+from veneer.models.families.family import Conditioning, Draw, LoraNames, Parts, PartSettings
+from veneer.models.families.flow import noise_share
 from veneer.models.families.sd import HIDDEN
-from veneer.models.quiet import quiet_libraries
+from veneer.models.families.transformers import FLOW_SAMPLERS, TransformerFamily, asked_as_chat
 
 TEXT_LAYERS = (9, 18, 27)
 """Layers of the text encoder whose states lie side by side."""
@@ -55,16 +55,12 @@ LAYERS = re.compile(
 
 
 @dataclass(frozen=True)
-class Flux2Klein(Family):
+class Flux2Klein(TransformerFamily):
     """FLUX.2-klein, the base that was not distilled."""
 
     def is_folder(self, pipeline: str, denoiser: Mapping[str, Any]) -> bool:
         """Whether a folder is of this family: by its pipeline, and a transformer that is told no guidance."""
         return pipeline in self.pipelines and not denoiser.get("guidance_embeds", False)
-
-    def is_checkpoint(self, names: Sequence[str]) -> bool:
-        """Never: a single file holds the transformer alone."""
-        return False
 
     def checked_folder(self, settings: PartSettings) -> str | None:
         """Whether it is the klein of four steps, which is distilled."""
@@ -72,13 +68,13 @@ class Flux2Klein(Family):
 
     def prompt_tokens(self, tokenizer: Any) -> int:
         """Tokens left for a prompt beside the template around it."""
-        return TEXT_TOKENS - len(tokenizer(_asked(tokenizer, "")).input_ids)
+        return TEXT_TOKENS - len(tokenizer(asked_as_chat(tokenizer, "", thinking=False)).input_ids)
 
     def encode_prompts(self, parts: Parts, settings: PartSettings, prompts: Sequence[str]) -> Conditioning:
         """States of three layers side by side, shape (B, 512, 3 D)."""
         tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
         options = {"padding": "max_length", "max_length": TEXT_TOKENS, "truncation": True}
-        asked = [_asked(tokenizer, prompt) for prompt in prompts]
+        asked = [asked_as_chat(tokenizer, prompt, thinking=False) for prompt in prompts]
         ids = tokenizer(asked, return_tensors="pt", **options).to(encoder.device)
         said = encoder.model(ids.input_ids, attention_mask=ids.attention_mask, output_hidden_states=True)
         return {HIDDEN: torch.cat([said.hidden_states[layer] for layer in TEXT_LAYERS], dim=-1)}
@@ -114,14 +110,6 @@ class Flux2Klein(Family):
         latents = (patches - mean) / deviation
         return latents, torch.zeros_like(latents[:, :, :1, :1])
 
-    def path(self, settings: PartSettings) -> Flow:
-        """The straight line."""
-        return flow_path(settings["scheduler"])
-
-    def training_scheduler(self, settings: PartSettings) -> Any:
-        """The sampler that it comes with."""
-        return FlowMatchEulerDiscreteScheduler.from_config(settings["scheduler"])
-
     def vae_factor(self, settings: PartSettings) -> int:
         """16: the VAE's 8, twice."""
         return PATCH * int(2 ** (len(settings["vae"]["block_out_channels"]) - 1))
@@ -130,30 +118,9 @@ class Flux2Klein(Family):
         """128: the VAE's 32 of each of four pixels."""
         return PATCH**2 * int(settings["vae"].get("latent_channels", 32))
 
-    def native_px(self, settings: PartSettings) -> int:
-        """1,024 px."""
-        return int(settings["vae"].get("sample_size", 1024))
-
     def size_multiple(self, settings: PartSettings) -> int:
         """16 px: any number of places makes a row."""
         return self.vae_factor(settings)
-
-    def pipeline(self, parts: Parts, settings: PartSettings, scheduler: Any) -> Any:
-        """A `Flux2KleinPipeline`."""
-        with quiet_libraries():
-            from diffusers import Flux2KleinPipeline
-
-        own = ("vae", "text_encoder", "tokenizer", "transformer")
-        return Flux2KleinPipeline(**{name: parts.get(name) for name in own}, scheduler=scheduler)
-
-
-def _asked(tokenizer: Any, prompt: str) -> str:
-    """A prompt as the language model is asked it."""
-    messages = [{"role": "user", "content": prompt}]
-    text: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    return text
 
 
 def _places(*sizes: int, device: torch.device) -> Tensor:
@@ -178,7 +145,7 @@ FLUX2_KLEIN = Flux2Klein(
         "attention+ff": _ATTENTION + _REST,
         "attention+ff+conv": _ATTENTION + _REST,
     },
-    samplers={"euler": "FlowMatchEulerDiscreteScheduler"},
+    samplers=FLOW_SAMPLERS,
     lora=LoraNames(
         layers=LAYERS,
         native=NATIVE,

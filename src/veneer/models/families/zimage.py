@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from torch import Tensor
 from transformers import Qwen2TokenizerFast, Qwen3Model
 
-from veneer.models.families.family import Conditioning, Draw, Family, LoraNames, Parts, PartSettings
-from veneer.models.families.flow import Flow, flow_path, noise_share
+from veneer.models.families.family import Conditioning, Draw, LoraNames, Parts, PartSettings
+from veneer.models.families.flow import noise_share
 from veneer.models.families.sd import HIDDEN
-from veneer.models.quiet import quiet_libraries
+from veneer.models.families.transformers import FLOW_SAMPLERS, TransformerFamily, asked_as_chat
 
 MOST_TOKENS = 512
 """Tokens that the text encoder reads; the states of what lies beyond a caption are zeros in the cache."""
@@ -29,26 +29,22 @@ _NAMES = {f"layers.{{}}.{one}": (f"layers.{{}}.{one}",) for one in _ATTENTION + 
 
 
 @dataclass(frozen=True)
-class ZImage(Family):
+class ZImage(TransformerFamily):
     """Z-Image, the base that was not distilled."""
 
     def is_folder(self, pipeline: str, denoiser: Mapping[str, Any]) -> bool:
         """Whether a folder is of this family: by its pipeline, and a transformer that sees no pictures."""
         return pipeline in self.pipelines and denoiser.get("siglip_feat_dim") is None
 
-    def is_checkpoint(self, names: Sequence[str]) -> bool:
-        """Never: a single file holds the transformer alone."""
-        return False
-
     def prompt_tokens(self, tokenizer: Any) -> int:
         """Tokens left for a prompt beside the template around it."""
-        return MOST_TOKENS - len(tokenizer(_question(tokenizer, "")).input_ids)
+        return MOST_TOKENS - len(tokenizer(asked_as_chat(tokenizer, "", thinking=True)).input_ids)
 
     def encode_prompts(self, parts: Parts, settings: PartSettings, prompts: Sequence[str]) -> Conditioning:
         """States before the last layer, shape (B, 512, D), zeros where a prompt has no token."""
         tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
         options = {"padding": "max_length", "max_length": MOST_TOKENS, "truncation": True}
-        asked = [_question(tokenizer, prompt) for prompt in prompts]
+        asked = [asked_as_chat(tokenizer, prompt, thinking=True) for prompt in prompts]
         ids = tokenizer(asked, return_tensors="pt", **options).to(encoder.device)
         mask = ids.attention_mask.bool()
         said = encoder(ids.input_ids, attention_mask=mask, output_hidden_states=True).hidden_states[-2]
@@ -72,14 +68,6 @@ class ZImage(Family):
         latents = (mode - vae.config.shift_factor) * vae.config.scaling_factor
         return latents, torch.zeros_like(latents[:, :, :1, :1])
 
-    def path(self, settings: PartSettings) -> Flow:
-        """The straight line."""
-        return flow_path(settings["scheduler"])
-
-    def training_scheduler(self, settings: PartSettings) -> Any:
-        """The sampler that it comes with."""
-        return FlowMatchEulerDiscreteScheduler.from_config(settings["scheduler"])
-
     def vae_factor(self, settings: PartSettings) -> int:
         """8."""
         return int(2 ** (len(settings["vae"]["block_out_channels"]) - 1))
@@ -88,30 +76,9 @@ class ZImage(Family):
         """16."""
         return int(settings["vae"].get("latent_channels", 16))
 
-    def native_px(self, settings: PartSettings) -> int:
-        """1,024 px."""
-        return int(settings["vae"].get("sample_size", 1024))
-
     def size_multiple(self, settings: PartSettings) -> int:
         """16 px: 2 x 2 latents make a place."""
         return 2 * self.vae_factor(settings)
-
-    def pipeline(self, parts: Parts, settings: PartSettings, scheduler: Any) -> Any:
-        """A `ZImagePipeline`."""
-        with quiet_libraries():
-            from diffusers import ZImagePipeline
-
-        own = ("vae", "text_encoder", "tokenizer", "transformer")
-        return ZImagePipeline(**{name: parts.get(name) for name in own}, scheduler=scheduler)
-
-
-def _question(tokenizer: Any, prompt: str) -> str:
-    """A prompt as the language model is asked it, with room to think."""
-    messages = [{"role": "user", "content": prompt}]
-    text: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
-    )
-    return text
 
 
 Z_IMAGE = ZImage(
@@ -127,7 +94,7 @@ Z_IMAGE = ZImage(
         "attention+ff": _ATTENTION + _FEED_FORWARD,
         "attention+ff+conv": _ATTENTION + _FEED_FORWARD,
     },
-    samplers={"euler": "FlowMatchEulerDiscreteScheduler"},
+    samplers=FLOW_SAMPLERS,
     lora=LoraNames(
         layers=re.compile(r"layers\.\d{1,3}\.(?:attention\.(?:to_[qkv]|to_out\.0)|feed_forward\.w[123])"),
         native=_NAMES,
