@@ -1,23 +1,16 @@
 """Pictures of base and tuned model: the same prompts, seeds, sampler, steps and guidance.
 
-A picture carries what it was drawn with. Drawn again with the same settings, it is left as it is, so that an
-interrupted command goes on where it stopped and a new adapter leaves the base's pictures alone. Batches are
-fixed by the list of all pictures, and each is drawn whole or not at all: which pictures were there before
-changes no byte of the others.
+Each picture is kept until something that it depends on changes: `veneer.proof.series`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
 from veneer.arguments import PathLike
 from veneer.config import GenerateTable, Recipe
@@ -29,19 +22,17 @@ from veneer.lora.loading import load_lora, refuse_stranger
 from veneer.lora.reader import file_of
 from veneer.lora.textual_inversion import initial_embedding
 from veneer.models.base import objective_by
-from veneer.models.sampling import STAGE, Sample, Sampler, batched, load_sampler, sample_batches
+from veneer.models.sampling import STAGE, Sampler, load_sampler
 from veneer.notebook import in_notebook
-from veneer.processes import is_main_process, shard, wait_for_everyone
+from veneer.processes import is_main_process, wait_for_everyone
 from veneer.proof.promptset import Job, build_jobs, build_prompts
+from veneer.proof.series import Series, draw_series, notify_broken
 from veneer.proof.strengths import Chooser, find_strength, strength_of
-from veneer.recipe import fingerprint
 from veneer.records.cache import CacheIndex, known_index
-from veneer.records.files import hash_file, write_bytes, write_json
+from veneer.records.files import hash_file, write_json
 from veneer.records.prompts import Prompt, Samples, Side, prompts_in, write_prompts
 from veneer.records.run import AnyRun, RunDir, opened
 
-IDENTITY = "veneer"
-_BROKEN = "broken"
 MIN_TO_CHOOSE = 2
 """Held-out pictures that choosing a strength takes: one to choose and one to judge by."""
 CHOOSING_PROMPTS = 8
@@ -69,42 +60,6 @@ class GenerateResult:
         """One line of what there is now."""
         broken = f", {self.num_broken} broken" if self.num_broken else ""
         return f"{self.num_pictures} pictures{broken}"
-
-
-@dataclass(frozen=True)
-class _Series:
-    """Pictures of one model, into one folder."""
-
-    folder: Path
-    jobs: Sequence[Job]
-    settings: Mapping[str, Any]
-    offset: int
-    batch_size: int
-
-    def identities(self, batch: Sequence[Job]) -> list[str]:
-        """What each picture of a batch depends on: settings, prompt, seed, and those drawn beside it."""
-        beside = [[job.prompt.prompt, job.seed] for job in batch]
-        return [
-            fingerprint([dict(self.settings), job.prompt.prompt, job.seed, beside if len(batch) > 1 else []])
-            for job in batch
-        ]
-
-    def missing(self) -> list[Sequence[Job]]:
-        """This process's share of the batches, less those whose every picture is drawn.
-
-        The share is cut before the disk is looked at: the other processes draw meanwhile, and lists made at
-        different moments would be cut in different places.
-        """
-        batches = shard(batched(self.jobs, self.batch_size))
-        return [batch for batch in batches if self._found(batch) != self.identities(batch)]
-
-    @property
-    def num_broken(self) -> int:
-        """Pictures that came out as no finite numbers, as far as they are there."""
-        return sum(_is_broken(self.folder / job.file_name) for job in self.jobs)
-
-    def _found(self, batch: Sequence[Job]) -> list[str | None]:
-        return [_identity_of(self.folder / job.file_name) for job in batch]
 
 
 def generate(
@@ -149,7 +104,7 @@ def generate(
     _put_on(sampler, lora, scale, word, on_event)
     num_drawn += _draw_sizes(sizes, tuned, on_event)
     wait_for_everyone()
-    num_broken = sum(_notify_broken(one, on_event) for one in tuned)
+    num_broken = sum(notify_broken(one, on_event) for one in tuned)
     if is_main_process():
         if len(sizes) == 1:
             shutil.rmtree(run.native_samples, ignore_errors=True)
@@ -246,10 +201,10 @@ def generate_files(
     sampler = load_sampler(base, generate or GenerateTable(), vae=vae, on_event=on_event)
     settings = _settings(sampler) | _hashes(lora, scale, embedding)
     _put_on(sampler, lora, scale, embedding, on_event)
-    series = _Series(out, jobs, settings, 0, sampler.batch_size)
-    num_drawn = _draw_series(sampler, series, on_event)
+    series = Series(out, jobs, settings, 0, sampler.batch_size)
+    num_drawn = draw_series(sampler, series, on_event)
     write_prompts(prompts_in(out), chosen)
-    return GenerateResult(out, len(jobs), num_drawn, _notify_broken(series, on_event))
+    return GenerateResult(out, len(jobs), num_drawn, notify_broken(series, on_event))
 
 
 def sampler_of(recipe: Recipe, on_event: OnEvent) -> Sampler:
@@ -285,19 +240,17 @@ def _sizes(sampler: Sampler, run: RunDir) -> list[tuple[Sampler, Samples]]:
 
 def _series(
     sizes: Sequence[tuple[Sampler, Samples]], side: Side, jobs: Sequence[Job], own: dict[str, Any], start: int
-) -> list[_Series]:
+) -> list[Series]:
     """The pictures of one model at every size."""
     return [
-        _Series(samples.of(side), jobs, _settings(one) | own, start + number * len(jobs), one.batch_size)
+        Series(samples.of(side), jobs, _settings(one) | own, start + number * len(jobs), one.batch_size)
         for number, (one, samples) in enumerate(sizes)
     ]
 
 
-def _draw_sizes(
-    sizes: Sequence[tuple[Sampler, Samples]], series: Sequence[_Series], on_event: OnEvent
-) -> int:
+def _draw_sizes(sizes: Sequence[tuple[Sampler, Samples]], series: Sequence[Series], on_event: OnEvent) -> int:
     """Draw one model at every size; how many were drawn."""
-    return sum(_draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True))
+    return sum(draw_series(sampler, one, on_event) for (sampler, _), one in zip(sizes, series, strict=True))
 
 
 def _put_on(sampler: Sampler, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
@@ -334,74 +287,7 @@ def _load_first_word(sampler: Sampler, recipe: Recipe, on_event: OnEvent) -> dic
     return {"word": [token, settings.embedding_vectors, settings.embedding_init]}
 
 
-def _draw_series(sampler: Sampler, series: _Series, on_event: OnEvent) -> int:
-    """Draw what is missing; how many were drawn."""
-    batches = series.missing()
-    missing = [
-        (job, name) for batch in batches for job, name in zip(batch, series.identities(batch), strict=True)
-    ]
-    done = series.offset + len(series.jobs) - len(missing)
-    on_event(Progress(STAGE, done))
-    wanted = [[(job.prompt.prompt, job.seed) for job in batch] for batch in batches]
-    drawn = sample_batches(sampler, wanted, on_event)
-    for (job, identity), one in zip(missing, drawn, strict=True):
-        _save(series, job, identity, one)
-        done += 1
-        on_event(Progress(STAGE, done, series.folder.name))
-    return len(missing)
-
-
-def _notify_broken(series: _Series, on_event: OnEvent) -> int:
-    """Say how many pictures of a series are broken, whichever command drew them."""
-    if num_broken := series.num_broken:
-        message = (
-            f"{num_broken} of {len(series.jobs)} pictures in {series.folder} are no finite numbers, kept as "
-            "black: the adapter may have diverged"
-        )
-        on_event(Notice(STAGE, "picture-broken", message))
-    return num_broken
-
-
-def _save(series: _Series, job: Job, identity: str, drawn: Sample) -> None:
-    about = PngInfo()
-    about.add_text(IDENTITY, identity)
-    about.add_text("parameters", _parameters(series.settings, job))
-    if drawn.is_broken:
-        about.add_text(_BROKEN, "no finite numbers")
-    out = io.BytesIO()
-    drawn.image.save(out, "PNG", pnginfo=about)
-    write_bytes(series.folder / job.file_name, out.getvalue())
-
-
-def _parameters(settings: Mapping[str, Any], job: Job) -> str:
-    """What A1111 and its relatives write into a picture, in their words."""
-    side = settings["side_px"]
-    return (
-        f"{job.prompt.prompt}\nNegative prompt: {settings['negative_prompt']}\n"
-        f"Steps: {settings['num_inference_steps']}, Sampler: {settings['scheduler']}, "
-        f"CFG scale: {settings['guidance_scale']}, Seed: {job.seed}, Size: {side}x{side}"
-    )
-
-
-def _identity_of(path: Path) -> str | None:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.info.get(IDENTITY)
-    except (OSError, SyntaxError, UnidentifiedImageError):
-        return None
-
-
-def _is_broken(path: Path) -> bool:
-    """What `_save` wrote of it, without decoding it."""
-    try:
-        with Image.open(path) as picture:
-            return _BROKEN in picture.info
-    except (OSError, SyntaxError, UnidentifiedImageError):
-        return False
-
-
-def _finish(samples: Samples, prompts: Sequence[Prompt], series: Mapping[str, _Series]) -> None:
+def _finish(samples: Samples, prompts: Sequence[Prompt], series: Mapping[str, Series]) -> None:
     """Write what describes the pictures, and clear away pictures of an earlier prompt set."""
     for one in series.values():
         wanted = {job.file_name for job in one.jobs}
