@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from veneer.data.standard import Standardised
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes
-from veneer.records.jsonlines import append_lines, drop_torn_line, read_lines
+from veneer.records.jsonlines import drop_torn_line
 from veneer.records.names import FreeNames, is_within, move_unless_there
 from veneer.records.provenance import PictureOrigin, add_provenance, read_provenance
+from veneer.records.rejected import Rejected, add_rejected, mend_rejected, read_rejected
 
 _PARTIAL = ".partial"
 _NUMBERED = re.compile(r"(\d{6,})\.")
@@ -35,7 +36,6 @@ class Provenance:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         dataset.images.mkdir(parents=True, exist_ok=True)
-        self._reasons = dataset.reasons_jsonl
         self._mend()
         self.accepted: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -106,25 +106,11 @@ class Provenance:
             **facts: Further facts.
         """
         kept = self._keep(file) if file is not None and file.is_file() and not file.is_symlink() else ""
-        entry = {
-            "file": kept,
-            "origin": origin,
-            "stage": "collect",
-            "reason": reason,
-            "time": _now(),
-            **facts,
-        }
-        append_lines(self._reasons, [entry])
+        told = {"time": _now(), **facts}
+        entry = Rejected(file=kept, origin=origin, stage="collect", reason=reason, facts=told)
+        add_rejected(self.dataset, [entry])
         self.refused[origin] = str(facts.get("stamp", ""))
         self.reasons[origin] = reason
-
-    def left_out(self) -> Iterator[dict[str, Any]]:
-        """Read the entries of all pictures that were left out.
-
-        Yields:
-            Lines of reasons.jsonl.
-        """
-        yield from read_lines(self._reasons)
 
     def _keep(self, file: Path) -> str:
         try:
@@ -137,8 +123,8 @@ class Provenance:
         return f"rejected/{target.name}"
 
     def _mend(self) -> None:
-        for path in (self.dataset.provenance_jsonl, self._reasons):
-            drop_torn_line(path)
+        drop_torn_line(self.dataset.provenance_jsonl)
+        mend_rejected(self.dataset)
         names = {
             Path(name).stem: name
             for entry in read_provenance(self.dataset)
@@ -157,12 +143,11 @@ class Provenance:
                 self.accepted[entry.origin] = name
                 self.by_sha256[entry.sha256] = name
         self._promised = []
-        for line in self.left_out():
-            self._promised.append(Path(str(line.get("file", ""))).name)
-            if line.get("stage") == "collect":
-                origin = str(line.get("origin", ""))
-                self.refused[origin] = str(line.get("stamp", ""))
-                self.reasons[origin] = str(line.get("reason", ""))
+        for one in read_rejected(self.dataset):
+            self._promised.append(Path(one.file).name)
+            if one.stage == "collect":
+                self.refused[one.origin] = one.told("stamp")
+                self.reasons[one.origin] = one.reason
 
     def _own_name(self, entry: PictureOrigin) -> str:
         """The name that an entry gives its picture; empty where it leads out of the data set."""

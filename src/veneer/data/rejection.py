@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from veneer.data.findings import Finding
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, ignore
 from veneer.records.dataset import Dataset
-from veneer.records.files import write_text
-from veneer.records.jsonlines import append_lines, drop_torn_line, json_line, read_lines
 from veneer.records.metadata import MetadataRow, read_row
 from veneer.records.names import FreeNames, find_mask, is_within, mask_of, move_unless_there
+from veneer.records.rejected import Rejected, add_rejected, mend_rejected, read_rejected, write_rejected
 from veneer.records.spellings import assign
 from veneer.text import counted, some_of
 
 STAGE = "check"
 """The stage that rejects, as its notices and reasons name it."""
-
-_Line = dict[str, Any]
 
 
 def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> int:
@@ -44,19 +40,17 @@ def move_away(dataset: Dataset, findings: Mapping[str, Sequence[Finding]]) -> in
         meant = assign(rows, pictures, dataset.root)
         known = {picture: rows[name] for name, picture in meant.items() if picture in findings}
         begun = _begun(dataset, [name for name in findings if name not in known])
-        promised = [Path(str(line.get("file", ""))).name for line in read_lines(dataset.reasons_jsonl)]
+        promised = [Path(one.file).name for one in read_rejected(dataset)]
         names = FreeNames(dataset.rejected, promised)
         new = {
             name: _entry(dataset, name, known.get(name, MetadataRow(name)), found, names)
             for name, found in findings.items()
             if name not in begun
         }
-        append_lines(dataset.reasons_jsonl, new.values())
+        add_rejected(dataset, new.values())
         dataset.remove_items([row.name for row in known.values()])
         entries = (begun | new).values()
-        return sum(
-            _move(dataset.root / entry["file_name"], dataset.root / entry["file"]) for entry in entries
-        )
+        return sum(_move(_old_place(dataset, entry), dataset.root / entry.file) for entry in entries)
 
 
 def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event: OnEvent = ignore) -> int:
@@ -69,49 +63,48 @@ def bring_back(dataset: Dataset, names: Collection[str] | None = None, on_event:
         Pictures brought back.
     """
     with dataset.writing():
-        drop_torn_line(dataset.reasons_jsonl)
-        lines = list(read_lines(dataset.reasons_jsonl))
-        mine = [line for line in _ours(dataset, lines) if names is None or line["file_name"] in names]
+        mend_rejected(dataset)
+        entries = list(read_rejected(dataset))
+        mine = [one for one in _ours(dataset, entries) if names is None or one.told("file_name") in names]
         rows = {row.name: row for row in dataset.read_table().rows}
         moved, stay = 0, []
         captions: dict[str, str] = {}
         added: dict[str, MetadataRow] = {}
-        for line in mine:
-            name, file = line["file_name"], dataset.root / line["file"]
+        for one in mine:
+            name, file = one.told("file_name"), dataset.root / one.file
             if os.path.lexists(file):
                 if not _move(file, dataset.root / name):
-                    stay.append(line)
+                    stay.append(one)
                     continue
                 moved += 1
-            if _is_the_same(dataset, line) and name not in rows:
-                added.setdefault(name, _row(dataset, line))
-            elif _is_the_same(dataset, line) and not rows[name].caption:
-                captions[name] = str(line.get("caption", ""))
+            if _is_the_same(dataset, one) and name not in rows:
+                added.setdefault(name, _row(dataset, one))
+            elif _is_the_same(dataset, one) and not rows[name].caption:
+                captions[name] = one.told("caption")
         if captions:
             dataset.write_captions(captions, dict.fromkeys(captions, ""))
         if added:
             dataset.add_rows(list(added.values()))
         if mine:
-            left = [line for line in lines if line not in mine or line in stay]
-            write_text(dataset.reasons_jsonl, "".join(json_line(line) for line in left))
+            write_rejected(dataset, [one for one in entries if one not in mine or one in stay])
     _notify(stay, on_event)
     return moved
 
 
-def _row(dataset: Dataset, line: _Line) -> MetadataRow:
+def _row(dataset: Dataset, entry: Rejected) -> MetadataRow:
     """The line of the metadata that a picture had."""
-    name, raw = line["file_name"], line.get("row")
+    name, raw = entry.told("file_name"), entry.facts.get("row")
     if isinstance(raw, str) and dataset.metadata_file == dataset.metadata_jsonl:
         row = read_row(raw, str(dataset.reasons_jsonl))
         if row.name == name:
             return row
-    others = tuple(str(one) for one in line.get("others") or ())
-    return MetadataRow(name, str(line.get("caption", "")), others, dict(line.get("extra") or {}))
+    others = tuple(str(one) for one in entry.facts.get("others") or ())
+    return MetadataRow(name, entry.told("caption"), others, dict(entry.facts.get("extra") or {}))
 
 
-def _notify(stay: Sequence[_Line], on_event: OnEvent) -> None:
+def _notify(stay: Sequence[Rejected], on_event: OnEvent) -> None:
     if stay:
-        pairs = [f"{line['file']} for {line['file_name']}" for line in stay]
+        pairs = [f"{one.file} for {one.told('file_name')}" for one in stay]
         message = (
             f"{counted(len(stay), 'picture')} not brought back, as another file has the place: "
             f"{some_of(pairs)}"
@@ -119,42 +112,42 @@ def _notify(stay: Sequence[_Line], on_event: OnEvent) -> None:
         on_event(Notice(STAGE, "place-taken", message))
 
 
-def _ours(dataset: Dataset, lines: Sequence[_Line]) -> Iterator[_Line]:
-    """Lines of this stage; the folder may be a stranger's, so each must stay within it."""
-    for line in lines:
-        if line.get("stage") != STAGE:
+def _ours(dataset: Dataset, entries: Iterable[Rejected]) -> Iterator[Rejected]:
+    """Entries of this stage; the folder may be a stranger's, so each must stay within it."""
+    for one in entries:
+        if one.stage != STAGE:
             continue
-        for key in ("file", "file_name"):
-            if not is_within(dataset.root, str(line.get(key, ""))):
+        for place in (one.file, one.told("file_name")):
+            if not is_within(dataset.root, place):
                 raise DatasetError(
-                    f"a place outside the data set: {line.get(key)!r}",
+                    f"a place outside the data set: {place!r}",
                     where=str(dataset.reasons_jsonl),
                     todo="Delete the line",
                 )
-        yield line
+        yield one
 
 
-def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, _Line]:
+def _begun(dataset: Dataset, names: Collection[str]) -> dict[str, Rejected]:
     """Entries of a command that ended before it had moved their pictures, without a line in the metadata."""
-    lines = _ours(dataset, list(read_lines(dataset.reasons_jsonl)))
-    unmoved = (line for line in lines if _is_the_same(dataset, line) and not _has_arrived(dataset, line))
-    return {line["file_name"]: line for line in unmoved if line["file_name"] in names}
+    entries = _ours(dataset, read_rejected(dataset))
+    unmoved = (one for one in entries if _is_the_same(dataset, one) and not _has_arrived(dataset, one))
+    return {name: one for one in unmoved if (name := one.told("file_name")) in names}
 
 
-def _has_arrived(dataset: Dataset, line: _Line) -> bool:
-    file, place = dataset.root / line["file"], dataset.root / line["file_name"]
+def _old_place(dataset: Dataset, entry: Rejected) -> Path:
+    return dataset.root / entry.told("file_name")
+
+
+def _has_arrived(dataset: Dataset, entry: Rejected) -> bool:
+    file, place = dataset.root / entry.file, _old_place(dataset, entry)
     return os.path.lexists(file) and not (place.is_file() and file.is_file() and file.samefile(place))
 
 
 def _entry(
     dataset: Dataset, name: str, row: MetadataRow, findings: Sequence[Finding], names: FreeNames
-) -> _Line:
+) -> Rejected:
     more = {"others": list(row.others), "row": row.raw if not row.cells else ""}
-    return {
-        "file": f"rejected/{names.give(_flat(name)).name}",
-        "origin": name,
-        "stage": STAGE,
-        "reason": "; ".join(finding.reason for finding in findings),
+    facts = {
         "flags": [finding.flag for finding in findings],
         "file_name": name,
         "caption": row.caption,
@@ -162,6 +155,9 @@ def _entry(
         "stamp": _stamp(dataset.root / name),
         **{key: value for key, value in more.items() if value},
     }
+    file = f"rejected/{names.give(_flat(name)).name}"
+    reason = "; ".join(finding.reason for finding in findings)
+    return Rejected(file=file, origin=name, stage=STAGE, reason=reason, facts=facts)
 
 
 def _stamp(path: Path) -> str:
@@ -172,10 +168,10 @@ def _stamp(path: Path) -> str:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _is_the_same(dataset: Dataset, line: _Line) -> bool:
+def _is_the_same(dataset: Dataset, entry: Rejected) -> bool:
     """Whether what lies in a picture's old place is that picture, and not a newer one."""
-    stamp = _stamp(dataset.root / line["file_name"])
-    return stamp != "" and line.get("stamp", stamp) == stamp
+    stamp = _stamp(_old_place(dataset, entry))
+    return stamp != "" and entry.facts.get("stamp", stamp) == stamp
 
 
 def _flat(name: str) -> str:

@@ -35,6 +35,7 @@ from veneer.records.locks import locked
 from veneer.records.metadata import MetadataRow
 from veneer.records.names import find_mask, mask_of
 from veneer.records.provenance import read_provenance
+from veneer.records.rejected import read_rejected
 from veneer.records.run import RunDir
 from veneer.text import counted
 
@@ -140,7 +141,7 @@ def collect(
                     tally.enter(one, partial, made)
                     if tally.is_full:
                         break
-            _add_captions(dataset, ledger)
+            _add_captions(dataset)
     result = tally.result()
     _refuse_failure(result, dataset, tally)
     return result
@@ -326,16 +327,16 @@ def _forget(found: Found) -> None:
         found.path.unlink(missing_ok=True)
 
 
-def _add_captions(dataset: Dataset, ledger: Provenance) -> None:
+def _add_captions(dataset: Dataset) -> None:
     """Add the new pictures to the metadata; lines that are there stay as they are.
 
     A picture that came without a caption gets that of a copy which was left out.
     """
     known = {item.file_name for item in dataset.read_metadata()}
-    left_out = [entry for entry in ledger.left_out() if "same_as" in entry and "caption" in entry]
-    copies = {entry["same_as"]: entry["caption"] for entry in left_out}
+    with_caption = (one for one in read_rejected(dataset) if one.told("caption"))
+    copies = {one.told("same_as"): one.told("caption") for one in with_caption}
     new = [
-        MetadataRow(name, one.told("caption") or str(copies.get(name, "")), (), one.facts.get("extra", {}))
+        MetadataRow(name, one.told("caption") or copies.get(name, ""), (), one.facts.get("extra", {}))
         for one in read_provenance(dataset)
         if (name := one.file_name) not in known and (dataset.root / name).is_file()
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from veneer.data.provenance import Provenance
 from veneer.records.dataset import Dataset
+from veneer.records.rejected import read_rejected
 
 
 def left_out(folder: Path) -> list[tuple[str, bytes]]:
@@ -43,5 +44,5 @@ def test_a_copy_that_was_not_entered_yet_is_the_copy(tmp_path: Path) -> None:
     place.write_bytes(b"no picture")  # a kill came between the copy and its line
     books = Provenance(Dataset(tmp_path / "set"))
     books.refuse("bad", "broken", source)
-    assert [entry["file"] for entry in books.left_out()] == ["rejected/bad.png"]
+    assert [one.file for one in read_rejected(books.dataset)] == ["rejected/bad.png"]
     assert left_out(tmp_path / "set") == [("bad.png", b"no picture")]

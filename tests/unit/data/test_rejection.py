@@ -67,7 +67,7 @@ def test_a_newer_file_that_is_rejected_too_keeps_the_older_one(dataset: Dataset)
     assert {"newer", "picture cats/1.png"} <= set(files(dataset).values())
 
 
-@pytest.mark.parametrize("step", ["append_lines", "_move"])
+@pytest.mark.parametrize("step", ["add_rejected", "_move"])
 @pytest.mark.parametrize("after", range(4))
 def test_a_kill_at_any_step_loses_nothing(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, step: str, after: int

@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from veneer.errors import VeneerError
 from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
-from veneer.records.jsonlines import parse_object
 from veneer.records.provenance import read_provenance
+from veneer.records.rejected import Rejected, rejected_by_line
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
 
@@ -190,29 +188,17 @@ def _area(size: tuple[int, int]) -> int:
 
 def _left_out(folder: Path) -> list[Card]:
     """What was left out; a line that is damaged takes no other with it, and is shown as what it is."""
-    path = Dataset(folder).reasons_jsonl
-    cards = []
-    for number, text in enumerate(_lines(path), 1):
-        try:
-            cards.append(_rejected(folder, parse_object(text, f"{path}:{number}")))
-        except (VeneerError, KeyError, ValueError):
-            cards.append(
-                Card(f"line {number}", path / "damaged", "", ("its line in reasons.jsonl is damaged",))
-            )
-    return cards
+    nowhere = folder / "rejected" / "damaged"
+    return [
+        Card(f"line {number}", nowhere, "", ("its line in reasons.jsonl is damaged",))
+        if one is None
+        else _rejected(folder, one)
+        for number, one in rejected_by_line(Dataset(folder))
+    ]
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    return [line for line in path.read_text("utf-8", errors="replace").split("\n") if line.strip()]
-
-
-def _rejected(folder: Path, line: Mapping[str, Any]) -> Card:
-    name = str(line.get("file_name") or Path(str(line["origin"])).name)
-    path = folder / str(line["file"]) if line.get("file") else folder / "rejected" / "not kept"
+def _rejected(folder: Path, one: Rejected) -> Card:
+    path = folder / (one.file or "rejected/not kept")
     if not path.resolve().is_relative_to(folder.resolve()):  # whoever wrote the line
         path = folder / "rejected" / "not kept"
-    return Card(
-        name, path, str(line.get("caption", "")), (str(line["reason"]),), (), line["stage"] == "check"
-    )
+    return Card(one.name, path, one.told("caption"), (one.reason,), (), one.stage == "check")
