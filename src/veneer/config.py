@@ -239,7 +239,7 @@ class TrainTable(Table):
     choose: Choice = "validation"
     """Which checkpoint becomes the result: lowest held-out loss, the last, or nearest style."""
     preview_steps: int | None = Field(None, ge=1)
-    """Steps between preview pictures; none for no previews."""
+    """Steps between previews, two pictures drawn in few steps; none for no previews."""
     seed: int = Field(0, ge=0)
     """Seed of everything random."""
 

@@ -39,6 +39,7 @@ SAME: Mapping[str, str] = {
     "noise_offset": "train.noise_offset",
     "prior_loss_weight": "train.prior_loss_weight",
     "save_every_n_steps": "train.checkpointing_steps",
+    "sample_every_n_steps": "train.preview_steps",
     "enable_bucket": "encode.buckets",
     "caption_dropout_rate": "train.caption_dropout",
     "masked_loss": "train.masked_loss",

@@ -20,7 +20,7 @@ from veneer.errors import RunError, TrainingError
 from veneer.events import CheckpointEvent, Event, Notice, PreviewEvent, StepEvent, ValidationEvent
 from veneer.records import files
 from veneer.records.run import RunDir
-from veneer.training import checkpoints, trainer
+from veneer.training import checkpoints, previews, trainer
 from veneer.training.network import Network
 
 
@@ -340,20 +340,36 @@ def test_without_a_cache_it_says_what_to_run(tmp_path: Path, base_folder: Path) 
         train_quietly(RunDir(tmp_path), recipe_for(base_folder))
 
 
-def test_previews_are_drawn_at_the_start_and_on_the_way(
+def test_previews_are_drawn_on_the_way_and_change_no_byte(
     run: RunDir, base_folder: Path, tmp_path: Path
 ) -> None:
-    draw = {"prompts": ("a city", "a dog"), "num_inference_steps": 2, "resolution": 32}
-    recipe = recipe_for(base_folder, train={"preview_steps": 3, "learning_rate": 0.3}, generate=draw)
-    _, events = train_quietly(run, recipe)
+    draw = {"prompts": ("a city", "a dog", "a third"), "num_inference_steps": 2, "resolution": 32}
+    tables: dict[str, Any] = {"lora": {"dropout": 0.2, "text_encoder": True}, "generate": draw}
+    settings: dict[str, Any] = {"learning_rate": 0.3, "ema_decay": 0.9}
+    other = copy_run(run, tmp_path / "other")
+    _, events = train_quietly(run, recipe_for(base_folder, train=settings | {"preview_steps": 3}, **tables))
     names = [
         e.path.relative_to(run.train / "previews").as_posix() for e in events if isinstance(e, PreviewEvent)
     ]
     assert names == [f"step-{s:06d}/{p:03d}-0.png" for s in (0, 3, 6) for p in (0, 1)]
     pictures = [(run.train / "previews" / name).read_bytes() for name in names]
     assert len(set(pictures)) == 6
-    losses = [line["loss"] for line in log_lines(run)]
+    train_quietly(other, recipe_for(base_folder, train=settings, **tables))
+    assert weights_hashes(other) == weights_hashes(run)
+    assert [line["loss"] for line in log_lines(other)] == [line["loss"] for line in log_lines(run)]
+
+
+def test_a_preview_that_fails_is_told_and_changes_no_byte(
+    run: RunDir, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = copy_run(run, tmp_path / "other")
-    shutil.rmtree(other.train)
-    train_quietly(other, recipe_for(base_folder, train={"learning_rate": 0.3}, generate=draw))
-    assert [line["loss"] for line in log_lines(other)] == losses
+    train_quietly(other, recipe_for(base_folder, lora={"dropout": 0.2}))
+
+    def no_room(*_: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(previews, "sample", no_room)
+    _, events = train_quietly(run, recipe_for(base_folder, lora={"dropout": 0.2}, train={"preview_steps": 3}))
+    told = [e.message for e in events if isinstance(e, Notice) and e.code == "no-preview"]
+    assert [line[:20] for line in told] == [f"no preview at step {step}"[:20] for step in (0, 3, 6)]
+    assert weights_hashes(other) == weights_hashes(run)

@@ -1,12 +1,14 @@
 """Pictures drawn while training, at fixed prompts and seeds: to be looked at, or to choose by their style.
 
-Previews lie in RUN/train/previews/step-000100/P-SEED.png.
+Previews lie in RUN/train/previews/step-000100/P-SEED.png. They are few, and drawn in few steps, so that they
+can be left on; and training never fails by one.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from accelerate import Accelerator
 
@@ -25,7 +27,9 @@ from veneer.training.network import Network
 
 Preview = Callable[[int], None]
 Style = Callable[[], float]
-MAX_PROMPTS = 4
+MAX_PROMPTS = 2
+MAX_INFERENCE_STEPS = 8
+"""Denoising steps of a preview: enough to see where training goes; the samples are drawn in full."""
 
 
 def preview_maker(
@@ -34,7 +38,7 @@ def preview_maker(
     """Make the function that draws previews; VAE and text encoder are in memory only while it draws.
 
     Args:
-        recipe: The resolved recipe; its first prompts, first seed and sampler are used.
+        recipe: The resolved recipe; its first prompts, first seed and sampler are used, in few steps.
 
     Returns:
         A function of the step.
@@ -43,7 +47,7 @@ def preview_maker(
     jobs = list(enumerate(prompts))
 
     def preview(step: int) -> None:
-        sampler = _sampler(recipe, network, accelerator)
+        sampler = in_few_steps(_sampler(recipe, network, accelerator))
         share = processes.shard(jobs)
         seed = recipe.generate.seeds[0]
         drawn = _draw(sampler, network, accelerator, [(prompt, seed) for _, prompt in share])
@@ -55,6 +59,12 @@ def preview_maker(
             on_event(PreviewEvent(step, path))
 
     return preview
+
+
+def in_few_steps(sampler: Sampler) -> Sampler:
+    """The same sampler, drawing in few steps."""
+    steps = min(sampler.table.num_inference_steps, MAX_INFERENCE_STEPS)
+    return replace(sampler, table=sampler.table.model_copy(update={"num_inference_steps": steps}))
 
 
 def style_scorer(
@@ -94,10 +104,11 @@ def _draw(
     sampler: Sampler, network: Network, accelerator: Accelerator, jobs: Sequence[tuple[str, int]]
 ) -> list[Sample]:
     network.train(False)
-    with accelerator.autocast(), trying(False):
-        drawn = list(sample(sampler, jobs))
-    network.train()
-    return drawn
+    try:
+        with accelerator.autocast(), trying(False):
+            return list(sample(sampler, jobs))
+    finally:
+        network.train()
 
 
 def _sampler(recipe: Recipe, network: Network, accelerator: Accelerator) -> Sampler:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from veneer import machine, processes
 from veneer.config import Recipe
-from veneer.errors import TrainingError
+from veneer.errors import TrainingError, VeneerError
 from veneer.events import CheckpointEvent, Notice, OnEvent, Progress, StepEvent
 from veneer.records.candidates import Candidates
 from veneer.records.run import RunDir
@@ -283,8 +283,15 @@ class Trainer:
         self._log.skip_time()
 
     def _preview(self) -> None:
-        with self._p.stepper.evaluating():
-            self._with_room(lambda: self._p.preview(self.step))
+        """Draw a preview, or tell why there is none: training goes on as if it had been drawn."""
+        try:
+            with self._p.stepper.evaluating():
+                self._with_room(lambda: self._p.preview(self.step))
+        except (VeneerError, RuntimeError) as error:
+            if not isinstance(error, VeneerError) and not machine.is_out_of_memory(error):
+                raise
+            why = str(error).splitlines()[0]
+            self._p.on_event(Notice(STAGE, "no-preview", f"no preview at step {self.step}: {why}"))
         self._log.skip_time()
 
     def _with_room(self, work: Callable[[], None]) -> None:
