@@ -87,6 +87,7 @@ def shares_found(style: Style, num_subjects: int, folder: Path) -> dict[str, flo
     nearest = {name: likeness(_saved(them, folder / name), views).max(axis=1) for name, them in shown.items()}
     return {
         "threshold": threshold,
+        "drawings never trained on": len(shown[UNSEEN]),
         "most alike, never trained on": float(nearest[UNSEEN].max()),
         **{name: float((one > threshold).mean()) for name, one in nearest.items()},
     }
@@ -105,15 +106,16 @@ def document(record: Mapping[str, Any]) -> str:
     columns = [UNSEEN, *CHANGES]
     lines = heading("What is called a copy", record)
     lines += [
-        f"Share of pictures called copies, of {record['subjects']} of each kind: drawings of a style that "
-        "training never saw, and training pictures that came back changed. `most alike` is the greatest "
-        "likeness of a drawing never trained on to its nearest training picture.",
+        "Share of pictures called copies: drawings of a style that training never saw, as many as are "
+        f"*unseen*, and {record['subjects']} training pictures that came back changed. *Most alike* is the "
+        "greatest likeness of a drawing never trained on to its nearest training picture.",
         "",
-        "| style | threshold | most alike | " + " | ".join(columns) + " |",
-        "|---|" + "---:|" * (len(columns) + 2),
+        "| style | threshold | unseen | most alike | " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * (len(columns) + 3),
     ]
     for style, found in record["found"].items():
-        cells = [f"{found['threshold']:.2f}", f"{found['most alike, never trained on']:.2f}"]
+        cells = [f"{found['threshold']:.2f}", f"{found['drawings never trained on']}"]
+        cells.append(f"{found['most alike, never trained on']:.2f}")
         cells += [f"{100 * found[name]:.0f} %" for name in columns]
         lines.append(f"| {style} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
