@@ -37,9 +37,12 @@ DESIGNS = {
     "24": Design(24),
     "8 + 12": Design(8, 12),
     "8, one seed": Design(8, num_seeds=1),
+    "14, one seed": Design(14, num_seeds=1),
+    "24, one seed": Design(24, num_seeds=1),
     "8, 4 held out": Design(8, num_held_out=4),
 }
 """Comparisons of the base with itself; "8 + 12" is the demo's: twelve prompts have seeds of their own."""
+WITH_EFFECTS = ("5", "8", "14", "24", "8 + 12", "8, one seed", "14, one seed", "24, one seed")
 PULLS = (0.1, 0.2, 0.4, 0.7)
 """Effects: parts of the way to the true picture of its subject that a tuned picture went."""
 READ = ("style", "style_texture", "prompt", "retrieval", "diversity", "memorisation")
@@ -113,7 +116,7 @@ def main() -> int:
             str(pull): judged(pool, replace(DESIGNS[name], pull=pull), asked.effects, seed=100 + n)
             for n, pull in enumerate(PULLS)
         }
-        for name in ("5", "8", "14", "24", "8 + 12")
+        for name in WITH_EFFECTS
     }
     record: dict[str, Any] = setting(shlex.join(["python", "-m", "bench.bench_null", *sys.argv[1:]])) | {
         "comparisons": asked.comparisons,

@@ -31,7 +31,7 @@ from veneer.models.embedder import choose_embedders
 from veneer.proof.comparison import take_measures
 from veneer.proof.evidence import Evidence, References, evidence_of, look
 from veneer.proof.facts import Facts
-from veneer.proof.likeness import style_cost
+from veneer.proof.likeness import prompt_span, style_cost
 from veneer.proof.pairs import Pair
 from veneer.proof.style_views import style_rises
 from veneer.proof.verdict import judge
@@ -39,6 +39,15 @@ from veneer.proof.verdict import judge
 SIDE_PX, NUM_HELD_OUT, SYSTEM = 128, 12, "veneer"
 NUM_PROMPTS = (8, 14, 24)
 WORDS = ("better", "not shown", "trade", "worse")
+COLUMNS = {
+    "better": "better",
+    "promised better": "promised",
+    "nearer": "shown to be nearer",
+    "promised nearer": "promised",
+    "not shown": "not shown",
+    "trade": "trade",
+    "worse": "worse",
+}
 
 
 @dataclass(frozen=True)
@@ -95,18 +104,20 @@ def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence,
     assert view.texts is not None
     cost = style_cost(view.base, whole.pictures.held_out[rows], view.texts, rows)
     lower = None if cost.ci95 is None else -cost.ci95[1]
-    return seen, Facts(len(rows), NUM_HELD_OUT, len(rows), style_cost=lower)
+    span = prompt_span(view.base, view.texts, rows)
+    return seen, Facts(len(rows), NUM_HELD_OUT, len(rows), style_cost=lower, prompt_span=span)
 
 
-def promised(num_prompts: int, way: float) -> float | None:
-    """How often the newest power table shows as long a way to be nearer; None without such a row."""
-    tables = sorted(RESULTS.glob("null_*.json"), key=lambda path: path.stem[-10:])
-    effects = json.loads(tables[-1].read_text("utf-8"))["effects"].get(str(num_prompts)) if tables else None
-    if not effects:
-        return None
-    points = sorted((one["way"], one.get("nearer", 0.0)) for one in effects.values())
-    ways, shares = np.array(points).T
-    return float(np.interp(way, ways, shares))
+def promised(num_prompts: int, way: float) -> dict[str, float]:
+    """How often the newest power table shows as long a way to be nearer, and `better`; one seed a prompt."""
+    table = max(RESULTS.glob("null_*.json"), key=lambda path: path.stem[-10:])
+    effects = json.loads(table.read_text("utf-8"))["effects"][f"{num_prompts}, one seed"].values()
+    points = sorted(effects, key=lambda one: one["way"])
+    ways = [one["way"] for one in points]
+    return {
+        f"promised {word}": float(np.interp(way, ways, [one.get(word, 0.0) for one in points]))
+        for word in ("better", "nearer")
+    }
 
 
 def _pairs(task: Task, base: list[Path], tuned: list[Path]) -> tuple[Pair, ...]:
@@ -134,19 +145,17 @@ def document(record: Mapping[str, Any]) -> str:
     lines += [
         f"Veneer's recipe in {record['steps']} steps, 48 subjects a style drawn once by each; "
         f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as "
-        "long a way to be nearer with as many prompts: there base and tuned pictures start from different "
-        "seeds, here from the same, so less effect is enough.",
+        "long a way with as many prompts of one seed: there base and tuned pictures start from different "
+        "seeds, here from the same, so less effect is enough; there every prompt goes the same part of the "
+        "way, here some go further than others, so more is needed.",
         "",
-        "| style | seed | prompts | share of the way | "
-        + " | ".join(WORDS)
-        + " | shown to be nearer | promised |",
-        "|---|---:|---:|---:|" + "---:|" * (len(WORDS) + 2),
+        f"| style | seed | prompts | share of the way | {' | '.join(COLUMNS.values())} |",
+        "|---|---:|---:|---:|" + "---:|" * len(COLUMNS),
     ]
     for one in record["found"]:
-        words = " | ".join(f"{100 * one[word]:.0f} %" for word in (*WORDS, "nearer"))
-        promise = "" if one["promised"] is None else f"{100 * one['promised']:.0f} %"
+        shares = " | ".join(f"{100 * one[name]:.0f} %" for name in COLUMNS)
         where = f"{one['style']} | {one['seed']} | {one['prompts']} | {100 * one['way']:.0f} %"
-        lines.append(f"| {where} | {words} | {promise} |")
+        lines.append(f"| {where} | {shares} |")
     return "\n".join([*lines, ""])
 
 
@@ -168,7 +177,7 @@ def main() -> None:
             for count in NUM_PROMPTS:
                 one = verdicts(shown, count, asked.draws, seed=count)
                 named = {"style": style.name, "seed": seed, "prompts": count}
-                record["found"].append({**named, **one, "promised": promised(count, one["way"])})
+                record["found"].append({**named, **one, **promised(count, one["way"])})
     text = document(record)
     print(text)
     write_results("verdicts", record, text)

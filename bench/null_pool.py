@@ -16,7 +16,7 @@ from veneer.models.sampling import load_sampler, sample
 from veneer.proof.evidence import Evidence, evidence_of
 from veneer.proof.facts import Facts
 from veneer.proof.layout import Layouts, copy_threshold, known_layouts, likeness
-from veneer.proof.likeness import style_cost
+from veneer.proof.likeness import prompt_span, style_cost
 from veneer.proof.pairs import Pair, View
 from veneer.proof.texture import FILTERS, TextureView, filtered_rows, texture_rows
 from veneer.recipe import load_recipe
@@ -187,7 +187,8 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
         pool.filtered[:, who, before],
     )
     pairs = [Pair(str(one), "recipe", seed, Path(), Path()) for one, seed in zip(who, label, strict=True)]
-    facts = Facts(design.num_prompts, design.num_held_out, len(pairs), style_cost=_cost(pool, pictures, who))
+    cost, span = _cost(pool, pictures, who)
+    facts = Facts(design.num_prompts, design.num_held_out, len(pairs), style_cost=cost, prompt_span=span)
     laid_out = Layouts(
         pool.likeness[who, before][:, training],
         (pool.likeness[who, after] + towards(pool.likeness, pool.real_likeness))[:, training],
@@ -196,11 +197,11 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
     return evidence_of(pairs, pictures, texture=texture, laid_out=laid_out), facts
 
 
-def _cost(pool: Pool, pictures: View, who: list[int]) -> float | None:
-    """What the style costs the prompt, were all prompts captions of held-out pictures."""
+def _cost(pool: Pool, pictures: View, who: list[int]) -> tuple[float | None, float]:
+    """What the style costs the prompt, were all prompts captions of held-out pictures; and the span."""
     assert pictures.texts is not None
     cost = style_cost(pictures.base, pool.real[who], pictures.texts, who)
-    return None if cost.ci95 is None else -cost.ci95[1]
+    return None if cost.ci95 is None else -cost.ci95[1], prompt_span(pictures.base, pictures.texts, who)
 
 
 def _towards(drawn: Array, real: Array, *, who: list[int], pull: float) -> Array:

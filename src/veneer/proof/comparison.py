@@ -13,7 +13,7 @@ from veneer.proof.copies import Memorisation, count_leaks
 from veneer.proof.distances import matching_p_value
 from veneer.proof.evidence import Evidence, References, look
 from veneer.proof.facts import Facts
-from veneer.proof.likeness import style_cost
+from veneer.proof.likeness import prompt_span, style_cost
 from veneer.proof.margins import MIN_COST_CAPTIONS
 from veneer.proof.measures import MEASURES, find_copies
 from veneer.proof.pairs import Pair, View, count_broken, count_identical
@@ -121,10 +121,12 @@ def compare_pairs(
     seen = look(pairs, references, embedders, on_event)
     measures, unavailable = take_measures(seen)
     copies = find_copies(seen.of_kinds("recipe", "held_out"))
+    cost, span = _style_cost(seen, references)
     facts = replace(
         _facts(pairs, references, copies),
+        style_cost=cost,
+        prompt_span=span,
         caption_p_value=_caption_chance(seen.pictures, embedders, references),
-        style_cost=_style_cost(seen, references),
         num_leaked=count_leaks(seen.copies.held_out, seen.copies.training),
     )
     return Comparison(
@@ -190,19 +192,18 @@ def _caption_chance(view: View, embedders: Embedders, references: References) ->
     return None if texts is None else matching_p_value(view.training, texts)
 
 
-def _style_cost(seen: Evidence, references: References) -> float | None:
-    """By how much true held-out pictures surely lie below the base's of the same captions."""
+def _style_cost(seen: Evidence, references: References) -> tuple[float | None, float | None]:
+    """By how much true held-out pictures surely lie below the base's of the same captions; and the span."""
     view, captions = seen.pictures, references.held_out_captions
     if view.texts is None or len(captions) != len(view.held_out):
-        return None
+        return None, None
     rows = [(row, captions.index(text)) for row, text in enumerate(seen.prompts) if text in captions]
     if len({seen.prompts[row] for row, _ in rows}) < MIN_COST_CAPTIONS:
-        return None
+        return None, None
     shown, true = (list(one) for one in zip(*rows, strict=True))
-    cost = style_cost(
-        view.base[shown], view.held_out[true], view.texts[shown], [seen.prompts[row] for row in shown]
-    )
-    return None if cost.ci95 is None else -cost.ci95[1]
+    base, texts, prompts = view.base[shown], view.texts[shown], [seen.prompts[row] for row in shown]
+    cost = style_cost(base, view.held_out[true], texts, prompts)
+    return (None, None) if cost.ci95 is None else (-cost.ci95[1], prompt_span(base, texts, prompts))
 
 
 def _recipe_seeds(pairs: Sequence[Pair]) -> list[int]:

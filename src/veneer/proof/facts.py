@@ -41,6 +41,8 @@ class Facts:
             with one caption for all pictures.
         style_cost: By how much true pictures surely lie below the base's of the same captions, in the prompt
             measure; None where fewer than five held-out captions tell.
+        prompt_span: By how much the base's pictures of these captions lie nearer to their own than to the
+            others; None where `style_cost` is.
         smoothness: Mean correlation of neighbouring pixels in the training pictures; None where unknown.
         style_word_share: Share of captions with a word that every prompt of the recipe has; or None.
         side_px: Side of the pictures; None where unknown.
@@ -58,6 +60,7 @@ class Facts:
     losses: Losses | None = None
     caption_p_value: float | None = None
     style_cost: float | None = None
+    prompt_span: float | None = None
     smoothness: float | None = None
     style_word_share: float | None = None
     side_px: int | None = None

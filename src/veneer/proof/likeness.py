@@ -75,6 +75,21 @@ def style_cost(base: Array, real: Array, texts: Array, captions: Sequence[Hashab
     return paired((base * texts).sum(axis=1), (real * texts).sum(axis=1), captions, unit="captions")
 
 
+def prompt_span(pictures: Array, texts: Array, prompts: Sequence[Hashable]) -> float:
+    """How much nearer pictures lie to their own prompt than to the other prompts, in cosine similarity.
+
+    A network's similarities have a scale of their own: this is what a whole prompt is worth on it.
+
+    Args:
+        pictures: Features, shape (N, D).
+        texts: Features of each picture's prompt, shape (N, D).
+        prompts: Prompt of each picture, at least two different ones.
+    """
+    similar = pictures @ texts.T
+    is_own = np.array([[one == other for other in prompts] for one in prompts])
+    return float(similar.diagonal().mean() - similar[~is_own].mean())
+
+
 def retrieval_measure(
     base: Array, tuned: Array, texts: Array, own: Sequence[int], prompts: Sequence[Hashable]
 ) -> Measure:

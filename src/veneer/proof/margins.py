@@ -11,8 +11,8 @@ from veneer.stats import Measure
 
 RETRIEVAL_MARGIN = 0.1
 """Fall of the share of subjects found that still counts as none."""
-COST_CAP = 0.05
-"""Most that the style's own cost can add to the prompt's margin."""
+COST_SHARE = 1 / 3
+"""Most of the prompt's span that the style's own cost adds to the margin: wrong captions cost too."""
 MIN_COST_CAPTIONS = 5
 """Fewest held-out captions that tell what the style costs."""
 COPY_MARGIN = 0.1
@@ -28,8 +28,8 @@ class Margin:
 
     Attributes:
         asked: The recipe's.
-        cost: By how much true pictures of the style surely lie below the base's own, up to
-            `COST_CAP`: no model can be asked for more.
+        cost: By how much true pictures of the style surely lie below the base's own, up to `COST_SHARE` of
+            the prompt's span: no model can be asked for more.
     """
 
     asked: float
@@ -51,7 +51,8 @@ class Margin:
 
 def margin_of(facts: Facts, asked: float) -> Margin:
     """The margin of the prompt measure, the style's own cost added."""
-    return Margin(asked, min(COST_CAP, max(0.0, facts.style_cost or 0.0)))
+    most = COST_SHARE * (facts.prompt_span or 0.0)
+    return Margin(asked, max(0.0, min(most, facts.style_cost or 0.0)))
 
 
 def variety(diversity: Measure | None) -> Measure | None:

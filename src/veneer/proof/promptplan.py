@@ -55,8 +55,9 @@ def prompts_after(metrics: Mapping[str, Any], prompt_margin: float) -> list[str]
         A sentence for each question.
     """
     known = {name: measure_from(one) for name, one in metrics["measures"].items() if one}
-    cost = metrics.get("facts", {}).get("style_cost")
-    margin = margin_of(Facts(0, 0, 0, style_cost=cost), prompt_margin).whole
+    facts = metrics.get("facts", {})
+    told = {name: facts.get(name) for name in ("style_cost", "prompt_span")}
+    margin = margin_of(Facts(0, 0, 0, **told), prompt_margin).whole
     varied = variety(known.get("diversity"))
     known |= {"variety": varied} if varied else {}
     questions: list[tuple[str, str, float]] = [

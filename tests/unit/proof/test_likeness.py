@@ -40,6 +40,16 @@ def test_style_cost_compares_true_pictures_and_base_on_equal_texts() -> None:
     assert cost.ci95 is not None and cost.ci95[1] < 0
 
 
+def test_the_span_is_what_a_whole_prompt_is_worth() -> None:
+    texts = np.eye(4)
+    assert likeness.prompt_span(texts, texts, "abcd") == pytest.approx(1)
+    assert likeness.prompt_span(texts[[1, 0, 3, 2]], texts, "abcd") == pytest.approx(-1 / 3)
+    twice = np.repeat(texts, 2, axis=0)
+    assert likeness.prompt_span(twice, twice, "aabbccdd") == pytest.approx(
+        1
+    )  # the other seed is no other prompt
+
+
 def test_how_much_held_out_pictures_differ_widens_the_style() -> None:
     """Pictures that come nearer to one half of the style and go away from the other."""
     n, real = 12, np.eye(8)

@@ -20,7 +20,7 @@ def test_each_open_question_says_how_many_more_prompts_it_needs() -> None:
     assert style == "nearer to the style: shown with 8 prompts"
     needed = int(prompt.split("about ")[1].split()[0])
     assert needed > 8
-    easier = prompts_after(metrics | {"facts": {"style_cost": 0.04}}, 0.02)[1]
+    easier = prompts_after(metrics | {"facts": {"style_cost": 0.04, "prompt_span": 0.3}}, 0.02)[1]
     assert "shown with 8" in easier or int(easier.split("about ")[1].split()[0]) < needed
 
 

@@ -78,14 +78,19 @@ def test_prompt_fallen_within_the_margin_is_allowed() -> None:
 def test_no_more_is_asked_than_true_pictures_of_the_style_have(
     cost: float | None, word: str, is_counted: bool
 ) -> None:
-    verdict = judge({**GOOD, "prompt": rise(-0.05)}, dataclasses.replace(FACTS, style_cost=cost))
+    facts = dataclasses.replace(FACTS, style_cost=cost, prompt_span=0.15)
+    verdict = judge({**GOOD, "prompt": rise(-0.05)}, facts)
     assert verdict.word == word
     assert any("true pictures of the same captions" in one.text for one in verdict.reasons) == is_counted
 
 
-def test_what_the_style_costs_is_capped() -> None:
-    dear = dataclasses.replace(FACTS, style_cost=0.4)
-    assert judge({**GOOD, "prompt": rise(-0.1)}, dear).word == "trade"
+@pytest.mark.parametrize(
+    ("span", "word"), [(0.15, "trade"), (0.45, "better"), (None, "trade"), (0.0, "trade")]
+)
+def test_the_style_costs_a_third_of_a_prompt_at_most(span: float | None, word: str) -> None:
+    """True pictures at 0.2 where the base's lie at 0.3 made a fall of 0.1 `better`."""
+    dear = dataclasses.replace(FACTS, style_cost=0.4, prompt_span=span)
+    assert judge({**GOOD, "prompt": rise(-0.1)}, dear).word == word
 
 
 def test_unsure_prompt_is_not_shown() -> None:
