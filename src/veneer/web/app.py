@@ -172,7 +172,7 @@ def stylesheet() -> str:
     Returns:
         CSS.
     """
-    return (resources.files("veneer.web") / "style.css").read_text("utf-8")
+    return (resources.files("veneer.web") / "browser" / "style.css").read_text("utf-8")
 
 
 def _without_api(page: Any) -> None:

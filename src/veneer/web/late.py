@@ -152,7 +152,7 @@ def script() -> str:
         HTML.
     """
     parts = (
-        (resources.files("veneer.web") / name).read_text("utf-8")
+        (resources.files("veneer.web") / "browser" / name).read_text("utf-8")
         for name in ("late.js", "vote.js", "address.js")
     )
     return "".join(f"<script>{part}</script>" for part in parts)
