@@ -106,7 +106,7 @@ def test_inspect_has_room_on_any_screen_and_the_recipe_on_request(
 
 def test_a_learnt_word_is_named_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "word.safetensors"
-    write_embedding(path, Embedding("<my-style>", torch.ones(2, 16)))
+    write_embedding(path, Embedding("<my-style>", {"text_encoder": torch.ones(2, 16)}))
     assert exit_status(["inspect", str(path)]) == 1
     assert "a learnt word, <my-style>" in capsys.readouterr().err
 

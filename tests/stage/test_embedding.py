@@ -56,6 +56,10 @@ def ready(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir
     return run
 
 
+def one_encoder(vectors: torch.Tensor) -> Embedding:
+    return Embedding(TOKEN, {"text_encoder": vectors}, {"veneer.step": "6"})
+
+
 def frozen_rows(base: Path) -> torch.Tensor:
     return load_base(str(base), parts=("text_encoder",)).text_encoder.get_input_embeddings().weight
 
@@ -71,7 +75,7 @@ def test_the_word_is_trained_in_float32_and_nothing_else_of_the_vocabulary(
     found = checkpoints.load(run.checkpoint(6)).tensors
     vectors = found["embedding"][TOKEN]
     base = load_base(str(base_folder), parts=("tokenizer", "text_encoder"))
-    first = initial_embedding(base.tokenizer, base.text_encoder, recipe.lora).vectors
+    first = initial_embedding(base.parts, base.family, recipe.lora).vectors["text_encoder"]
     assert vectors.dtype == torch.float32
     assert vectors.shape == first.shape == (lora.get("embedding_vectors", 1), 16)
     assert (vectors - first).abs().amin(dim=1).max() > 0
@@ -90,7 +94,7 @@ def test_small_updates_are_not_rounded_away_in_bfloat16(
     train_quietly(run, recipe)
     vectors = checkpoints.load(run.checkpoint(1)).tensors["embedding"][TOKEN]
     network = build_network(recipe, torch.device("cpu"))
-    start = network.parameters[WORD].detach()
+    start = network.parameters[f"text_encoder.{WORD}"].detach()
     moved = (vectors - start).abs()
     assert 0 < float(moved.max()) < 1e-5
     assert int((vectors.bfloat16() == start.bfloat16()).sum()) > 8
@@ -164,7 +168,7 @@ def test_plain_diffusers_draws_the_tuned_picture(
 
 def test_the_file_is_what_other_tools_look_for(base_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "my-city.safetensors"
-    word = Embedding(TOKEN, torch.randn(2, 16), {"veneer.step": "6"})
+    word = one_encoder(torch.randn(2, 16))
     write_embedding(path, word)
     # One tensor alone: A1111 and ComfyUI take the first of the file, diffusers takes its key for the word.
     assert list(safetensors.torch.load_file(path)) == [TOKEN]
@@ -173,28 +177,27 @@ def test_the_file_is_what_other_tools_look_for(base_folder: Path, tmp_path: Path
     assert verify_embedding(path, word, base) < 1e-5
     assert len(base.tokenizer) == before
     with pytest.raises(AdapterError, match="does not load as trained"):
-        verify_embedding(path, Embedding(TOKEN, -word.vectors), base)
-    safetensors.torch.save_file({"emb_params": word.vectors}, tmp_path / "theirs.safetensors")
+        verify_embedding(path, one_encoder(-word.vectors["text_encoder"]), base)
+    safetensors.torch.save_file({"emb_params": word.vectors["text_encoder"]}, tmp_path / "theirs.safetensors")
     assert read_embedding(tmp_path / "theirs.safetensors").token == "theirs"
 
 
 def test_a_word_of_another_size_is_refused_and_the_same_word_is_replaced(base_folder: Path) -> None:
     pipeline = assemble(load_base(str(base_folder)), "dpmsolver")
-    load_textual_inversion(pipeline, Embedding(TOKEN, torch.ones(3, 16)))
-    load_textual_inversion(pipeline, Embedding(TOKEN, torch.zeros(1, 16)))
+    load_textual_inversion(pipeline, one_encoder(torch.ones(3, 16)))
+    load_textual_inversion(pipeline, one_encoder(torch.zeros(1, 16)))
     table = pipeline.text_encoder.get_input_embeddings().weight
     assert len(table) == len(frozen_rows(base_folder)) + 1
     assert not table[-1].any()
     with pytest.raises(AdapterError, match="does not fit"):
-        load_textual_inversion(pipeline, Embedding(TOKEN, torch.zeros(1, 8)))
+        load_textual_inversion(pipeline, one_encoder(torch.zeros(1, 8)))
 
 
 def test_the_base_stays_as_it_is(base_folder: Path) -> None:
     base = load_base(str(base_folder), parts=("tokenizer", "text_encoder"))
     table = LoraTable(embedding_token=TOKEN, embedding_init="city")
-    vectors = attach_embedding(
-        base.tokenizer, base.text_encoder, initial_embedding(base.tokenizer, base.text_encoder, table)
-    )
+    first = initial_embedding(base.parts, base.family, table)
+    vectors = attach_embedding(base.parts, base.family, first)["text_encoder"]
     assert [n for n, p in base.text_encoder.named_parameters() if p.requires_grad] == [
         "embeddings.token_embedding.vectors"
     ]

@@ -240,6 +240,6 @@ def test_a_word_is_learnt_or_refused_by_name(case: Case, base: Path, tmp_path: P
     lora = {"embedding_token": "<x>", "target_modules": "none"}
     recipe = recipe_for(base, lora=lora, generate={"scheduler": case.sampler})
     if load_base(str(base), parts=()).family.learns_words:
-        pytest.skip("tests/stage/test_embedding.py learns one")
+        pytest.skip("tests/stage/test_embedding.py and test_embedding_sdxl.py learn one")
     with pytest.raises(RecipeError, match="words are not learnt"):
         encoded_run(tmp_path, recipe)

@@ -17,6 +17,9 @@ OWN_STEP = "veneer.step"
 OWN_KIND = "veneer.kind"
 """Whether the weights are a step's, their moving average, or a mean of checkpoints."""
 
+OWN_TOKEN = "veneer.token"
+"""The word of a file of learnt vectors whose tensors do not say it."""
+
 OWN_TIMESTEP_RANK = "veneer.timestep_rank"
 OWN_MERGED = "veneer.merged"
 """Of which files a merged one was made."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from veneer.errors import AdapterError
 from veneer.events import Notice, OnEvent, ignore
+from veneer.lora.embedding_file import ENCODER_KEYS, is_embedding
 from veneer.lora.kinds import BUNDLED, refusal, shown_name
 from veneer.lora.metadata import DIFFUSERS_KEY, alphas_of_metadata
 from veneer.lora.names import DENOISER, LORA_NETWORKS, SECOND_TEXT_PREFIX, TEXT_PREFIX, read_name
@@ -120,7 +121,8 @@ def file_of(path: Path) -> Path:
 
 
 def _refuse_word(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    if len(tensors) == 1 and "." not in (word := next(iter(tensors))) and tensors[word].ndim <= 2:
+    if is_embedding(tensors) and "." not in (word := next(iter(tensors))):
+        word = path.stem if word in ENCODER_KEYS else word
         what = f"the file holds a learnt word, {shown_name(word)} (textual inversion), and no LoRA"
         raise AdapterError(what, where=str(path), todo="Draw with `veneer generate --embedding FILE`")
 

@@ -19,16 +19,18 @@ from veneer.config import LoraTable
 from veneer.errors import AdapterError, RecipeError
 from veneer.lora.embedding_file import (
     Embedding,
+    file_names,
+    find_end,
     load_textual_inversion,
     read_embedding,
     token_names,
     unload_textual_inversion,
 )
 from veneer.lora.file import write_weights
-from veneer.models.base import Base, assemble
+from veneer.lora.keys import OWN_TOKEN
+from veneer.models.base import Base, assemble, encode_prompts
 from veneer.models.families import Family
-from veneer.models.families.sd import encode_tokens
-from veneer.models.families.unets import tokenize_prompt
+from veneer.models.families.family import Conditioning, Parts
 
 PROMPTS = ("{}", "a picture, {}", "{} of a city at night")
 """What the text encoder is asked when a written file is loaded back."""
@@ -85,11 +87,11 @@ class PlaceholderEmbedding(nn.Module):
         return torch.where(is_new[..., None], new.to(own.dtype), own)
 
 
-def initial_embedding(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Embedding:
+def initial_embedding(parts: Parts, family: Family, lora: LoraTable) -> Embedding:
     """The word as it is before any training: it says what `embedding_init` says.
 
     Args:
-        text_encoder: The base's text encoder.
+        parts: The base's tokenizers and text encoders.
         lora: The settings, `embedding_token` not empty.
 
     Returns:
@@ -99,6 +101,14 @@ def initial_embedding(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Emb
         RecipeError: If the base knows the word already, or `embedding_init` has more tokens than there are
             vectors.
     """
+    vectors = {
+        part: _initial_vectors(parts[tokenizer], parts[part], lora)
+        for part, tokenizer in family.text_encoders.items()
+    }
+    return Embedding(lora.embedding_token, vectors)
+
+
+def _initial_vectors(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Tensor:
     names = token_names(lora.embedding_token, lora.embedding_vectors)
     vocabulary = tokenizer.get_vocab()
     if known := [name for name in names if name in vocabulary or f"{name}</w>" in vocabulary]:
@@ -115,26 +125,30 @@ def initial_embedding(tokenizer: Any, text_encoder: Any, lora: LoraTable) -> Emb
             todo="Name a shorter word, or set lora.embedding_vectors to as many",
         )
     chosen = torch.tensor([ids[number % len(ids)] for number in range(len(names))])
-    weight = text_encoder.get_input_embeddings().weight
-    vectors = weight[chosen.to(weight.device)].detach().to("cpu", torch.float32, copy=True)
-    return Embedding(lora.embedding_token, vectors)
+    weight: Tensor = text_encoder.get_input_embeddings().weight
+    return weight[chosen.to(weight.device)].detach().to("cpu", torch.float32, copy=True)
 
 
-def attach_embedding(tokenizer: Any, text_encoder: Any, embedding: Embedding) -> nn.Parameter:
-    """Teach a tokenizer and its text encoder a word whose vectors can be trained.
+def attach_embedding(parts: Parts, family: Family, embedding: Embedding) -> dict[str, nn.Parameter]:
+    """Teach tokenizers and their text encoders a word whose vectors can be trained.
 
     Args:
-        tokenizer: The base's tokenizer; it learns the word.
-        text_encoder: The base's text encoder; its embedding is wrapped, its own rows stay frozen.
+        parts: The base's tokenizers, which learn the word, and its text encoders, whose embeddings are
+            wrapped; their own rows stay frozen.
 
     Returns:
-        The vectors, shape (n, D), float32.
+        The vectors by text encoder, each (n, D), float32.
     """
-    tokenizer.add_tokens(list(embedding.tokens))
-    first = tokenizer.convert_tokens_to_ids(embedding.token)
-    wrapped = PlaceholderEmbedding(text_encoder.get_input_embeddings(), embedding.vectors, first)
-    text_encoder.set_input_embeddings(wrapped)
-    return wrapped.vectors
+    vectors = {}
+    for part, tokenizer in family.text_encoders.items():
+        parts[tokenizer].add_tokens(list(embedding.tokens))
+        first = parts[tokenizer].convert_tokens_to_ids(embedding.token)
+        own = parts[part].get_input_embeddings()
+        wrapped = PlaceholderEmbedding(own, embedding.vectors[part], first)
+        parts[part].set_input_embeddings(wrapped)
+        find_end(parts[part], parts[tokenizer])
+        vectors[part] = wrapped.vectors
+    return vectors
 
 
 def spell_out(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
@@ -155,7 +169,10 @@ def write_embedding(path: Path, embedding: Embedding) -> None:
     Args:
         path: The file; the last three call the word by the file's name.
     """
-    write_weights(path, {embedding.token: embedding.vectors}, embedding.metadata, hashed=True)
+    text = dict(embedding.metadata)
+    if len(embedding.vectors) > 1:  # no tensor says the word
+        text[OWN_TOKEN] = embedding.token
+    write_weights(path, file_names(embedding.token, embedding.vectors), text, hashed=True)
 
 
 def file_stem(token: str) -> str:
@@ -174,7 +191,7 @@ def verify_embedding(path: Path, embedding: Embedding, base: Base) -> float:
     Args:
         path: The written file.
         embedding: What it should hold.
-        base: The base with tokenizer and text encoder, both as before when this returns.
+        base: The base with tokenizers and text encoders, all as before when this returns.
 
     Returns:
         Largest difference of an output, as a share of the largest output.
@@ -186,11 +203,11 @@ def verify_embedding(path: Path, embedding: Embedding, base: Base) -> float:
     prompts = [prompt.format(embedding.token) for prompt in PROMPTS]
     load_textual_inversion(pipeline, read_embedding(path), str(path))
     try:
-        found = _hidden(pipeline.tokenizer, pipeline.text_encoder, prompts)
+        found = _read(base, prompts)
     finally:
         unload_textual_inversion(pipeline, embedding.token)
-    wanted = _wanted(pipeline, embedding, prompts)
-    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    wanted = _wanted(pipeline, embedding, base, prompts)
+    difference = max(float((found[name] - one).abs().max() / one.abs().max()) for name, one in wanted.items())
     if not difference <= _TOLERANCE:
         raise AdapterError(
             f"the written embedding does not load as trained: outputs differ by {difference:.2g}",
@@ -200,16 +217,18 @@ def verify_embedding(path: Path, embedding: Embedding, base: Base) -> float:
     return difference
 
 
-def _wanted(pipeline: Any, embedding: Embedding, prompts: Sequence[str]) -> Tensor:
-    """What the text encoder says with the word as it was trained."""
-    own = pipeline.text_encoder.get_input_embeddings()
+def _wanted(pipeline: Any, embedding: Embedding, base: Base, prompts: Sequence[str]) -> Conditioning:
+    """What the text encoders say with the word as it was trained."""
+    own = {part: module.get_input_embeddings() for part, module in base.text_encoders.items()}
     try:
-        attach_embedding(pipeline.tokenizer, pipeline.text_encoder, embedding)
-        return _hidden(pipeline.tokenizer, pipeline.text_encoder, prompts)
+        attach_embedding(base.parts, base.family, embedding)
+        return _read(base, prompts)
     finally:
-        pipeline.text_encoder.set_input_embeddings(own)
+        for part, module in base.text_encoders.items():
+            module.set_input_embeddings(own[part])
         unload_textual_inversion(pipeline, embedding.token)
 
 
-def _hidden(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Tensor:
-    return encode_tokens(text_encoder, tokenize_prompt(tokenizer, spell_out(tokenizer, prompts))).float()
+def _read(base: Base, prompts: Sequence[str]) -> Conditioning:
+    told = encode_prompts(base, spell_out(base.tokenizer, prompts))
+    return {name: one.float() for name, one in told.items()}

@@ -110,7 +110,7 @@ def export(
         jobs += _method_jobs(run, state, recipe, base) if recipe.lora.method else []
     if recipe.lora.embedding_token:
         word = read_embedding(path.with_name("embedding.safetensors"))
-        jobs += _word_jobs(run, Embedding(word.token, word.vectors, text), base)
+        jobs += _word_jobs(run, Embedding(recipe.lora.embedding_token, word.vectors, text), base)
     on_event(StageStarted(STAGE, len(jobs), "files"))
     differences = {}
     with staged_files(run.lora) as folder:

@@ -15,7 +15,7 @@ from typing import Any
 from veneer.arguments import PathLike
 from veneer.config import GenerateTable, Recipe
 from veneer.encoding.choosing import choosing, choosing_jobs, judging
-from veneer.errors import AdapterError, BaseModelError, RunError
+from veneer.errors import BaseModelError, RunError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
 from veneer.lora.loading import load_lora, refuse_stranger
@@ -256,9 +256,6 @@ def _draw_sizes(sizes: Sequence[tuple[Sampler, Samples]], series: Sequence[Serie
 def _put_on(sampler: Sampler, lora: Path | None, scale: float, word: Path | None, on_event: OnEvent) -> None:
     if lora is not None:
         load_lora(sampler, lora, scale, on_event)
-    if word is not None and not sampler.family.learns_words:
-        what = f"learnt words are not drawn with on {sampler.family.label} yet"
-        raise AdapterError(what, where=str(word), todo="Leave --embedding out")
     if word is not None:
         load_textual_inversion(sampler.pipeline, read_embedding(word), str(word))
 
@@ -282,7 +279,7 @@ def _load_first_word(sampler: Sampler, recipe: Recipe, on_event: OnEvent) -> dic
     if not any(token in prompt for prompt in recipe.generate.prompts):
         message = f"no prompt of generate.prompts calls the learnt word {token}, so it does not act on them"
         on_event(Notice(STAGE, "word-not-called", message))
-    first = initial_embedding(sampler.pipeline.tokenizer, sampler.pipeline.text_encoder, settings)
+    first = initial_embedding(sampler.pipeline.components, sampler.family, settings)
     load_textual_inversion(sampler.pipeline, first)
     return {"word": [token, settings.embedding_vectors, settings.embedding_init]}
 

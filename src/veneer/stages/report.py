@@ -14,6 +14,7 @@ from veneer.arguments import PathLike
 from veneer.config import Recipe
 from veneer.errors import NetworkError, RunError
 from veneer.events import OnEvent, Progress, StageStarted
+from veneer.lora.embedding_file import read_embedding
 from veneer.lora.usage import write_usage
 from veneer.notebook import in_notebook
 from veneer.proof.page import gather, sheet_groups
@@ -106,9 +107,13 @@ def model_card(run: RunDir, recipe: Recipe) -> str:
     Returns:
         Markdown with the hub's header.
     """
-    return render(
-        "model_card.md.jinja", gather(run) | {"recipe": recipe, "credits": read_credits(Dataset(run.dataset))}
-    )
+    word = read_embedding(run.embedding_file) if run.embedding_file.is_file() else None
+    own = {
+        "recipe": recipe,
+        "credits": read_credits(Dataset(run.dataset)),
+        "has_two_vectors": word is not None and len(word.vectors) > 1,
+    }
+    return render("model_card.md.jinja", gather(run) | own)
 
 
 def push(run: RunDir, recipe: Recipe, repo: str, *, private: bool = True) -> str:

@@ -18,8 +18,9 @@ from veneer.errors import RecipeError
 from veneer.events import OnEvent, ignore
 from veneer.kernels.fast import use_fast_kernels
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
+from veneer.lora.embedding_file import file_names
 from veneer.lora.methods import attach_method
-from veneer.lora.names import DENOISER, TEXT_PREFIX, part_of
+from veneer.lora.names import DENOISER, part_of
 from veneer.lora.textual_inversion import attach_embedding, initial_embedding, spell_out
 from veneer.models.base import Base, encode_prompts, load_base_of
 from veneer.models.families.family import Conditioning, Family
@@ -29,8 +30,8 @@ from veneer.training.tlora import RankMask
 
 KEPT_SHARE = 8
 """Part of the free memory, one in so many, in which attention weights may wait for the backward pass."""
-WORD = f"{TEXT_PREFIX}token_embedding"
-"""Name of a learnt word's vectors among the trained parameters."""
+WORD = "token_embedding"
+"""Name of a learnt word's vectors among the trained parameters, after their text encoder's."""
 Files = dict[str, dict[str, Tensor]]
 
 
@@ -40,11 +41,11 @@ class TextEncoders:
 
     Attributes:
         base: The base with its tokenizers and text encoders, adapters on them.
-        word: Name and vectors of the word that is learnt, shape (n, D); None for none.
+        word: Name of the word that is learnt, and its vectors by text encoder, each (n, D); None for none.
     """
 
     base: Base
-    word: tuple[str, nn.Parameter] | None = None
+    word: tuple[str, Mapping[str, nn.Parameter]] | None = None
 
     @property
     def modules(self) -> dict[str, Any]:
@@ -139,8 +140,9 @@ class Network:
             state |= {f"{part}.{name}": tensor for name, tensor in adapter_state(module).items()}
         if self.text is None or self.text.word is None:
             return {"adapter": state}
-        token, vectors = self.text.word
-        return {"adapter": state, "embedding": {token: vectors.detach().to("cpu", copy=True)}}
+        named = file_names(*self.text.word)
+        word = {name: vectors.detach().to("cpu", copy=True) for name, vectors in named.items()}
+        return {"adapter": state, "embedding": word}
 
     def load(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Put back what `state` read out.
@@ -153,9 +155,9 @@ class Network:
         for part, module in self._text_modules.items():
             load_adapter_state(module, part_of(state, part))
         if self.text is not None and self.text.word is not None:
-            token, vectors = self.text.word
             with torch.no_grad():
-                vectors.copy_(files["embedding"][token])
+                for name, vectors in file_names(*self.text.word).items():
+                    vectors.copy_(files["embedding"][name])
 
     @property
     def _text_modules(self) -> dict[str, Any]:
@@ -230,9 +232,9 @@ def _text_encoders(base: Base, recipe: Recipe, parameters: dict[str, nn.Paramete
             put_on(module, lora, seed=recipe.train.seed)
             parameters |= {f"{part}.{n}": p for n, p in trainable(module).items()}
     if lora.embedding_token:
-        first = initial_embedding(base.tokenizer, base.text_encoder, lora)
-        word = first.token, attach_embedding(base.tokenizer, base.text_encoder, first)
-        parameters[WORD] = word[1]
+        first = initial_embedding(base.parts, base.family, lora)
+        word = first.token, attach_embedding(base.parts, base.family, first)
+        parameters |= {f"{part}.{WORD}": vectors for part, vectors in word[1].items()}
     return TextEncoders(base, word)
 
 

@@ -221,6 +221,5 @@ SDXL = StableDiffusionXL(
         },
         loaders={"text_encoder": clip_from_names, "text_encoder_2": open_clip_from_names},
     ),
-    learns_words=False,
     trains_small=False,
 )
