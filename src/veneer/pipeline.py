@@ -35,6 +35,9 @@ from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
 
+Fill = Callable[[RunDir, Recipe, OnEvent], None]
+"""Makes what a stage will find done, named by its content."""
+
 
 class StageResult(Protocol):
     """What every stage returns: a frozen object with one line of what came out.
@@ -56,6 +59,7 @@ def run(
     until: str = STAGE_NAMES[-1],
     on_event: OnEvent = in_notebook,
     allow_private_addresses: bool = False,
+    ahead: Mapping[str, Fill] = MappingProxyType({}),
 ) -> RunResult:
     """Take a recipe through all stages, or go on where an earlier command stopped.
 
@@ -67,6 +71,7 @@ def run(
             `caption` and `train` only where what they depend on has changed.
         until: The last stage to do; the same folder goes on from there.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
+        ahead: What fills in a stage's keyed results before it, by the stage's name: `veneer.cluster.fills`.
 
     Returns:
         The finished run.
@@ -93,7 +98,15 @@ def run(
         do = partial(_do, again=again, redo=redo, damaged=damaged, told=told)
         wanted = STAGES[: STAGE_NAMES.index(until) + 1]
         outcomes = [
-            do(stage, folder, recipe, on_event, options=options.get(stage.name, {})) for stage in wanted
+            do(
+                stage,
+                folder,
+                recipe,
+                on_event,
+                options=options.get(stage.name, {}),
+                fill=ahead.get(stage.name),
+            )
+            for stage in wanted
         ]
     verdict, reasons = read_verdict(folder)
     return RunResult(folder.root, tuple(outcomes), verdict, reasons)
@@ -157,6 +170,7 @@ def _do(
     told: Collection[Notice],
     damaged: Collection[str] = (),
     options: Mapping[str, bool] = MappingProxyType({}),
+    fill: Fill | None = None,
 ) -> StageOutcome:
     record = run.read_record().stages
     if stage.name not in {*again, *damaged} and is_done(run, recipe, stage.name):
@@ -175,6 +189,8 @@ def _do(
         if notice.stage == stage.name:
             notices.add(notice)
     with machine.measure() as usage:
+        if fill is not None and processes.is_main_process():
+            fill(run, recipe, _tee(notices, on_event))
         summary, news = _perform(stage, run, recipe, _tee(notices, on_event), options)
     outcome = StageOutcome.of_now(stage.name, summary, usage())
     if processes.is_main_process():

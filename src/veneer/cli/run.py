@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from veneer.cli.options import AllowPrivate, Json, Quiet, Set, Track
 from veneer.cli.output import print_json, print_run
 
 if TYPE_CHECKING:
-    pass
+    from veneer.pipeline import Fill
 
 RecipeName = Annotated[
     str,
@@ -69,6 +70,14 @@ Auto = Annotated[
         help="Find rank, rate and steps by short probes first, for so many minutes.",
     ),
 ]
+ClusterAddress = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Measure and encode pictures on a Ray cluster: HOST:PORT, auto, or local for this machine.",
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser at the end.")]
 Within = Annotated[
     list[Path] | None,
@@ -92,6 +101,7 @@ def run(
     with_recipe: WithRecipe = False,
     events: Events = None,
     within: Within = None,
+    cluster: ClusterAddress = "",
     allow_private_addresses: AllowPrivate = False,
     open_report: Open = False,
     track: Track = None,
@@ -126,6 +136,7 @@ def run(
         Tracking([track] if track else [], RunDir(folder), log) as on_event,
     ):
         resolved = read()
+        ahead = _ahead(cluster)
         from veneer.pipeline import run as run_pipeline
 
         if auto:
@@ -137,7 +148,12 @@ def run(
             ).recipe
         show.follow(course_of(resolved, RunDir(folder)))
         result = run_pipeline(
-            resolved, folder, redo=stages, on_event=on_event, allow_private_addresses=allow_private_addresses
+            resolved,
+            folder,
+            redo=stages,
+            on_event=on_event,
+            allow_private_addresses=allow_private_addresses,
+            ahead=ahead,
         )
     if as_json:
         print_json(result)
@@ -146,6 +162,15 @@ def run(
     if open_report:
         typer.launch(result.report.absolute().as_uri())
     return result.exit_status
+
+
+def _ahead(cluster: str) -> Mapping[str, Fill]:
+    """What a cluster fills in; nothing without one."""
+    if not cluster:
+        return {}
+    from veneer.cluster.filling import Cluster
+
+    return Cluster(cluster).fills()
 
 
 def check_stages(names: list[str]) -> list[str]:
