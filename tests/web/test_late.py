@@ -23,6 +23,8 @@ from veneer.records.run import RunDir
 
 pytestmark = pytest.mark.timeout(1500)
 JOIN = "**/gradio_api/queue/join*"
+SPINNERS = """[...document.querySelectorAll('.progress-text, .eta-bar')]
+    .filter((one) => one.checkVisibility({ opacityProperty: true })).length"""
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,16 @@ def test_a_field_typed_while_the_form_is_looked_at_stays_and_is_looked_at_too(
         page.locator(f"#{place}", has_text="Does not fit").wait_for()
     assert value(page, "field-train-max_train_steps") == "-3"
     assert value(page, "field-lora-rank") == "no number"
+    what_was_typed_survives_a_reload(page)
+
+
+def what_was_typed_survives_a_reload(page: Any) -> None:
+    page.reload()
+    tab(page, "Recipe")
+    for place in ("field-train-max_train_steps", "field-lora-rank"):
+        page.locator(f"#{place}", has_text="Does not fit").wait_for()
+    assert value(page, "field-train-max_train_steps") == "-3"
+    assert value(page, "field-lora-rank") == "no number"
 
 
 def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page: Any, studio: Running) -> None:
@@ -165,6 +177,36 @@ def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page: Any
         write(page, "field-collect-sources", "elsewhere")
     saved(page, studio, "before")  # answered after all that was asked before
     assert saved(page, studio, "sources").collect.sources == ("elsewhere",)
+    one_line_says_what_works(page)
+    tab(page, "Train")
+    eventually(lambda: value(page, "train-recipe") == "sources")  # the recipe just saved is the next to start
+
+
+def one_line_says_what_works(page: Any) -> None:
+    with held(page):
+        with asked(page):
+            page.locator("#recipe-plan").click()
+        says(page, "busy", "Working out the plan")
+        assert page.evaluate(SPINNERS) == 0
+        page.locator("#busy", has_text="2 s").wait_for()
+    says(page, "recipe-message", "plan")
+    page.locator("#busy").wait_for(state="hidden")
+
+
+def test_a_tab_opened_before_the_address_is_answered_stays_open(browser: Any, studio: Running) -> None:
+    opened = browser.new_page()
+    opened.set_default_timeout(180_000)
+    with held(opened) as waiting:
+        opened.goto(f"{studio.address}?tab=train&run=short")
+        eventually(lambda: opened.title() and waiting)
+        tab(opened, "Recipe")
+        eventually(lambda: "tab=recipe" in opened.evaluate("location.search"))
+        opened.evaluate("history.replaceState(null, '', '?tab=train&run=short&unanswered')")
+    eventually(lambda: "unanswered" not in opened.evaluate("location.search"))  # the address is answered
+    assert opened.evaluate("location.search") == "?tab=recipe"
+    tab(opened, "Train")
+    eventually(lambda: value(opened, "train-shown") == "short")
+    opened.close()
 
 
 def test_a_recipe_loaded_from_a_file_leaves_what_is_typed_meanwhile(

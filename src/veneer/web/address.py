@@ -10,12 +10,14 @@ from veneer.web import markup
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 
-TABS = ("dataset", "recipe", "train", "compare", "runs")
-"""Names of the tabs in addresses."""
 ASK_ADDRESS = (
     "(query, asked) => window.late.ask([Object.fromEntries(new URLSearchParams(location.search)), asked])"
 )
 """What stands behind the question mark goes to the handler, in the first input's place."""
+OPEN_ASKED = "() => window.address.openAsked()"
+OPEN_TRAIN = "() => window.address.open('train')"
+IS_TRAIN = "() => ({ __type__: 'update', active: window.address.shown() === 'train' })"
+"""An update of the clock of the tab Train, by what is looked at when it is made: no answer can be late."""
 
 
 def address_of(run: str, tab: str) -> str:
@@ -28,18 +30,18 @@ def link(run: str, tab: str) -> str:
     return f'<a href="{address_of(run, tab)}">{markup.escaped(run)}</a>'
 
 
-def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any, Any, Any]:
-    """What an address asks to be shown; a tab or run that does not exist changes nothing.
+def asked_for(studio: Studio, query: Mapping[str, str]) -> tuple[Any, Any]:
+    """What an address asks to be shown; a run that does not exist changes nothing.
+
+    The tab is the browser's to open: a person may have opened another one since the question.
 
     Args:
         query: Words by key, as they stand behind the question mark.
 
     Returns:
-        Updates of the tabs, of the runs shown on Train and Compare, and of Train's clock, which no tab opened
-        by the page itself starts. It is never stopped: a person may have opened Train since the question.
+        Updates of the runs shown on Train and Compare.
     """
-    tab, run = (str(query.get(key, "")) for key in ("tab", "run"))
+    run = str(query.get("run", ""))
     names = studio.run_names()
     shown = gr.update(choices=names, value=run) if run in names else gr.skip()
-    opened = gr.Tabs(selected=tab) if tab in TABS else gr.skip()
-    return opened, shown, shown, gr.Timer(active=True) if tab == "train" else gr.skip()
+    return shown, shown

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from veneer.web import address, late, markup
+from veneer.web import address, busy, late, markup
 from veneer.web.jobs.queue import JobBook
 from veneer.web.server.engine import gr
 from veneer.web.server.limits import Uploads
@@ -20,6 +20,7 @@ from veneer.web.tabs import runs as runs_tab
 from veneer.web.tabs.compare import tab as compare_tab
 from veneer.web.tabs.dataset import tab as dataset_tab
 from veneer.web.tabs.dataset import view as dataset_view
+from veneer.web.tabs.recipe import draft
 from veneer.web.tabs.recipe import tab as recipe_tab
 from veneer.web.tabs.train import tab as train_tab
 from veneer.web.workspace import Workspace
@@ -81,11 +82,12 @@ def build_page(studio: Studio) -> Any:
         with gr.Row(elem_id="top"):
             gr.HTML(_head(studio), elem_id="head")
             demo = gr.Button("Try it with the bundled base", variant="primary", elem_id="try-demo", scale=0)
+        kept = draft.store(studio)  # outside of the tabs, which are not there before they are opened
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Data set", id="dataset") as dataset_page:
                 dataset = dataset_tab.build(studio)
             with gr.Tab("Recipe", id="recipe") as recipe_page:
-                recipe = recipe_tab.build(studio)
+                recipe = recipe_tab.build(studio, kept)
             with gr.Tab("Train", id="train") as train_page:
                 train = train_tab.build(studio)
             with gr.Tab("Compare", id="compare") as compare_page:
@@ -93,26 +95,23 @@ def build_page(studio: Studio) -> Any:
             with gr.Tab("Runs", id="runs") as runs_page:
                 wanted, table, run_lists = runs_tab.build(studio)
         dataset_tab.wire(studio, dataset, page, dataset_page.select)
-        recipe_tab.wire(studio, recipe, recipe_page.select)
+        recipe_tab.wire(studio, recipe, page, recipe_page.select, train.recipe)
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])
         late.mark(
-            runs_page.select,
+            busy.telling(runs_page.select, "Reading the runs"),
             lambda words: (runs_tab.overview(studio, words), *runs_tab.lists(studio)),
             [wanted],
             [table, *run_lists],
             line=runs_tab.LINE,
-            show_progress="hidden",
         )
-        tabs.select(_clock, None, [train.clock], show_progress="hidden")
-        late.bind(
-            demo.click,
-            lambda: (*train_tab.try_demo(studio), gr.Tabs(selected="train"), gr.Timer(active=True)),
-            None,
-            [train.shown, train.message, tabs, train.clock],
-        )
-        _show_asked(studio, page, [tabs, train.shown, compare.run, train.clock])
+        tabs.select(None, None, [train.clock], js=address.IS_TRAIN)
+        starting = busy.telling(demo.click, "Starting the demo")
+        shown = late.bind(starting, lambda: train_tab.try_demo(studio), None, [train.shown, train.message])
+        shown.then(None, js=address.OPEN_TRAIN)
+        _show_asked(studio, page, [train.shown, compare.run])
     _without_api(page)
+    busy.without_spinners(page)
     look_at_values(page)
     return page
 
@@ -126,9 +125,8 @@ def _show_asked(studio: Studio, page: Any, outputs: list[Any]) -> None:
         [query],
         outputs,
         ask=address.ASK_ADDRESS,
-        show_progress="hidden",
     )
-    shown.then(None, js="() => window.address.write()")
+    shown.then(None, js=address.OPEN_ASKED)
 
 
 def theme() -> Any:
@@ -179,11 +177,6 @@ def _without_api(page: Any) -> None:
     """Let nothing but the page call its functions; to tell programs of them took nine tenths of it."""
     for function in page.fns.values():
         function.api_visibility = "private"
-
-
-def _clock(chosen: gr.SelectData) -> Any:
-    """Let the tab Train refresh itself while it is looked at, and only then."""
-    return gr.Timer(active=chosen.value == "Train")
 
 
 def _head(studio: Studio) -> str:

@@ -18,7 +18,7 @@ from veneer.web.server.engine import gr
 ASK = "(...inputs) => window.late.ask(inputs)"
 PUT = "(answer) => window.late.settle(answer)"
 
-TOLD = ("value", "of", "lasting", "saved")
+TOLD = ("value", "of", "lasting", "saved", "preset")
 """What of an update the browser decides on."""
 
 
@@ -153,7 +153,7 @@ def script() -> str:
     """
     parts = (
         (resources.files("veneer.web") / "browser" / name).read_text("utf-8")
-        for name in ("late.js", "vote.js", "address.js")
+        for name in ("late.js", "vote.js", "address.js", "busy.js")
     )
     return "".join(f"<script>{part}</script>" for part in parts)
 
@@ -198,6 +198,7 @@ def offered(names: Sequence[str], chosen: str | None, first: str | None = None) 
     """What a list offers now.
 
     A choice that still stands is not sent back: it may have been changed while the answer was on its way.
+    What is chosen for want of a choice never writes over one that came meanwhile, by hand or by an answer.
 
     Args:
         first: What is chosen where that is gone; the first name by default.
@@ -207,4 +208,4 @@ def offered(names: Sequence[str], chosen: str | None, first: str | None = None) 
     """
     if chosen in names:
         return gr.update(choices=names)
-    return gr.update(choices=names, value=first or next(iter(names), None))
+    return {**gr.update(choices=names, value=first or next(iter(names), None)), "preset": True}

@@ -5,7 +5,7 @@
    "answer" gets is made by late.py. */
 window.late = (() => {
   let count = 0;
-  const changed = {}, settled = {}, kept = {}, subject = {};
+  const changed = {}, settled = {}, kept = {}, subject = {}, put = {};
 
   function byHand(event) {
     const at = ++count;
@@ -33,9 +33,11 @@ window.late = (() => {
     for (const { id } of goes) changed[id] = settled[id] = 0;
   }
 
-  function hasPlace({ id, saved, lasting }, asked) {
+  function hasPlace({ id, saved, lasting, preset }, asked) {
     if ((settled[id] ?? 0) > asked || since(id, lasting ? kept[id] : asked)) return false;
+    if (preset && (put[id] ?? 0) > asked) return false;  // for want of a choice, and one has come since
     settled[id] = asked;
+    put[id] = ++count;
     if (saved) kept[id] = count;
     return true;
   }

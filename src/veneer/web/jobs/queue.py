@@ -165,6 +165,11 @@ class JobBook:
                 return "stopped"
         return "failed"
 
+    def is_stopping(self, name: str) -> bool:
+        """Whether a job was told to stop and is still at work: it finishes its step and saves."""
+        job = self.job(name)
+        return job is not None and job.is_stopped and self.state(name) == "running"
+
     def log(self, name: str) -> Path:
         """What a job printed.
 

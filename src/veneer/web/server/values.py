@@ -43,6 +43,8 @@ def fits(part: Any, value: Any) -> bool:
             return value is None or _is_number(value)
         case gr.Checkbox():
             return value is None or isinstance(value, bool)
+        case gr.BrowserState():
+            return _is_plain(value, DEEPEST)
         case gr.JSON():
             return _is_plain(value, DEEPEST) and (part.value is None or _is_alike(part.value, value))
     return True

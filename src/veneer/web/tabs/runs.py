@@ -43,7 +43,7 @@ def build(studio: Studio) -> tuple[Any, Any, list[Any]]:
     table = gr.HTML(elem_id="runs-table")
     wanted.input(
         guarded(lambda words: overview(studio, words), None), [wanted], [table],
-        show_progress="hidden", trigger_mode="always_last", concurrency_id=LINE,
+        trigger_mode="always_last", concurrency_id=LINE,
     )  # fmt: skip
     with gr.Accordion("What differs between two runs", open=False):
         with gr.Row():

@@ -13,7 +13,7 @@ from veneer.events import OnEvent
 from veneer.records.metrics import known_metrics
 from veneer.records.prompts import prompts_in
 from veneer.records.run import RunDir
-from veneer.web import late, markup
+from veneer.web import busy, late, markup
 from veneer.web.jobs.background import Outcome, watched
 from veneer.web.late import offered
 from veneer.web.messages import guarded
@@ -27,6 +27,7 @@ from veneer.web.usage import usage_html
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
 MAX_CELLS = 144
+READING = "Reading the run"
 _LINE = "compare"
 """Questions about the run shown are answered as they were asked: what is shown last is the run chosen."""
 
@@ -103,13 +104,15 @@ def build(studio: Studio) -> CompareTab:
     )
     pair.input(
         guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
-        show_progress="hidden", trigger_mode="always_last", concurrency_id=_LINE,
+        trigger_mode="always_last", concurrency_id=_LINE,
     )  # fmt: skip
     mine = gr.State("")
-    done = draw.click(partial(_draw, studio), [run, *asked], [mine, drawn])
+    done = busy.telling(draw.click, "Drawing")(partial(_draw, studio), [run, *asked], [mine, drawn])
     late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=_LINE)
-    across.click(partial(_grid, studio), [run, *asked, rows], [table])
-    show.click(guarded(lambda n: report_frame(studio, n), None), [run], [report])
+    busy.telling(across.click, "Drawing")(partial(_grid, studio), [run, *asked, rows], [table])
+    busy.telling(show.click, "Fetching the report")(
+        guarded(lambda n: report_frame(studio, n), None), [run], [report]
+    )
     return tab
 
 
@@ -141,19 +144,17 @@ def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
 
     for moment in moments:
         late.bind(
-            moment,
+            busy.telling(moment, READING),
             guarded(fill, (gr.skip(), *fails)),
             [tab.run, tab.pair, tab.prompts],
             [tab.run, *tab.outputs, tab.message],
-            show_progress="hidden",
             line=_LINE,
         )
     late.bind(
-        tab.run.input,
+        busy.telling(tab.run.input, READING),
         guarded(lambda n: (*_shown(studio, n), ""), fails),
         [tab.run],
         [*tab.outputs, tab.message],
-        show_progress="hidden",
         trigger_mode="always_last",
         line=_LINE,
     )

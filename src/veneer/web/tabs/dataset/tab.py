@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veneer.captions import editing
-from veneer.web import late
+from veneer.web import busy, late
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
@@ -16,6 +16,7 @@ from veneer.web.tabs.dataset import work as dataset_work
 from veneer.web.tabs.dataset.view import Views, build_cards, view_updates
 
 CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-large", "none")
+TURNING = "Fetching pictures"
 _LINE = "dataset"
 """Questions about what is shown are answered as they were asked: shown last is what was chosen last."""
 
@@ -130,15 +131,15 @@ def wire(studio: Studio, tab: DatasetTab, page: Any, opened: Any) -> None:
     def offer() -> Any:
         return gr.update(choices=studio.workspace.dataset_names())
 
-    _shown_anew(studio, tab, late.bind(page.load, fill, None, [tab.chosen], show_progress="hidden"))
-    late.mark(opened, offer, None, [tab.chosen], show_progress="hidden")
+    _shown_anew(studio, tab, late.bind(page.load, fill, None, [tab.chosen]))
+    late.mark(opened, offer, None, [tab.chosen])
 
 
 def _shown_anew(studio: Studio, tab: DatasetTab, done: Any) -> None:
     """Show what is chosen by then, once something else is done: that may have taken minutes."""
     late.bind(
         done.then, dataset_work.redrawer(studio), _place(tab), tab.views.outputs,
-        line=_LINE, show_progress="hidden", preprocess=False,
+        line=_LINE, preprocess=False,
     )  # fmt: skip
 
 
@@ -174,13 +175,17 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
         (before, editing.put_before, [prefix]),
     ):
         edit = dataset_work.editor(studio, change)
-        late.bind(button.click, edit, [*_place(tab), *words], out, line=_LINE)
+        late.bind(
+            busy.telling(button.click, "Changing captions"), edit, [*_place(tab), *words], out, line=_LINE
+        )
     how = [model, lead, trigger]
     for button, overwrite in ((missing, False), (everything, True)):
         describe = dataset_work.describer(studio, overwrite=overwrite)
-        _shown_anew(studio, tab, button.click(describe, [tab.chosen, *how], [tab.message]))
+        asking = busy.telling(button.click, "Describing pictures")
+        _shown_anew(studio, tab, asking(describe, [tab.chosen, *how], [tab.message]))
     describe = dataset_work.describer(studio, overwrite=False, chosen_only=True)
-    _shown_anew(studio, tab, again.click(describe, [cards.shown, *how, *cards.ticks], [tab.message]))
+    asking = busy.telling(again.click, "Describing pictures")
+    _shown_anew(studio, tab, asking(describe, [cards.shown, *how, *cards.ticks], [tab.message]))
 
 
 def _check_tools(studio: Studio, tab: DatasetTab) -> None:
@@ -195,7 +200,8 @@ def _check_tools(studio: Studio, tab: DatasetTab) -> None:
     asked, out = [tab.chosen, resolution], [tab.views.show, tab.views.page, tab.message]
     for button, what in ((look, {}), (apply, {"apply": True}), (restore, {"restore": True})):
         check = dataset_work.checker(studio, **what)
-        _shown_anew(studio, tab, late.bind(button.click, check, asked, out, unless=[tab.chosen]))
+        looking = busy.telling(button.click, "Looking at the pictures")
+        _shown_anew(studio, tab, late.bind(looking, check, asked, out, unless=[tab.chosen]))
 
 
 def _wire_gathering(studio: Studio, tab: DatasetTab, parts: Gathering) -> None:
@@ -203,7 +209,8 @@ def _wire_gathering(studio: Studio, tab: DatasetTab, parts: Gathering) -> None:
     out = [*_place(tab), *emptied, tab.message]
     asked = [tab.chosen, *emptied, parts.limit]
     for moment, given in ((parts.collect.click, asked), (parts.folder.upload, [tab.chosen, parts.folder])):
-        _shown_anew(studio, tab, late.bind(moment, gather, given, out, unless=[tab.chosen]))
+        adding = busy.telling(moment, "Adding pictures")
+        _shown_anew(studio, tab, late.bind(adding, gather, given, out, unless=[tab.chosen]))
 
 
 def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
@@ -214,15 +221,15 @@ def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
         return guarded(lambda n, s, p: (*view_updates(studio, n, s, int(p or 1) + step), ""), fails)
 
     place, out = _place(tab), [*views.outputs, tab.message]
-    how: dict[str, Any] = {"show_progress": "hidden", "line": _LINE}
-    late.bind(back.click, turned(-1), place, out, **how)
-    late.bind(on.click, turned(1), place, out, **how)
+    how: dict[str, Any] = {"line": _LINE}
+    late.bind(busy.telling(back.click, TURNING), turned(-1), place, out, **how)
+    late.bind(busy.telling(on.click, TURNING), turned(1), place, out, **how)
     late.bind(views.page.submit, turned(0), place, out, **how)
     how["trigger_mode"] = "always_last"
     fresh = guarded(lambda n, s: (*view_updates(studio, n, s, 1), ""), fails)
-    late.bind(views.show.input, fresh, place[:2], out, **how)
+    late.bind(busy.telling(views.show.input, TURNING), fresh, place[:2], out, **how)
     first = guarded(lambda n: (*view_updates(studio, n, gallery.ALL, 1), ""), fails)
-    late.bind(tab.chosen.input, first, [tab.chosen], out, **how)
+    late.bind(busy.telling(tab.chosen.input, TURNING), first, [tab.chosen], out, **how)
 
 
 def _wire_cards(studio: Studio, tab: DatasetTab, reject: Any, restore: Any) -> None:
@@ -236,9 +243,20 @@ def _wire_cards(studio: Studio, tab: DatasetTab, reject: Any, restore: Any) -> N
             ask=late.unsaved(text),
             line="captions",
             trigger_mode="multiple",
-            show_progress="hidden",
         )
     place = [tab.views.show, tab.views.page, cards.shown, *cards.ticks]
     out = [*tab.views.outputs, tab.message]
-    late.bind(reject.click, dataset_work.mover(studio, restore=False), place, out, line=_LINE)
-    late.bind(restore.click, dataset_work.mover(studio, restore=True), place, out, line=_LINE)
+    late.bind(
+        busy.telling(reject.click, "Moving pictures"),
+        dataset_work.mover(studio, restore=False),
+        place,
+        out,
+        line=_LINE,
+    )
+    late.bind(
+        busy.telling(restore.click, "Moving pictures"),
+        dataset_work.mover(studio, restore=True),
+        place,
+        out,
+        line=_LINE,
+    )

@@ -13,10 +13,11 @@ from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.recipe import bundled_names, load_recipe, recipe_text, to_toml
 from veneer.unused_settings import unused_settings
-from veneer.web import late, markup
+from veneer.web import busy, late, markup
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import DEMO, Studio
+from veneer.web.tabs.recipe import draft
 from veneer.web.tabs.recipe.fields import UPFRONT, Field, fields, read_form, values_of
 from veneer.web.tabs.recipe.plan import plan_html
 
@@ -35,6 +36,9 @@ class RecipeTab:
         asked: Fields in the order of ``parts``.
         parts: Their inputs.
         about: What the starting point says about itself.
+        name: Under which name it is saved.
+        save: Button that saves it.
+        draft: What the browser keeps of the form.
     """
 
     start: Any
@@ -44,10 +48,16 @@ class RecipeTab:
     about: Any
     toml: Any
     message: Any
+    name: Any
+    save: Any
+    draft: Any
 
 
-def build(studio: Studio) -> RecipeTab:
+def build(studio: Studio, kept_draft: Any) -> RecipeTab:
     """Lay out the tab.
+
+    Args:
+        kept_draft: Where the browser keeps what is not saved.
 
     Returns:
         Its parts.
@@ -75,18 +85,16 @@ def build(studio: Studio) -> RecipeTab:
             to_toml(first), language=None, label="Recipe", elem_id="recipe-toml", interactive=False
         )
     asked, inputs = zip(*parts, strict=True)
-    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message)
+    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message, name, save, kept_draft)
     _wire_form(tab, studio)
     look = partial(_look, studio, tab)
     out, kept = [*tab.parts, toml, message], _kept(tab)
-    saving = guarded(lambda n, *v: _save(studio, tab, n, v), kept)
-    done = late.mark(save.click, saving, [name, *tab.parts], out, line=_LINE)
-    offer = partial(_lists, studio)
-    late.mark(done.then, offer, None, [tab.start, tab.pictures], show_progress="hidden")
     planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
-    late.mark(plan.click, planning, [start, *tab.parts], out, line=_LINE)
+    asking = busy.telling(plan.click, "Working out the plan")
+    late.mark(asking, planning, [start, *tab.parts], out, line=_LINE)
     loading = guarded(lambda file: _load_file(tab, file), kept[1:])
-    look(late.bind(load.upload, loading, [load], [*tab.parts, message], line=_LINE).then)
+    sending = busy.telling(load.upload, "Reading the file")
+    look(late.bind(sending, loading, [load], [*tab.parts, message], line=_LINE).then)
     return tab
 
 
@@ -128,13 +136,44 @@ def part_for(field: Field, shown: Any) -> Any:
     return gr.Textbox(shown, max_lines=1, **about)
 
 
-def wire(studio: Studio, tab: RecipeTab, opened: Any) -> None:
-    """Offer new recipes and data sets whenever the tab is opened.
+def wire(studio: Studio, tab: RecipeTab, page: Any, opened: Any, to_start: Any) -> None:
+    """Bring back what was not saved, offer new recipes, and have a saved one be the next to start.
 
     Args:
+        page: The page as a whole.
         opened: Event of the tab being opened.
+        to_start: Which recipe the tab Train starts.
     """
-    late.mark(opened, partial(_lists, studio), None, [tab.start, tab.pictures], show_progress="hidden")
+    offer = partial(_lists, studio)
+    late.mark(opened, offer, None, [tab.start, tab.pictures])
+    saving = guarded(lambda n, *v: _save(studio, tab, n, v), (*_kept(tab), gr.skip()))
+    done = late.bind(
+        busy.telling(tab.save.click, "Saving the recipe"),
+        saving,
+        [tab.name, *tab.parts],
+        [*tab.parts, tab.toml, to_start, tab.message],
+        line=_LINE,
+    )
+    late.mark(done.then, offer, None, [tab.start, tab.pictures])
+    late.bind(
+        page.load,
+        partial(_brought_back, studio, tab),
+        [tab.draft],
+        [tab.start, tab.about, *tab.parts],
+        line=_LINE,
+    )
+
+
+def _brought_back(studio: Studio, tab: RecipeTab, kept: Any) -> list[Any]:
+    """The form as the browser kept it."""
+    found = draft.values_in(studio, kept, tab.asked)
+    if found is None:
+        return [gr.skip()] * (len(tab.parts) + 2)
+    start, shown = found
+    recipe, faults = _checked(studio, tab, shown)
+    about = _about(recipe_text(start)) if start in bundled_names() else ""
+    marks = zip(_marks(tab, faults, recipe), shown, strict=True)
+    return [start, about, *[{**mark, "value": value} for mark, value in marks]]
 
 
 def _lists(studio: Studio) -> list[Any]:
@@ -153,7 +192,7 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     out = [tab.about, *tab.parts, tab.message]
     load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
     sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
-    how: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "line": _LINE}
+    how: dict[str, Any] = {"trigger_mode": "always_last", "line": _LINE}
     _look(studio, tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
     put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
     _look(studio, tab, put.then)
@@ -165,17 +204,18 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
 
 
 def _look(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
-    """Have the whole form looked at: marks, and the recipe as TOML."""
+    """Have the whole form looked at: marks, the recipe as TOML, and what the browser keeps."""
     late.mark(
-        moment, _looker(studio, tab), tab.parts, [*tab.parts, tab.toml],
-        show_progress="hidden", trigger_mode="always_last", line=_LINE,
+        moment, _looker(studio, tab), [tab.start, *tab.parts], [*tab.parts, tab.toml, tab.draft],
+        trigger_mode="always_last", line=_LINE,
     )  # fmt: skip
 
 
 def _looker(studio: Studio, tab: RecipeTab) -> Callable[..., Any]:
-    def look(*shown: Any) -> list[Any]:
+    def look(start: str | None, *shown: Any) -> list[Any]:
         recipe, faults = _checked(studio, tab, shown)
-        return [*_marks(tab, faults, recipe), gr.skip() if recipe is None else to_toml(recipe)]
+        toml = gr.skip() if recipe is None else to_toml(recipe)
+        return [*_marks(tab, faults, recipe), toml, draft.draft_of(studio, start, tab.asked, shown)]
 
     return look
 
@@ -247,11 +287,12 @@ def _read(studio: Studio, tab: RecipeTab, shown: Sequence[Any]) -> tuple[Recipe 
 def _save(studio: Studio, tab: RecipeTab, name: str, shown: Sequence[Any]) -> list[Any]:
     recipe, marks, told = _read(studio, tab, shown)
     if recipe is None:
-        return [*marks, gr.skip(), told]
+        return [*marks, gr.skip(), gr.skip(), told]
     path = studio.workspace.save_recipe(name, to_toml(recipe))
-    told = markup.news(f"Saved as {path.stem}. Start it on the tab Train.", "good") + told
+    told = markup.news(f"Saved as {path.stem}. It is the next to start, on the tab Train.", "good") + told
     command = ["run", studio.workspace.spelled(path), "--out", f"runs/{path.stem}"]
-    return [*marks, to_toml(recipe), told + markup.command(command)]
+    next_one = gr.update(choices=studio.workspace.recipe_names(), value=path.stem)
+    return [*marks, to_toml(recipe), next_one, told + markup.command(command)]
 
 
 def _plan(studio: Studio, tab: RecipeTab, start: str | None, shown: Sequence[Any]) -> list[Any]:

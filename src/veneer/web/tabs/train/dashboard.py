@@ -45,7 +45,8 @@ def status(studio: Studio, name: str | None) -> str:
     log = read_events(studio.jobs.events(name))
     state = studio.jobs.state(name)
     folder = studio.workspace.run(name)
-    parts = [f"<h3>{markup.escaped(name)} {_badges(state, known_metrics(folder))}</h3>"]
+    badges = _badges(state, known_metrics(folder), is_stopping=studio.jobs.is_stopping(name))
+    parts = [f"<h3>{markup.escaped(name)} {badges}</h3>"]
     parts += [_queue(studio), _next_step(state, log)]
     parts += [finished_html(folder, known_metrics(folder))] if state == "done" else []
     parts.append(stages(_finished(folder) | log.finished, log.stage if state == "running" else ""))
@@ -123,8 +124,9 @@ def _preview(path: Path) -> str:
     return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(label)}</figcaption></figure>"
 
 
-def _badges(state: JobState | None, measured: Metrics | None) -> str:
+def _badges(state: JobState | None, measured: Metrics | None, *, is_stopping: bool) -> str:
     badges = markup.badge(*STATE_WORDS[state]) if state else ""
+    badges = markup.badge("stopping", "warn") if is_stopping else badges
     if measured is not None:
         badges += markup.badge(measured.verdict, VERDICTS.get(measured.verdict, "plain"))
     return badges

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veneer.web import late, markup
+from veneer.web import busy, late, markup
 from veneer.web.late import offered
 from veneer.web.messages import describe, guarded
 from veneer.web.server.engine import gr
-from veneer.web.studio import DEMO, Studio
+from veneer.web.studio import AT_WORK, DEMO, Studio
 from veneer.web.tabs.train import dashboard
 from veneer.web.workspace import free_name
 
@@ -52,8 +52,8 @@ def build(studio: Studio) -> TrainTab:
     message = gr.HTML(elem_id="train-message")
     with gr.Row(equal_height=True):
         shown = gr.Dropdown([], label="Run shown", elem_id="train-shown")
-        stop = gr.Button("Stop", variant="stop", elem_id="train-stop")
-        resume = gr.Button("Resume", elem_id="train-resume")
+        stop = gr.Button("Stop", variant="stop", elem_id="train-stop", interactive=False)
+        resume = gr.Button("Resume", elem_id="train-resume", interactive=False)
     status = gr.HTML(elem_id="train-status")
     charts = gr.HTML(elem_id="train-charts")
     previews = gr.HTML(elem_id="train-previews")
@@ -63,14 +63,17 @@ def build(studio: Studio) -> TrainTab:
     seen = gr.State({})
 
     starting = guarded(lambda r, n: _start(studio, r, n), (gr.skip(),))
-    late.bind(start.click, starting, [recipe, name], [shown, message])
-    stop.click(guarded(lambda n: _stop(studio, n), None), [shown], [message])
-    resume.click(guarded(lambda n: _resume(studio, n), None), [shown], [message])
-    refresh = {"fn": lambda n, s: _refresh(studio, n, s), "inputs": [shown, seen], "outputs": [*views, seen]}
-    shown.change(**refresh, show_progress="hidden")
-    message.change(**refresh, show_progress="hidden")
+    late.bind(busy.telling(start.click, "Starting the run"), starting, [recipe, name], [shown, message])
+    stopping = busy.telling(stop.click, "Telling it to stop")
+    stopping(guarded(lambda n: stop_run(studio, n), None), [shown], [message])
+    resuming = busy.telling(resume.click, "Going on with the run")
+    resuming(guarded(lambda n: _resume(studio, n), None), [shown], [message])
+    outputs = [*views, stop, resume, seen]
+    refresh = {"fn": lambda n, s: _refresh(studio, n, s), "inputs": [shown, seen], "outputs": outputs}
+    shown.change(**refresh)
+    message.change(**refresh)
     clock = gr.Timer(REFRESH_SECONDS, active=False)
-    clock.tick(**refresh, show_progress="hidden", trigger_mode="once")
+    clock.tick(**refresh, trigger_mode="once")
     return TrainTab(recipe, shown, message, clock)
 
 
@@ -86,7 +89,6 @@ def wire(studio: Studio, tab: TrainTab, moments: list[Any]) -> None:
             lambda recipe, shown: choices(studio, recipe, shown),
             [tab.recipe, tab.shown],
             [tab.recipe, tab.shown],
-            show_progress="hidden",
         )
 
 
@@ -125,11 +127,18 @@ def _start(studio: Studio, recipe: str, name: str) -> tuple[Any, str]:
     return _show(studio, job.name), _started(job.name, job.arguments)
 
 
-def _stop(studio: Studio, name: str | None) -> str:
-    if studio.jobs.state(name or "") == "waiting":
-        studio.jobs.stop(name or "")
-        return markup.news(f"{name} has left the queue.", "warn")
+def stop_run(studio: Studio, name: str | None) -> str:
+    """Stop a run, or have it leave the queue; where it is not at work, say so and no more.
+
+    Returns:
+        HTML.
+    """
+    state = studio.jobs.state(name or "")
+    if state not in AT_WORK:
+        return markup.news(f"{name} is not at work." if name else "No run is shown.")
     studio.jobs.stop(name or "")
+    if state == "waiting":
+        return markup.news(f"{name} has left the queue.", "warn")
     return markup.news(
         f"{name} is told to stop; it finishes its step and saves. Stop once more ends it at once.", "warn"
     )
@@ -159,4 +168,16 @@ def _refresh(studio: Studio, name: str | None, seen: dict[str, str]) -> list[Any
             fresh[view.__name__] = describe(error)
         changed = fresh[view.__name__] != seen.get(view.__name__)
         updates.append(fresh[view.__name__] if changed else gr.skip())
-    return [*updates, fresh]
+    state = (studio.jobs.state(name) if name else None) or ""
+    fresh["state"] = f"{name} {state}"
+    return [
+        *updates,
+        *(_buttons(name, state) if fresh["state"] != seen.get("state") else [gr.skip()] * 2),
+        fresh,
+    ]
+
+
+def _buttons(name: str | None, state: str) -> list[Any]:
+    """Stop and Resume, each only where it does something."""
+    is_at_work = state in AT_WORK
+    return [gr.update(interactive=is_at_work), gr.update(interactive=bool(name) and not is_at_work)]
