@@ -92,13 +92,20 @@ class CaptionTable(Table):
     """How pictures without a caption get one."""
 
     model: str = "Salesforce/blip-image-captioning-large"
-    """Captioner: hub name, local folder, `pocket` (bundled), or `none` to take file names."""
+    """Captioner: hub name, local folder, `pocket` (bundled), or `none` to take file names; a tagger such as
+    `SmilingWolf/wd-vit-tagger-v3`, or its folder, writes booru tags."""
     prefix: str = ""
     """Text put before every generated caption, such as `8-bit illustration of`."""
     trigger: str = ""
     """Word put at the very beginning of every caption, the word that later calls the style."""
     replacements: dict[str, str] = Field(default_factory=dict)
     """Words to replace in generated captions."""
+    tag_threshold: Share | None = None
+    """Least probability of a tagger's tags; none for 0.35."""
+    character_threshold: Share | None = None
+    """Least probability of a tagger's characters; none for 0.85."""
+    tag_rating: Literal[True] | None = None
+    """Whether a tagger's likeliest rating is the last tag, such as `rating:general`; none to leave it out."""
 
 
 class EncodeTable(Table):

@@ -26,6 +26,16 @@ PINNED: Mapping[str, str] = {
 OWN = frozenset({"", "pocket", "none"})
 """Words that name no model of the hub by themselves."""
 
+TAGGER_FILES = ("model.onnx", "selected_tags.csv")
+"""What a tagger of booru tags consists of."""
+_TAGGER = re.compile(r"(?:SmilingWolf/|(?:.*/)?wd-).*tagger.*", re.IGNORECASE)
+
+
+def is_tagger(name: str) -> bool:
+    """Whether a captioner's name is that of a tagger: a folder with a model of ONNX, or such a name."""
+    folder = Path(name).expanduser()
+    return (folder / TAGGER_FILES[0]).is_file() if folder.exists() else bool(_TAGGER.fullmatch(name))
+
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """Take a name apart; a path stays whole, whatever is in it.

@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from veneer.choices import SEARCHES
 from veneer.config import Recipe
 from veneer.errors import RunError
-from veneer.hubnames import OWN, embedder_names, revision_of, split_revision
+from veneer.hubnames import OWN, TAGGER_FILES, embedder_names, is_tagger, revision_of, split_revision
 from veneer.lora.textual_inversion import refuse_words
 from veneer.models.base import load_base_of
 from veneer.models.families.fit import refuse_beyond
@@ -129,10 +129,11 @@ def refuse_missing(run: RunDir, needs: Collection[Need]) -> None:
 
 def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
     is_online = functools.cache(hub_answers)  # asked once, and only where something has to come from it
+    kept = TAGGER_FILES[0] if is_tagger(recipe.caption.model) else "config.json"
     asked = [
         ("base", recipe.base.model, "model_index.json", "Name a folder or a file with base.model"),
         ("vae", recipe.base.vae or "", "config.json", "Name a folder with base.vae, or leave it out"),
-        ("captioner", recipe.caption.model, "config.json", "Name a folder with caption.model"),
+        ("captioner", recipe.caption.model, kept, "Name a folder with caption.model"),
         *(
             ("embedder", name, "config.json", "Measure with the bundled one: compare.embedder=pocket")
             for name in embedder_names(recipe.compare.embedder, recipe.base.model)
@@ -146,7 +147,7 @@ def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
         if _is_kept(name, recipe.base.revision if what == "base" else None, file):
             yield Need(what, name, "here")
         elif is_online():
-            is_safe = what in ("base", "vae") or has_safetensors(name)
+            is_safe = what in ("base", "vae") or is_tagger(name) or has_safetensors(name)
             yield Need(what, name, "to fetch") if is_safe else Need(what, name, "missing", NOT_SAFE)
         else:
             yield Need(what, name, "missing", f"Connect to the network once, so that it is kept. {todo}")
@@ -210,6 +211,10 @@ def _extras(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
     if "train" in to_do and optimizer.package and find_spec(optimizer.module) is None:
         todo = f"Install it with `pip install {optimizer.package}`, or take another train.optimizer"
         yield Need("optimizer", recipe.train.optimizer, "missing", todo)
+    tags = "caption" in to_do and is_tagger(recipe.caption.model) and not _may_bring_captions(recipe)
+    if tags and find_spec("onnxruntime") is None:
+        todo = "Install what runs it: pip install 'veneer[tags]'"
+        yield Need("captioner", recipe.caption.model, "missing", todo)
 
 
 def _disk(run: RunDir, to_do: Collection[str]) -> Iterator[Need]:

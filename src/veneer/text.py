@@ -10,6 +10,18 @@ from pathlib import Path
 from veneer.errors import DatasetError
 
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FACE = re.compile(r"[^a-z0-9()]*[a-z0-9]?_[a-z0-9]?[^a-z0-9()]*", re.IGNORECASE)
+"""Faces of characters, such as ^_^ and o_o, whose underscore is the nose's place."""
+
+
+def tags_of(caption: str) -> list[str]:
+    """The tags of a caption, which commas part."""
+    return [tag for one in caption.split(",") if (tag := one.strip())]
+
+
+def spaced_tag(tag: str) -> str:
+    """A booru site's tag with spaces for underscores; a face such as ^_^ stays."""
+    return tag if _FACE.fullmatch(tag) else tag.replace("_", " ")
 
 
 def counted(number: int, word: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veneer.config import EncodeTable, GenerateTable, LoraTable, Recipe, Table, TrainTable
+from veneer.config import CaptionTable, EncodeTable, GenerateTable, LoraTable, Recipe, Table, TrainTable
 from veneer.events import Notice
+from veneer.hubnames import is_tagger
 
 OF_LAYERS = ("rank", "lora_alpha", "init", "dropout", "use_rslora", "use_dora", "rank_pattern")
 """Settings of a LoRA's layers, which act where there are any."""
@@ -54,6 +55,7 @@ def unused_settings(recipe: Recipe) -> list[Unused]:
         _of_judging(recipe.train),
         _of_generate(recipe.generate),
         _of_tags(recipe.encode),
+        _of_tagger(recipe.caption),
         _of_compare(recipe),
     )
     return [Unused(key, why) for part in found for key, why in part] + list(_weak(recipe.train))
@@ -100,6 +102,12 @@ def _of_tags(encode: EncodeTable) -> Iterator[tuple[str, str]]:
     if encode.tag_variants is None:
         for key in changed_keys(encode, ("tag_keep", "tag_dropout")):
             yield f"encode.{key}", "encode.tag_variants says no number of orders"
+
+
+def _of_tagger(caption: CaptionTable) -> Iterator[tuple[str, str]]:
+    if not is_tagger(caption.model):
+        for key in changed_keys(caption, ("tag_threshold", "character_threshold", "tag_rating")):
+            yield f"caption.{key}", "caption.model is no tagger"
 
 
 def _of_loss(recipe: Recipe) -> Iterator[tuple[str, str]]:

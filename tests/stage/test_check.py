@@ -245,3 +245,19 @@ def test_no_pictures_and_both_wishes_are_errors(dataset: Dataset, tmp_path: Path
 def test_measures_are_those_of_the_file(dataset: Dataset) -> None:
     seen = inspect_picture(dataset.root / "images" / "small.jpg")
     assert (seen.width, seen.height) == (64, 64)
+
+
+def test_tags_are_counted_where_captions_are_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_pictures(tmp_path / "images", 3)
+    tagged = Dataset(tmp_path)
+    names = tagged.picture_names()
+    shared = ["1girl, red dress, smile, long hair", "1girl, smile, hat, tree", "1girl, smile, solo, cat"]
+    tagged.write_metadata([Item(*pair) for pair in zip(names, shared, strict=True)])
+    assert exit_status(["check", str(tmp_path)]) == 0
+    line = next(one for one in capsys.readouterr().out.splitlines() if one.startswith("Tags"))
+    assert line == (
+        "Tags of 3 captions: 1girl 3, smile 3, cat 1, hat 1, long hair 1, red dress 1, solo 1, tree 1; "
+        "6 of 8 only once."
+    )
+    tagged.write_metadata([Item(name, "a girl, who smiles under a tree, in the rain") for name in names])
+    assert not any(note.startswith("Tags") for note in look(tagged).notes)

@@ -36,6 +36,9 @@ REDONE = {
 OTHERS: dict[str, Any] = {
     "base.vae": "another",
     "lora.method": "lokr",
+    "caption.tag_threshold": 0.5,
+    "caption.character_threshold": 0.5,
+    "caption.tag_rating": True,
     "encode.tag_variants": 2,
     "encode.tag_keep": 2,
     "encode.tag_dropout": 0.5,

@@ -12,7 +12,7 @@ from veneer import machine, processes
 from veneer.captions import STAGE
 from veneer.captions.agreement import low_agreement
 from veneer.captions.captioner import AGAIN, CAPTION_BATCH_SIZE, FIRST, Captioner, Decoding, load_captioner
-from veneer.captions.faults import Fault, sameness_key, text_faults, too_common
+from veneer.captions.faults import Fault, sameness_key, tag_faults, text_faults, too_common
 from veneer.captions.records import (
     CaptionRecord,
     append_journal,
@@ -21,10 +21,12 @@ from veneer.captions.records import (
     read_unfinished,
     written_caption,
 )
+from veneer.captions.tagger import Tagger, load_tagger
 from veneer.config import CaptionTable
 from veneer.data.picture import load_small
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.events import Notice, OnEvent, Progress, StageStarted
+from veneer.hubnames import is_tagger
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
 
@@ -57,6 +59,8 @@ class CaptionWork:
         self._count_tokens = count_tokens
         self._embedder = embedder
         self._on_event = on_event
+        self._writes_tags = is_tagger(caption.model)
+        self._look = tag_faults if self._writes_tags else text_faults
         self._done = 0
 
     def name_all(self, todo: Sequence[str], records: Records) -> None:
@@ -84,12 +88,12 @@ class CaptionWork:
         if not todo:
             return
         machine.set_threads()
-        captioner = load_captioner(self._config.model, machine.pick_device())
+        captioner = self._captioner()
         self._describe(captioner, processes.shard(todo), FIRST, records)
         self._share(records, 1)
         unfit = self._unfit(todo, records)
         faults = self._faults(todo, records, unfit)
-        again = [name for name, found in faults.items() if found]
+        again = [] if self._writes_tags else [name for name, found in faults.items() if found]
         if again:
             self._on_event(StageStarted(f"{STAGE} again", len(processes.shard(again)), "captions"))
             self._done = 0
@@ -102,8 +106,13 @@ class CaptionWork:
         for name, found in self._faults(todo, records, unfit).items():
             records[name] = replace(records[name], faults=found)
 
+    def _captioner(self) -> Captioner | Tagger:
+        if self._writes_tags:
+            return load_tagger(self._config.model, self._config)
+        return load_captioner(self._config.model, machine.pick_device())
+
     def _describe(
-        self, captioner: Captioner, names: Sequence[str], decoding: Decoding, records: Records
+        self, captioner: Captioner | Tagger, names: Sequence[str], decoding: Decoding, records: Records
     ) -> None:
         """Describe in batches that the list of all fixes; what an interrupted command did is taken over."""
         attempts = 1 if decoding is FIRST else 2
@@ -122,12 +131,14 @@ class CaptionWork:
 
     def _describe_batch(
         self,
-        captioner: Captioner,
+        captioner: Captioner | Tagger,
         batch: Sequence[tuple[str, Image.Image]],
         decoding: Decoding,
         records: Records,
     ) -> None:
-        texts = captioner.describe([picture for _, picture in batch], decoding)
+        pictures = [picture for _, picture in batch]
+        asked = () if self._writes_tags else (decoding,)
+        texts = captioner.describe(pictures, *asked)
         new = [
             self._record(name, "model", text, attempts=1 if decoding is FIRST else 2)
             for (name, _), text in zip(batch, texts, strict=True)
@@ -158,7 +169,7 @@ class CaptionWork:
 
     def _record(self, name: str, by: str, text: str, *, attempts: int) -> CaptionRecord:
         words = written_caption(text, self._config)
-        faults = text_faults(text, self._count_tokens) or text_faults(words, self._count_tokens)
+        faults = self._look(text, self._count_tokens) or self._look(words, self._count_tokens)
         return CaptionRecord(
             file_name=name,
             by="model" if by == "model" else "name",
@@ -183,7 +194,7 @@ class CaptionWork:
         common = too_common(sameness_key(record.text) for record in records.values() if record.by == "model")
         faults: dict[str, tuple[Fault, ...]] = {}
         for record in (records[name] for name in names if name in records):
-            found = list(text_faults(record.text) or text_faults(record.caption, self._count_tokens))
+            found = list(self._look(record.text) or self._look(record.caption, self._count_tokens))
             if record.text and sameness_key(record.text) in common:
                 found.append("same-as-others")
             if record.file_name in unfit:

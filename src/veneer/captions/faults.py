@@ -42,6 +42,12 @@ def text_faults(caption: str, count_tokens: Callable[[str], int] | None = None) 
     return tuple(faults)
 
 
+def tag_faults(caption: str, count_tokens: Callable[[str], int] | None = None) -> tuple[Fault, ...]:
+    """Look at one caption of tags, which are words from a list and may well be alike."""
+    found = text_faults(caption, count_tokens)
+    return tuple(one for one in found if one in ("empty", "too-long"))
+
+
 def has_loop(words: list[str]) -> bool:
     """Whether words go round in circles: "a bald bald bald", "in front of a house in front of a house".
 

@@ -13,16 +13,10 @@ from dataclasses import replace
 from veneer.config import EncodeTable
 from veneer.encoding.split import Picture
 from veneer.seeds import numpy_generator
+from veneer.text import spaced_tag, tags_of
 
 RATINGS = frozenset({"general", "safe", "sensitive", "questionable", "explicit", "nsfw", "sfw"})
 """What sites rate a picture as; "rating:" may come before it."""
-_FACE = re.compile(r"[^a-z0-9()]*[a-z0-9]?_[a-z0-9]?[^a-z0-9()]*", re.IGNORECASE)
-"""Faces of characters, such as ^_^ and o_o, whose underscore is the nose's place."""
-
-
-def tags_of(caption: str) -> list[str]:
-    """The tags of a caption, which commas part."""
-    return [tag for one in caption.split(",") if (tag := one.strip())]
 
 
 def in_form(caption: str, encode: EncodeTable) -> str:
@@ -35,7 +29,9 @@ def in_form(caption: str, encode: EncodeTable) -> str:
     tags = tags_of(caption)
     first = tags[: encode.tag_keep or 0]
     rest = [tag for tag in tags[len(first) :] if not (encode.tag_ratings == "drop" and is_rating(tag))]
-    return ", ".join([*first, *(_spaced(tag) if encode.tag_underscores == "spaces" else tag for tag in rest)])
+    return ", ".join(
+        [*first, *(spaced_tag(tag) if encode.tag_underscores == "spaces" else tag for tag in rest)]
+    )
 
 
 def is_rating(tag: str) -> bool:
@@ -72,7 +68,3 @@ def tag_orders(picture: Picture, encode: EncodeTable, seed: int) -> tuple[str, .
         stays = draw.random(len(rest)) >= (encode.tag_dropout or 0.0)
         found.append(", ".join([*first, *(rest[k] for k in order if stays[k])]))
     return tuple(found)
-
-
-def _spaced(tag: str) -> str:
-    return tag if _FACE.fullmatch(tag) else tag.replace("_", " ")

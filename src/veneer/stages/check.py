@@ -28,6 +28,7 @@ from veneer.data.findings import (
 from veneer.data.inspection import Inspected, inspect_picture
 from veneer.data.measured import fresh_names, measure_line, read_measures, stamp_of
 from veneer.data.rejection import STAGE, bring_back, move_away
+from veneer.data.tagcounts import tag_note
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
@@ -147,7 +148,7 @@ def check(
         single = {name: measures for name, measures in seen.items() if name not in copied}
         likeness, notes = _see(folder, single, query, embedder, spoilt)
         unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
-        notes += more_notes
+        notes += more_notes + _tags(folder)
         findings = _still_there(folder, _sorted([*findings, *copies, *likeness, *unsafe]), on_event)
         removed: frozenset[Flag] = frozenset(flags)
         sheet = contact_sheet(folder, len(names), findings, removed, notes)
@@ -232,6 +233,12 @@ def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[F
     from veneer.data.safety import unsafe_pictures  # with torch, whose import takes seconds
 
     return unsafe_pictures(root, names, checker), []
+
+
+def _tags(dataset: Dataset) -> list[str]:
+    """How often each tag comes, where captions are tags."""
+    note = tag_note([item.caption for item in dataset.read_metadata() if item.caption])
+    return [note] if note else []
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:

@@ -10,8 +10,9 @@ import pytest
 
 from veneer.config import EncodeTable
 from veneer.encoding.split import Picture
-from veneer.encoding.tags import in_form, in_forms, is_rating, tag_orders, tags_of
+from veneer.encoding.tags import in_form, in_forms, is_rating, tag_orders
 from veneer.records.dataset import Item
+from veneer.text import tags_of
 
 CAPTION = "my_style, 1girl, long_hair, ^_^, rating:safe, looking_at_viewer"
 
