@@ -26,11 +26,11 @@ from veneer.notebook import in_notebook
 from veneer.outcomes import RunResult, StageOutcome
 from veneer.preflight import needs_of, refuse_base, refuse_missing
 from veneer.recipe import Overrides, fingerprint, recipe_of
-from veneer.records.checksums import write_checksums
+from veneer.records.checksums import forget_checksums, record_done
 from veneer.records.locks import locked
 from veneer.records.metrics import read_verdict
 from veneer.records.notices import Notices, forget_notices
-from veneer.records.run import AnyRun, Identity, RunDir, StageRecord, opened
+from veneer.records.run import AnyRun, Identity, RunDir, RunRecord, StageRecord, opened
 from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
@@ -178,10 +178,11 @@ def _do(
             forget_notices(run, stage.name)  # after a kill just when it was done
         on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
         return StageOutcome.of_before(stage.name, record[stage.name])
-    if stage.name in again or has_new_input(stage, run, redo):
-        _forget(stage, run)
+    starts_over = stage.name in again or has_new_input(stage, run, redo)
     if processes.is_main_process():
-        write_checksums(run, stage.name, ())  # until it is done
+        _undo(stage, run)
+    if starts_over:
+        _forget(stage, run)
     notices = Notices(
         run, stage.name, fingerprint(stage.settings_in(recipe)), keeps=processes.is_main_process()
     )
@@ -195,9 +196,9 @@ def _do(
     outcome = StageOutcome.of_now(stage.name, summary, usage())
     if processes.is_main_process():
         identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(run))
-        _write_entry(run, stage.name, outcome.recorded(identity, notices))
+        entered = _with_entry(run, stage.name, outcome.recorded(identity, notices))
+        record_done(run, entered, {stage.name: stage.made(run)})
         forget_notices(run, stage.name)
-        write_checksums(run, stage.name, stage.made(run))
     processes.wait_for_everyone()
     on_event(StageFinished(stage.name, summary + (f" ({news})" if news else ""), outcome.seconds))
     return outcome
@@ -233,11 +234,17 @@ def load_stage(name: str) -> Callable[..., StageResult]:
     return cast("Callable[..., StageResult]", importlib.import_module(f"veneer.stages.{name}").run)
 
 
+def _undo(stage: Stage, run: RunDir) -> None:
+    """Say that a stage is not done: a kill from here on leaves it to do, not done with what is half there."""
+    if stage.name in run.read_record().stages:
+        _with_entry(run, stage.name, None).write(run.run_json)
+    forget_checksums(run, stage.name)
+
+
 def _forget(stage: Stage, run: RunDir) -> None:
-    """Start a stage from nothing: a kill from here on leaves it to do, not done with what is half there."""
+    """Start a stage from nothing."""
     if not processes.is_main_process():
         return
-    _write_entry(run, stage.name, None)
     forget_notices(run, stage.name)
     for path in stage.cleared(run):
         if path.is_dir():
@@ -263,9 +270,9 @@ def _write_recipe(run: RunDir, recipe: Recipe) -> None:
     run.read_record().model_copy(update={"versions": dict(versions())}).write(run.run_json)
 
 
-def _write_entry(run: RunDir, name: str, entry: StageRecord | None) -> None:
-    """Put a stage into ``run.json``, in the order of stages; None takes it out."""
+def _with_entry(run: RunDir, name: str, entry: StageRecord | None) -> RunRecord:
+    """``run.json`` with a stage, in the order of stages; None takes it out."""
     record = run.read_record()
     stages = {**record.stages, name: entry}
     ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
-    record.model_copy(update={"stages": ordered}).write(run.run_json)
+    return record.model_copy(update={"stages": ordered})

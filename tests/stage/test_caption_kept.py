@@ -212,3 +212,22 @@ def _error_of(work: Callable[[], object]) -> Any:
     with pytest.raises(DatasetError) as error:
         work()
     return error.value
+
+
+@pytest.mark.parametrize("model", ["none", "scripted"])
+def test_no_kill_makes_a_persons_words_of_what_was_generated(
+    dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    script(GOOD)
+    for prefix in ("a drawing of", "a picture of"):  # the second time only the prefix is another
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("veneer.stages.caption.write_records", interrupt)
+            caption_set(dataset, table={"model": model, "prefix": prefix})
+        assert captions(dataset)[0].startswith(prefix)
+        result, _ = caption_set(dataset, table={"model": model, "prefix": prefix})
+        assert (result.by_person, result.edited) == (0, 0)
+        assert not list(dataset.root.glob(".captions*"))
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from veneer.errors import RunError
 from veneer.events import Event, Notice, StageFinished
 from veneer.pipeline import run_stage
 from veneer.recipe import resolve
-from veneer.records.checksums import damaged_files
+from veneer.records.checksums import Checksums, damaged_files
 from veneer.records.run import RunDir
 
 TIMES = re.compile(rb'"(seconds|peak_\w+|finished|images_per_second)": ?("[^"]*"|[0-9.e+-]+)')
@@ -163,3 +164,30 @@ def test_a_strangers_checksums_reach_no_file_outside(folder: Path, recipe: Recip
     assert not damaged_files(RunDir(folder), "encode")
     run(recipe, folder)
     assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("redo", ["export", "report"])
+def test_no_kill_makes_a_file_damaged_or_its_damage_unseen(
+    folder: Path, recipe: Recipe, redo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill would leave is looked at after each step that changes the folder."""
+    here = RunDir(folder)
+    seen: list[Any] = []
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(Path, name, looking(getattr(Path, name), here, seen))
+    run(recipe, folder, redo=[redo])
+    assert len(seen) > 5
+    assert not [step for step in seen if step[1:] != ([], [])]
+
+
+def looking(change: Callable[..., None], here: RunDir, seen: list[Any]) -> Callable[..., None]:
+    def changed(path: Path, *arguments: Any, **more: Any) -> None:
+        change(path, *arguments, **more)
+        done, known = here.read_record().stages, Checksums.read(here.checksums_json, "").files
+        damaged = [bad.name for stage in known for bad in damaged_files(here, stage)]
+        unknown = [
+            stage for stage in done if stage not in {"collect", "check", "caption"} and not known.get(stage)
+        ]
+        seen.append((path.name, damaged, unknown))
+
+    return changed

@@ -20,6 +20,7 @@ from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.provenance import read_provenance
 
+BEGUN = ".captions.begun.jsonl"
 Author = Literal["model", "name", "person"]
 
 _COUNTERS = frozenset(
@@ -55,8 +56,12 @@ class CaptionRecord:
     edited: bool = False
 
 
-def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
+def read_records(dataset: Dataset, captions: Mapping[str, str] | None = None) -> dict[str, CaptionRecord]:
     """Read the record, and what an interrupted command has added to it.
+
+    Args:
+        captions: What stands in the metadata, by file name: where that is what an interrupted command was
+            about to record, it is that command's and no person's.
 
     Returns:
         Records by file name.
@@ -67,7 +72,11 @@ def read_records(dataset: Dataset) -> dict[str, CaptionRecord]:
             known = journals.get(record.file_name)
             if known is None or record.attempts >= known.attempts:  # each attempt may be another process's
                 journals[record.file_name] = record
-    return {record.file_name: record for record in _records_in(dataset.captions_jsonl)} | journals
+    last = {record.file_name: record for record in _records_in(dataset.captions_jsonl)} | journals
+    begun = {record.file_name: record for record in _records_in(dataset.root / BEGUN)} if captions else {}
+    return last | {
+        name: one for name, one in begun.items() if one.caption and one.caption == (captions or {}).get(name)
+    }
 
 
 def read_unfinished(dataset: Dataset) -> dict[int, dict[str, CaptionRecord]]:
@@ -83,16 +92,20 @@ def read_unfinished(dataset: Dataset) -> dict[int, dict[str, CaptionRecord]]:
     return found
 
 
+def begin_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
+    """Keep what is about to be recorded: a kill before it is would make a person's words of a model's."""
+    write_text(dataset.root / BEGUN, _lines(records))
+
+
 def write_records(dataset: Dataset, records: Iterable[CaptionRecord]) -> None:
     """Write the record whole, and remove the journals that it now holds.
 
     Args:
         records: One for each captioned picture.
     """
-    lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
-    write_text(dataset.captions_jsonl, "".join(lines))
-    for journal in _journals(dataset):
-        journal.unlink()
+    write_text(dataset.captions_jsonl, _lines(records))
+    for journal in (*_journals(dataset), dataset.root / BEGUN):
+        journal.unlink(missing_ok=True)
 
 
 def append_journal(dataset: Dataset, rank: int, records: Sequence[CaptionRecord]) -> None:
@@ -198,6 +211,10 @@ def found_names(dataset: Dataset) -> Mapping[str, str]:
 
 def _without_trigger(caption: str, trigger: str) -> str:
     return caption.removeprefix(trigger).lstrip(" ,") if trigger else caption
+
+
+def _lines(records: Iterable[CaptionRecord]) -> str:
+    return "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
 
 
 def _records_in(path: Path) -> Iterator[CaptionRecord]:

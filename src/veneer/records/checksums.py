@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from veneer.errors import RunError
@@ -27,24 +27,46 @@ class Checksums(Record):
     """SHA-256 of each stage's files by their path in the run."""
 
 
-def write_checksums(run: RunDir, stage: str, files: Iterable[Path]) -> None:
-    """Remember the files of a stage that is done just now, and run.json as it is now.
+def record_done(run: RunDir, record: RunRecord, stages: Mapping[str, Iterable[Path]]) -> None:
+    """Write that stages are done into run.json, and what they left before that.
+
+    A kill between the two leaves them to do; the other way round, what is damaged later would not be found.
 
     Args:
-        files: What it left; a missing one is left out.
+        record: Run.json as it is from now on.
+        stages: What each left; a missing file is left out.
     """
-    sums = {path.relative_to(run.root).as_posix(): _sum(path) for path in files if path.is_file()}
-    known = Checksums(record=run.read_record(), files={**_known(run).files, stage: sums})
+    _write(run, record, {stage: _sums(run, files) for stage, files in stages.items()})
+    record.write(run.run_json)
+
+
+def forget_checksums(run: RunDir, stage: str) -> None:
+    """Forget the files of a stage that is done again from here on: they are no longer what they were."""
+    _write(run, run.read_record(), {stage: {}})
+
+
+@contextlib.contextmanager
+def renewed(run: RunDir, stage: str, path: Path) -> Iterator[None]:
+    """Let a later stage add to the file of a stage, in a block.
+
+    Nothing is known of the file meanwhile: a kill leaves it with or without what was added, damaged in
+    neither case.
+    """
+    own, record = _known(run).files.get(stage, {}), run.read_record()
+    name = path.relative_to(run.root).as_posix()
+    _write(run, record, {stage: {one: own[one] for one in own if one != name}})
+    yield
+    _write(run, record, {stage: {**own, name: _sum(path)}})
+
+
+def _write(run: RunDir, record: RunRecord, files: Mapping[str, Mapping[str, str]]) -> None:
+    """Write what is known of stages; of the others it stays."""
+    known = Checksums(record=record, files={**_known(run).files, **files})
     write_json(run.checksums_json, known.model_dump(exclude_unset=True))
 
 
-def renew_checksum(run: RunDir, path: Path) -> None:
-    """Remember a file as it is now, whatever stage made it: a later one added to it."""
-    name, known = path.relative_to(run.root).as_posix(), _known(run)
-    files = {
-        stage: {**sums, name: _sum(path)} if name in sums else sums for stage, sums in known.files.items()
-    }
-    write_json(run.checksums_json, known.model_copy(update={"files": files}).model_dump(exclude_unset=True))
+def _sums(run: RunDir, files: Iterable[Path]) -> dict[str, str]:
+    return {path.relative_to(run.root).as_posix(): _sum(path) for path in files if path.is_file()}
 
 
 def damaged_files(run: RunDir, stage: str) -> list[Path]:

@@ -16,7 +16,13 @@ from veneer import processes
 from veneer.captions import STAGE
 from veneer.captions.captioning import CaptionWork, Records, TokenCounter
 from veneer.captions.faults import Fault
-from veneer.captions.records import plan_item, read_records, read_unfinished, write_records
+from veneer.captions.records import (
+    begin_records,
+    plan_item,
+    read_records,
+    read_unfinished,
+    write_records,
+)
 from veneer.config import CaptionTable, Recipe
 from veneer.data.folders import list_folder
 from veneer.data.sidecars import FolderCaptions, is_caption_name
@@ -127,7 +133,7 @@ def caption(
         items = read if prune else _with_texts(folder, read, on_event)
         if not items:
             raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
-        records, todo = _plan(items, read_records(folder), caption, overwrite=overwrite)
+        records, todo = _plan(items, folder, caption, overwrite=overwrite)
         result = _counts(dataset, records, items, generated=len(todo))
         half_done = _half_done(folder, items, records)
         if dry_run or prune:
@@ -234,8 +240,9 @@ def _counter_of(embedder: Embedder | None) -> TokenCounter | None:
 
 
 def _plan(
-    items: Sequence[Item], known: Records, caption: CaptionTable, *, overwrite: bool
+    items: Sequence[Item], folder: Dataset, caption: CaptionTable, *, overwrite: bool
 ) -> tuple[Records, list[str]]:
+    known = read_records(folder, {item.file_name: item.caption.strip() for item in items})
     records: Records = {}
     todo = []
     for item in items:
@@ -265,6 +272,7 @@ def _prune(dataset: Dataset, *, dry_run: bool) -> int:
 
 def _write(dataset: Dataset, read: Sequence[Item], records: Records, on_event: OnEvent) -> None:
     """Metadata first: a kill in between leaves the journals, from which the next command goes on."""
+    begin_records(dataset, (records[item.file_name] for item in read if item.file_name in records))
     before = {item.file_name: item.caption for item in read}
     kept = dataset.write_captions({name: record.caption for name, record in records.items()}, before)
     if kept:

@@ -19,7 +19,7 @@ from veneer.lora.usage import write_usage
 from veneer.notebook import in_notebook
 from veneer.proof.page import gather, sheet_groups
 from veneer.proof.sheet import draw_sheet
-from veneer.records.checksums import renew_checksum
+from veneer.records.checksums import renewed
 from veneer.records.credits import read_credits
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_bytes, write_json, write_text
@@ -71,8 +71,8 @@ def report(
     write_text(run.index_html, render("report.html.jinja", context))
     if context["usage"] is not None:
         write_json(run.webui_card, context["usage"].card(context["metrics"]["headline"]))
-        if write_usage(run.kohya_file, context["usage"]):
-            renew_checksum(run, run.kohya_file)
+        with renewed(run, "export", run.kohya_file):
+            write_usage(run.kohya_file, context["usage"])
     on_event(Progress(STAGE, 3, run.index_html.name))
     return ReportResult(str(run.index_html), str(run.grid_png), verdict)
 

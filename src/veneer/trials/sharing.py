@@ -13,7 +13,7 @@ from pathlib import Path
 
 from veneer.changes import is_done
 from veneer.config import Recipe
-from veneer.records.checksums import damaged_files, write_checksums
+from veneer.records.checksums import damaged_files, record_done
 from veneer.records.files import PARTIAL
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES, stage_of
@@ -89,6 +89,5 @@ def _hand_on_records(donor: RunDir, trial: RunDir, stages: Sequence[str]) -> Non
     """Write what was done into run.json last: a kill before it leaves the stages to do."""
     known = donor.read_record()
     entries = {name: known.stages[name] for name in STAGE_NAMES if name in stages}
-    trial.read_record().model_copy(update={"stages": entries}).write(trial.run_json)
-    for name in stages:
-        write_checksums(trial, name, stage_of(name).made(trial))
+    record = trial.read_record().model_copy(update={"stages": entries})
+    record_done(trial, record, {name: stage_of(name).made(trial) for name in stages})

@@ -118,7 +118,7 @@ def build_page(studio: Studio) -> Any:
 
 def _show_asked(studio: Studio, page: Any, outputs: list[Any]) -> None:
     """Open the tab and the run that the page's address names, and have the address follow from then on."""
-    query = gr.JSON(visible=False)
+    query = gr.JSON({}, visible=False)
     shown = late.bind(
         page.load,
         lambda asked: address.asked_for(studio, asked or {}),

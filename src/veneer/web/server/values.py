@@ -90,6 +90,8 @@ def _is_alike(first: Any, value: Any) -> bool:
         case list():
             is_one = isinstance(value, list) and len(value) == len(first)
             return is_one and all(map(_is_alike, first, value))
+        case dict():
+            return value is None or isinstance(value, dict)
         case str():
             return _is_text(value)
     return True

@@ -39,10 +39,20 @@ def parts() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "tick": (gr.Checkbox(), (True, None)),
         "hidden": (gr.JSON(), (True, 7, "x", [], ["x"], [7], {}, {"a": 1}, None, *ODD[-3:])),
         "hidden, of a form": (gr.JSON(["", []]), (["a", ["b"]],)),
+        "hidden, by names": (gr.JSON({}), ({}, {"a": 1}, None)),
     }
 
 
-KINDS = ("text", "one of a list", "some of a list", "number", "tick", "hidden", "hidden, of a form")
+KINDS = (
+    "text",
+    "one of a list",
+    "some of a list",
+    "number",
+    "tick",
+    "hidden",
+    "hidden, of a form",
+    "hidden, by names",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
