@@ -17,12 +17,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import fault_files, fault_runs, fault_studio, fault_web
+from bench import fault_files, fault_kills, fault_runs, fault_studio, fault_web
 from bench.faults import Outcome, Slice, go_on, table
 from bench.machine import heading, setting, write_results
 
 SLICES: tuple[Slice, ...] = (
     *fault_runs.SLICES,
+    *fault_kills.SLICES,
     *fault_files.SLICES,
     *fault_web.SLICES,
     *fault_studio.SLICES,

@@ -1,34 +1,35 @@
-"""Runs killed at any moment of any stage, or whose disk is full: the same command ends with the same bytes.
+"""Runs stopped at any event, or whose disk is full: the same command ends with the same bytes.
 
-The whole folder is compared, times left out. Each case begins at a copy of the run as it is before the stage.
+The whole folder is compared, times left out. Each case begins at a copy of the run as it is before the stage,
+and is a process of its own.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import multiprocessing
+import json
 import os
-import random
 import re
 import shutil
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.context import BaseContext
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
 from bench.faults import Slice, WrongError
+from bench.forking import Forker
 from helpers import tiny
+from veneer import preflight
 from veneer.config import Recipe
 from veneer.errors import VeneerError
 from veneer.events import Event, OnEvent, StageFinished
 from veneer.pipeline import run_stage
 from veneer.recipe import resolve
+from veneer.records.checksums import Checksums, damaged_files
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES
 
@@ -36,14 +37,13 @@ TIMES = re.compile(
     rb'"(seconds|images_per_second|peak_memory_gib|peak_device_memory_gib|started|finished|time|retrieved|at)":'
     rb' ?("[^"]*"|[0-9.e+-]+)'
 )
-UNCOMPARED = ("dataset/.measures.jsonl", ".lock", "report/index.html", "report/report.md", "checksums.json")
-"""Files that tell times in their own words, and the sums of such."""
+SHOWN_TIMES = re.compile(rb"<summary>Seconds and memory.*?</details>", re.DOTALL)
+STAMPS = re.compile(rb'"stamp": "[0-9-]+"')
+"""When a picture was written."""
 STOPS = 12
 """At how many of a stage's events it is stopped."""
 SIZES = 12
 """Sizes of a disk that is too small for a stage, from nothing to a fifth more than it writes."""
-LATEST = 1.15
-"""Latest moment of a kill, as a share of the stage's time."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,23 @@ class Runs:
 
     Attributes:
         before: The run as it is before each stage.
-        after: Hashes of its files after each stage.
-        seconds: What each stage takes.
+        after: Its files after each stage, by `hashes`.
         events: How many things each stage tells of before it is done.
         bytes: What each stage writes.
         place: Where the run of a case lies.
-        context: Makes processes to be killed.
+        forker: Makes the processes of cases.
+        seconds: What each stage takes in such a process, as it was seen last.
+        writes: How often each stage writes, where that was counted.
     """
 
     before: Mapping[str, Path]
     after: Mapping[str, Mapping[str, str]]
-    seconds: Mapping[str, float]
     events: Mapping[str, int]
     bytes: Mapping[str, int]
     place: Path
-    context: BaseContext
+    forker: Forker
+    seconds: dict[str, float] = field(default_factory=dict)
+    writes: dict[str, int] = field(default_factory=dict)
 
 
 def bench_pictures(folder: Path) -> Path:
@@ -121,70 +123,80 @@ def whole_runs(folder: Path) -> Runs:
         What all cases begin at.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    forker, root = Forker(), folder / "run"
+    forker.here(begin_run, folder)
+    before, after, seconds, events, sizes = {}, {}, {}, {}, {}
+    for stage in STAGE_NAMES:
+        before[stage] = Path(shutil.copytree(root, folder / "before" / stage))
+        do = forker.call if stage == "train" else forker.here  # what goes backwards cannot be forked after
+        seconds[stage], events[stage] = do(timed_stage, stage, root)
+        after[stage] = hashes(root)
+        sizes[stage] = _size(root) - _size(before[stage])
+    forker.here(begin_training, shutil.copytree(before["train"], folder / "warm"))
+    return Runs(before, after, events, sizes, root, forker, seconds)
+
+
+def begin_run(folder: Path) -> None:
+    """Write the tiny models, the pictures and the recipe of a run."""
     base, clip = tiny.tiny_base(folder / "base"), tiny.tiny_clip(folder / "clip")
     pictures = bench_pictures(folder / "pictures")
     run = RunDir(folder / "run")
     run.root.mkdir(parents=True)
     run.write_recipe(bench_recipe(base, clip, pictures))
-    before, after, seconds, events, sizes = {}, {}, {}, Counter[str](), {}
 
-    def count(event: Event) -> None:
-        events[stage] += not isinstance(event, StageFinished)
 
-    for stage in STAGE_NAMES:
-        before[stage] = Path(shutil.copytree(run.root, folder / "before" / stage))
-        began = time.monotonic()
-        run_stage(stage, run, redo=False, on_event=count)
-        seconds[stage] = time.monotonic() - began
-        after[stage] = hashes(run.root)
-        sizes[stage] = _size(run.root) - _size(before[stage])
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.fault_runs", *(f"veneer.stages.{stage}" for stage in STAGE_NAMES)])
-    return Runs(before, after, seconds, events, sizes, run.root, context)
+def timed_stage(stage: str, root: Path) -> tuple[float, int]:
+    """Do a stage.
+
+    Returns:
+        What it took in seconds, and how many things it told of before it was done.
+    """
+    told: list[Event] = []
+    began = time.monotonic()
+    run_stage(stage, RunDir(root), redo=False, on_event=told.append)
+    return time.monotonic() - began, sum(not isinstance(event, StageFinished) for event in told)
+
+
+def roomy_stage(stage: str, root: Path) -> None:
+    """Do a stage on a disk of any size."""
+    with mock.patch.object(preflight, "ROOM_GIB", 0.0):
+        run_stage(stage, RunDir(root), redo=False)
+
+
+def begin_training(root: Path) -> None:
+    """Load what training needs, and leave before its first step."""
+    with suppress(StopError):
+        run_stage("train", RunDir(root), redo=False, on_event=stop_at(0))
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """Every file of a run by its bytes, times left out.
+    """Every file of a run by its bytes, times left out, and which checksums are true.
 
     Returns:
         Hashes by name.
     """
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    named = {path.relative_to(root).as_posix(): path for path in files}
-    return {
-        name: hashlib.sha256(TIMES.sub(rb'"\1": 0', path.read_bytes())).hexdigest()
-        for name, path in named.items()
-        if name not in UNCOMPARED
-    }
+    named = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    found = {name: hashlib.sha256(_timeless(name, content)).hexdigest() for name, content in named.items()}
+    if "checksums.json" in found:
+        found["checksums.json"] = _told_sums(root)
+    return found
 
 
-def stage_child(stage: str, root: str) -> None:
-    """Do a stage in a process of its own, to be killed."""
-    run_stage(stage, RunDir(Path(root)), redo=False)
+def _timeless(name: str, content: bytes) -> bytes:
+    """A file without what tells a time."""
+    if name.endswith(".html"):
+        return SHOWN_TIMES.sub(b"", content)
+    return STAMPS.sub(b"", TIMES.sub(rb'"\1": 0', content))
 
 
-def try_kill(runs: Runs, number: int) -> str:
-    """Kill a stage at a random moment, often more than once, and go on.
-
-    Args:
-        runs: What to begin at.
-        number: Number of the case; the stages take turns.
-
-    Returns:
-        "the same bytes".
-
-    Raises:
-        WrongError: If a file differs, is missing or left over.
-    """
-    chance, stage = random.Random(number), STAGE_NAMES[number % len(STAGE_NAMES)]
-    _begin(runs, stage)
-    for _ in range(chance.choice([1, 1, 2, 3])):
-        child = runs.context.Process(target=stage_child, args=(stage, str(runs.place)))  # type: ignore[attr-defined]
-        child.start()
-        child.join(chance.random() * LATEST * runs.seconds[stage])
-        child.kill()
-        child.join()
-    return _same(runs, stage)
+def _told_sums(root: Path) -> str:
+    """What checksums.json says: files by stage, those that are not as it says, and its copy of run.json."""
+    run = RunDir(root)
+    known = Checksums.read(run.checksums_json, "")
+    untrue = [path.name for stage in known.files for path in damaged_files(run, stage)]
+    is_copy = known.record == run.read_record()
+    return json.dumps([{stage: sorted(sums) for stage, sums in known.files.items()}, untrue, is_copy])
 
 
 class StopError(BaseException):
@@ -206,19 +218,21 @@ def try_stop(runs: Runs, number: int) -> str:
     """
     stage, turn = STAGE_NAMES[number % len(STAGE_NAMES)], number // len(STAGE_NAMES)
     count = runs.events[stage]
-    _begin(runs, stage)
+    begin(runs, stage)
     for _ in range(1 + turn // count):
-        with suppress(StopError):
-            run_stage(
-                stage,
-                RunDir(runs.place),
-                redo=False,
-                on_event=_stop_at(turn * max(1, count // STOPS) % count),
-            )
-    return _same(runs, stage)
+        runs.forker.call(stopped_stage, stage, runs.place, turn * max(1, count // STOPS) % count)
+    return same(runs, stage)
 
 
-def _stop_at(left: int) -> OnEvent:
+def stopped_stage(stage: str, root: Path, event: int) -> None:
+    """Do a stage until it tells of something, counted from 0."""
+    with suppress(StopError):
+        run_stage(stage, RunDir(root), redo=False, on_event=stop_at(event))
+
+
+def stop_at(left: int) -> OnEvent:
+    """A listener that stops the stage at an event, counted from 0."""
+
     def listen(event: Event) -> None:
         nonlocal left
         left -= 1
@@ -242,17 +256,31 @@ def try_full_disk(runs: Runs, number: int) -> str:
         WrongError: If a file differs, is missing or left over.
     """
     stage = STAGE_NAMES[number % len(STAGE_NAMES)]
-    _begin(runs, stage)
+    begin(runs, stage)
+    is_done = runs.forker.call(crowded_stage, stage, runs.place, number // len(STAGE_NAMES))
+    came = same(runs, stage)
+    return "done, no write failed" if is_done else came
+
+
+def crowded_stage(stage: str, root: Path, write: int | None) -> bool:
+    """Do a stage that may run out of room.
+
+    Args:
+        write: From which write on there is none; None for where the disk itself has none.
+
+    Returns:
+        Whether it was done.
+    """
     try:
-        with _full_at(number // len(STAGE_NAMES)):
-            run_stage(stage, RunDir(runs.place), redo=False)
+        with mock.patch.object(preflight, "ROOM_GIB", 0.0), _full_at(write):
+            run_stage(stage, RunDir(root), redo=False)
     except VeneerError:
-        return _same(runs, stage)
+        return False
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        return _same(runs, stage)
-    return "done, no write failed"
+        return False
+    return True
 
 
 def try_small_disk(runs: Runs, number: int) -> str:
@@ -279,15 +307,9 @@ def try_small_disk(runs: Runs, number: int) -> str:
             os.posix_fallocate(
                 file.fileno(), 0, max(1, _free(runs.place) - int(share * 1.2 * runs.bytes[stage]))
             )
-        try:
-            run_stage(stage, RunDir(runs.place), redo=False)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-        except VeneerError:
-            pass
+        runs.forker.call(crowded_stage, stage, runs.place, None)
         filler.unlink()
-        return _same(runs, stage)
+        return same(runs, stage)
 
 
 @contextmanager
@@ -315,13 +337,25 @@ def _size(root: Path) -> int:
     return sum(4096 + -(-path.lstat().st_size // 4096) * 4096 for path in root.rglob("*"))
 
 
-def _begin(runs: Runs, stage: str) -> None:
+def begin(runs: Runs, stage: str) -> None:
+    """Lay the run of a case down as it is before a stage."""
     shutil.rmtree(runs.place, ignore_errors=True)
     shutil.copytree(runs.before[stage], runs.place)
 
 
-def _same(runs: Runs, stage: str) -> str:
-    run_stage(stage, RunDir(runs.place), redo=False)
+def same(runs: Runs, stage: str) -> str:
+    """Give the same command again, and compare the whole folder.
+
+    Returns:
+        "the same bytes".
+
+    Raises:
+        WrongError: If a file differs, is missing or left over.
+    """
+    try:
+        runs.forker.call(roomy_stage, stage, runs.place)
+    except VeneerError as error:
+        raise WrongError(f"{stage}: the same command is refused: {error}") from error
     found, wanted = hashes(runs.place), runs.after[stage]
     odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if odd:
@@ -330,14 +364,14 @@ def _same(runs: Runs, stage: str) -> str:
 
 
 @contextmanager
-def _full_at(write: int) -> Iterator[None]:
-    """No space left from a write on, counted by what is flushed to the disk."""
+def _full_at(write: int | None) -> Iterator[None]:
+    """No space left from a write on, counted by what is flushed to the disk; None for the disk as it is."""
     real, count = os.fsync, 0
 
     def fsync(number: int) -> None:
         nonlocal count
         count += 1
-        if count > write:
+        if write is not None and count > write:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 
@@ -346,12 +380,9 @@ def _full_at(write: int) -> Iterator[None]:
 
 
 SLICES = (
+    Slice("stops", "a stage stopped at one of its events", 9 * STOPS, (33,), whole_runs, try_stop, 300.0),
     Slice(
-        "stops", "a stage stopped at one of its events", 9 * STOPS, (27, 33, 39), whole_runs, try_stop, 300.0
-    ),
-    Slice("kills", "a stage killed at random moments", 200, (3,), whole_runs, try_kill, 300.0),
-    Slice(
-        "full-disk", "no space left at one of a stage's writes", 90, (13,), whole_runs, try_full_disk, 300.0
+        "full-disk", "no space left at one of a stage's writes", 90, (11,), whole_runs, try_full_disk, 300.0
     ),
     Slice(
         "small-disk",

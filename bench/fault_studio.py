@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import io
 import json
 import math
@@ -64,6 +65,7 @@ class Page:
         functions: Every handler of the page that runs here.
         routes: Every address with its methods.
         port: Port of the server, at 127.0.0.1.
+        session: What Gradio keeps of a person who opens the page.
     """
 
     root: Path
@@ -71,10 +73,13 @@ class Page:
     functions: list[Any]
     routes: list[tuple[str, str]]
     port: int
+    session: Any
 
 
 def open_page(folder: Path) -> Page:
     """A studio on a workspace with a data set, a recipe and a run, and its server in a thread."""
+    from gradio.state_holder import SessionState
+
     from veneer.web.app import build_page
     from veneer.web.jobs.queue import JobBook
     from veneer.web.server.limits import Uploads
@@ -107,7 +112,8 @@ def open_page(folder: Path) -> Page:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none"))
     threading.Thread(target=server.run, daemon=True).start()
     functions = [function for function in blocks.fns.values() if function.fn]
-    page = Page(place.root, blocks, functions, sorted(_routes(app.routes)), port)
+    routes = sorted(_routes(app.routes))
+    page = Page(place.root, blocks, functions, routes, port, SessionState(blocks))
     while not server.started:
         time.sleep(0.05)
     return page
@@ -133,11 +139,10 @@ def try_handler(page: Page, number: int) -> str:
 def _called(page: Page, function: Any, values: list[Any], chance: random.Random) -> str:
     """What a handler gives, as text; empty where the values are refused."""
     from gradio.exceptions import Error
-    from gradio.state_holder import SessionState
 
     with contextlib.chdir(page.root), contextlib.redirect_stderr(io.StringIO()):
         try:
-            return asyncio.run(_process(page, function, values, SessionState(page.blocks), chance)) or " "
+            return asyncio.run(_process(page, function, values, _session(page), chance)) or " "
         except Error:
             return ""
         except Exception as error:
@@ -146,6 +151,17 @@ def _called(page: Page, function: Any, values: list[Any], chance: random.Random)
             if is_ours or any(one.name == "postprocess_data" for one in frames):
                 raise
             return ""
+
+
+def _session(page: Page) -> Any:
+    """A person's session as it begins; made anew for each case it would take most of the time."""
+    session = copy.copy(page.session)
+    session.blocks_config, session.state_data, session._state_ttl = (
+        copy.copy(page.blocks.default_config),
+        {},
+        {},
+    )
+    return session
 
 
 async def _process(page: Page, function: Any, values: list[Any], state: Any, chance: random.Random) -> str:
