@@ -113,13 +113,6 @@ class Embedders:
         return chosen
 
     @property
-    def copies(self) -> Embedder:
-        """The model that tells copies apart best: DINO where there is one."""
-        chosen = self.dino or self.clip
-        assert chosen is not None
-        return chosen
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Names of the models in use."""
         return tuple(embedder.name for embedder in (self.clip, self.dino) if embedder is not None)

@@ -127,7 +127,7 @@ def compare_pairs(
         style_cost=cost,
         prompt_span=span,
         caption_p_value=_caption_chance(seen.pictures, embedders, references),
-        num_leaked=count_leaks(seen.copies.held_out, seen.copies.training),
+        num_leaked=count_leaks(seen.layouts) if seen.layouts else 0,
     )
     return Comparison(
         judge(measures, facts, prompt_margin=prompt_margin),

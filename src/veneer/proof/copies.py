@@ -7,13 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from veneer.intervals import Array
-from veneer.proof.distances import nearest
 from veneer.proof.layout import Layouts
 from veneer.stats import Measure, paired
 
-SAME_PICTURE = 0.1
-"""Part of the median distance of training pictures below which two of them are the same picture twice."""
 MIN_TRAINING_PICTURES = 4
 
 
@@ -54,21 +50,13 @@ class Memorisation:
         return sum(copy.is_copy for copy in self.nearest)
 
 
-def count_leaks(held_out: Array, training: Array) -> int:
-    """Held-out pictures that training saw after all, as the same picture or nearly.
-
-    Args:
-        held_out: Features of the held-out pictures, rows of unit length, shape (H, D).
-        training: Features of the training pictures, shape (T, D).
+def count_leaks(seen: Layouts) -> int:
+    """Held-out pictures that training saw after all: as they are, moved, mirrored, or a little closer.
 
     Returns:
-        How many are nearer to a training picture than `SAME_PICTURE` of the usual distance.
+        How many lie as a training picture does, above the threshold for copies.
     """
-    if len(training) < MIN_TRAINING_PICTURES or not len(held_out):
-        return 0
-    distances = 1 - training @ training.T
-    usual = float(np.median(distances[np.triu_indices(len(training), 1)]))
-    return int((1 - nearest(held_out, training)[1] < SAME_PICTURE * usual).sum())
+    return int((seen.held_out.max(axis=1) > seen.threshold).sum())
 
 
 def memorisation(seen: Layouts, prompts: Sequence[Hashable]) -> Memorisation:

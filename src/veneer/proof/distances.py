@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from veneer.intervals import MIN_UNITS, Array, Interval
@@ -88,26 +87,6 @@ def mean_pairwise_distance(features: Array) -> float:
         A distance in [0, 2]; 0 where all are the same.
     """
     return 1 - _off_diagonal_mean(features @ features.T)
-
-
-def nearest(
-    features: Array, others: Array, *, leave_self_out: bool = False
-) -> tuple[NDArray[np.intp], Array]:
-    """Most similar member of another set.
-
-    Args:
-        features: Normalised features, shape (N, D).
-        others: Normalised features, shape (M, D), M >= 1 (2 where ``leave_self_out``).
-        leave_self_out: Whether both are the same set and a picture is not its own neighbour.
-
-    Returns:
-        Index of the nearest for each, shape (N,), and its cosine similarity, shape (N,).
-    """
-    similarity = features @ others.T
-    if leave_self_out:
-        np.fill_diagonal(similarity, -np.inf)
-    index = similarity.argmax(axis=1)
-    return index, similarity[np.arange(len(features)), index]
 
 
 def matching_p_value(pictures: Array, texts: Array, *, seed: int = 0, permutations: int = 2000) -> float:

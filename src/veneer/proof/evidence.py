@@ -60,7 +60,6 @@ class Evidence:
         seeds: Seed of each pair; None where unknown.
         pictures: The pairs through CLIP, or through DINO where no CLIP is named.
         second: Through DINO, where both are named.
-        copies: Through the model that tells copies best.
         layouts: Likeness to each training picture; None where too few of these are known.
         texture: Texture statistics of the pairs; None without held-out pictures.
         known_texts: Features of every prompt of the set, (P, D), styled or not; None where no text is read.
@@ -73,7 +72,6 @@ class Evidence:
     seeds: tuple[int | None, ...]
     pictures: View
     second: View | None
-    copies: View
     texture: TextureView | None
     known_texts: Array | None
     own_text: tuple[int, ...]
@@ -90,7 +88,6 @@ class Evidence:
             seeds=tuple(self.seeds[row] for row in rows),
             pictures=self.pictures.cut(rows),
             second=self.second and self.second.cut(rows),
-            copies=self.copies.cut(rows),
             texture=self.texture and self.texture.cut(rows),
             layouts=self.layouts and self.layouts.cut(rows),
             own_text=tuple(self.own_text[row] for row in rows),
@@ -115,19 +112,18 @@ def look(
         if embedder is not None:
             views[embedder.name] = view_pairs(embedder, pairs, references.held_out, references.training)
             on_event(Progress(STAGE, len(views), embedder.name))
-    pictures, copies = views[embedders.pictures.name], views[embedders.copies.name]
+    dino = embedders.dino if embedders.clip else None
     losses, by_picture = references.losses, references.picture_losses
     if by_picture is None and losses is not None:
         by_picture = ((losses.base,), (losses.chosen,))
     return evidence_of(
         pairs,
-        pictures,
-        second=copies if embedders.clip and embedders.dino else None,
-        copies=copies,
+        views[embedders.pictures.name],
+        second=views[dino.name] if dino else None,
         texture=texture_view(pairs, references.held_out, references.training[:TEXTURES_KNOWN])
         if references.held_out
         else None,
-        laid_out=layouts(pairs, references.training)
+        laid_out=layouts(pairs, references.training, references.held_out)
         if len(references.training) >= MIN_TRAINING_PICTURES
         else None,
         losses=by_picture,
@@ -139,7 +135,6 @@ def evidence_of(
     pictures: View,
     *,
     second: View | None = None,
-    copies: View | None = None,
     texture: TextureView | None = None,
     laid_out: Layouts | None = None,
     losses: PictureLosses | None = None,
@@ -154,7 +149,6 @@ def evidence_of(
         seeds=tuple(pair.seed for pair in pairs),
         pictures=pictures,
         second=second,
-        copies=pictures if copies is None else copies,
         texture=texture,
         known_texts=None if pictures.texts is None else np.asarray(pictures.texts)[first],
         own_text=tuple(known.index(text) for text in prompts),

@@ -8,7 +8,7 @@ also where they are moved, mirrored, brighter, blurred, or a little closer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ class Layouts:
         base: Pictures of the base, shape (N, T); -1 for those beyond its `CANDIDATES` nearest.
         tuned: Pictures of the tuned model, shape (N, T).
         threshold: Likeness above which a picture is a copy, in [`COPY`, `ONE_PICTURE`].
+        held_out: Held-out pictures of the style, shape (H, T).
     """
 
     base: Array
     tuned: Array
     threshold: float
+    held_out: Array = field(default_factory=lambda: np.empty((0, 1)))
 
     def cut(self, rows: Sequence[int]) -> Layouts:
         """Only some of the pairs."""
@@ -67,12 +69,13 @@ class KnownLayouts:
     coarse: Rows
 
 
-def layouts(pairs: Sequence[Pair], training: Sequence[Path]) -> Layouts:
-    """Hold all pairs against all training pictures.
+def layouts(pairs: Sequence[Pair], training: Sequence[Path], held_out: Sequence[Path] = ()) -> Layouts:
+    """Hold all pairs, and what was held out, against all training pictures.
 
     Args:
         pairs: The pairs, N >= 1.
         training: Pictures that training saw, T >= 2.
+        held_out: Pictures of the style that it should not have seen.
 
     Raises:
         RunError: If a picture cannot be read.
@@ -82,7 +85,7 @@ def layouts(pairs: Sequence[Pair], training: Sequence[Path]) -> Layouts:
     rows = range(0, len(training), max(1, len(training) // PICTURES_KNOWN))
     own = likeness([training[row] for row in rows], known)
     own[np.arange(len(own)), list(rows)] = -1.0
-    return Layouts(base, tuned, copy_threshold(own))
+    return Layouts(base, tuned, copy_threshold(own), likeness(held_out, known))
 
 
 def known_layouts(training: Sequence[Path]) -> KnownLayouts:

@@ -54,12 +54,6 @@ def test_pairwise_distance_of_opposites() -> None:
     assert distances.mean_pairwise_distance(np.asarray([[1.0, 0.0]] * 3)) == 0
 
 
-def test_nearest_leaves_self_out() -> None:
-    x = np.eye(3)
-    assert list(distances.nearest(x, x)[0]) == [0, 1, 2]
-    assert all(distances.nearest(x, x, leave_self_out=True)[1] == 0)
-
-
 def test_matching_p_value_tells_own_captions_from_dealt_ones() -> None:
     random = np.random.default_rng(0)
     texts = random.normal(size=(24, 16))
