@@ -8,46 +8,27 @@ is refused with the difference shown, before a byte is written, until the user a
 
 from __future__ import annotations
 
-import importlib
-import shutil
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Protocol, cast
 
 from veneer import machine, processes
 from veneer.arguments import PathLike, given_path, given_texts, refuse_other_words
-from veneer.changes import has_new_input, is_done, stages_to_do, stages_to_redo
+from veneer.attempt import Attempt, Fill
+from veneer.changes import is_done, stages_to_do, stages_to_redo
 from veneer.config import Recipe
 from veneer.damage import clear_damaged, mend_record, refuse_unfit
 from veneer.errors import RunError
-from veneer.events import Event, Notice, OnEvent, StageFinished, ignore
+from veneer.events import Notice, OnEvent, ignore
 from veneer.notebook import in_notebook
 from veneer.outcomes import RunResult, StageOutcome
 from veneer.preflight import needs_of, refuse_base, refuse_missing
-from veneer.recipe import Overrides, fingerprint, recipe_of
-from veneer.records.checksums import forget_checksums, record_done
+from veneer.recipe import Overrides, recipe_of
 from veneer.records.locks import locked
 from veneer.records.metrics import read_verdict
-from veneer.records.notices import Notices, forget_notices
-from veneer.records.run import AnyRun, Identity, RunDir, RunRecord, StageRecord, opened
-from veneer.stage import STAGE_NAMES, STAGES, Stage, stage_of
+from veneer.records.run import AnyRun, RunDir, opened
+from veneer.stage import STAGE_NAMES, STAGES, stage_of
 from veneer.unused_settings import unused_settings
 from veneer.versions import versions
-
-Fill = Callable[[RunDir, Recipe, OnEvent], None]
-"""Makes what a stage will find done, named by its content."""
-
-
-class StageResult(Protocol):
-    """What every stage returns: a frozen object with one line of what came out.
-
-    One that goes on where it was stopped has `news` too: what this command did of it.
-    """
-
-    @property
-    def summary(self) -> str:
-        """One line of what there is now, the same whether it was made in one go or in several."""
 
 
 def run(
@@ -95,19 +76,18 @@ def run(
         _write_recipe(folder, recipe)
         told = _tell_unused(folder, recipe, again, on_event)
         options = {"collect": {"allow_private_addresses": True}} if allow_private_addresses else {}
-        do = partial(_do, again=again, redo=redo, damaged=damaged, told=told)
-        wanted = STAGES[: STAGE_NAMES.index(until) + 1]
-        outcomes = [
-            do(
-                stage,
-                folder,
-                recipe,
-                on_event,
-                options=options.get(stage.name, {}),
-                fill=ahead.get(stage.name),
-            )
-            for stage in wanted
-        ]
+        attempt = Attempt(
+            folder,
+            recipe,
+            on_event,
+            again=again,
+            told=told,
+            redo=redo,
+            damaged=damaged,
+            ahead=ahead,
+            options=options,
+        )
+        outcomes = [attempt.do(stage) for stage in STAGES[: STAGE_NAMES.index(until) + 1]]
     verdict, reasons = read_verdict(folder)
     return RunResult(folder.root, tuple(outcomes), verdict, reasons)
 
@@ -156,52 +136,7 @@ def run_stage(name: str, run: RunDir, *, redo: bool = True, on_event: OnEvent = 
     again = frozenset({name} if redo and not stage.is_kept else ())
     with locked(run.root, "run"):
         told = _tell_unused(run, recipe, again, on_event, stages=(name,))
-        return _do(stage, run, recipe, on_event, again=again, told=told)
-
-
-def _do(
-    stage: Stage,
-    run: RunDir,
-    recipe: Recipe,
-    on_event: OnEvent,
-    *,
-    again: Collection[str],
-    redo: Collection[str] = (),
-    told: Collection[Notice],
-    damaged: Collection[str] = (),
-    options: Mapping[str, bool] = MappingProxyType({}),
-    fill: Fill | None = None,
-) -> StageOutcome:
-    record = run.read_record().stages
-    if stage.name not in {*again, *damaged} and is_done(run, recipe, stage.name):
-        if processes.is_main_process():
-            forget_notices(run, stage.name)  # after a kill just when it was done
-        on_event(StageFinished(stage.name, record[stage.name].summary, skipped=True))
-        return StageOutcome.of_before(stage.name, record[stage.name])
-    starts_over = stage.name in again or has_new_input(stage, run, redo)
-    if processes.is_main_process():
-        _undo(stage, run)
-    if starts_over:
-        _forget(stage, run)
-    notices = Notices(
-        run, stage.name, fingerprint(stage.settings_in(recipe)), keeps=processes.is_main_process()
-    )
-    for notice in told:
-        if notice.stage == stage.name:
-            notices.add(notice)
-    with machine.measure() as usage:
-        if fill is not None and processes.is_main_process():
-            fill(run, recipe, _tee(notices, on_event))
-        summary, news = _perform(stage, run, recipe, _tee(notices, on_event), options)
-    outcome = StageOutcome.of_now(stage.name, summary, usage())
-    if processes.is_main_process():
-        identity = Identity(settings=stage.settings_in(recipe), inputs=stage.inputs(run))
-        entered = _with_entry(run, stage.name, outcome.recorded(identity, notices))
-        record_done(run, entered, {stage.name: stage.made(run)})
-        forget_notices(run, stage.name)
-    processes.wait_for_everyone()
-    on_event(StageFinished(stage.name, summary + (f" ({news})" if news else ""), outcome.seconds))
-    return outcome
+        return Attempt(run, recipe, on_event, again=again, told=told).do(stage)
 
 
 def _tell_unused(
@@ -219,60 +154,9 @@ def _tell_unused(
     return notices
 
 
-def _perform(
-    stage: Stage, run: RunDir, recipe: Recipe, on_event: OnEvent, options: Mapping[str, bool]
-) -> tuple[str, str]:
-    """What there is now, which is recorded, and what this command did of it, which is only told."""
-    if not stage.is_shared and not processes.is_main_process():
-        return "", ""
-    result = load_stage(stage.name)(run, recipe, on_event, **options)
-    return result.summary, str(getattr(result, "news", ""))
-
-
-def load_stage(name: str) -> Callable[..., StageResult]:
-    """What a stage does; its module, with heavy libraries, loads only now."""
-    return cast("Callable[..., StageResult]", importlib.import_module(f"veneer.stages.{name}").run)
-
-
-def _undo(stage: Stage, run: RunDir) -> None:
-    """Say that a stage is not done: a kill from here on leaves it to do, not done with what is half there."""
-    if stage.name in run.read_record().stages:
-        _with_entry(run, stage.name, None).write(run.run_json)
-    forget_checksums(run, stage.name)
-
-
-def _forget(stage: Stage, run: RunDir) -> None:
-    """Start a stage from nothing."""
-    if not processes.is_main_process():
-        return
-    forget_notices(run, stage.name)
-    for path in stage.cleared(run):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _tee(notices: Notices, on_event: OnEvent) -> OnEvent:
-    def tee(event: Event) -> None:
-        if isinstance(event, Notice):
-            notices.add(event)
-        on_event(event)
-
-    return tee
-
-
 def _write_recipe(run: RunDir, recipe: Recipe) -> None:
     if not processes.is_main_process():
         return
     run.root.mkdir(parents=True, exist_ok=True)
     run.write_recipe(recipe)
     run.read_record().model_copy(update={"versions": dict(versions())}).write(run.run_json)
-
-
-def _with_entry(run: RunDir, name: str, entry: StageRecord | None) -> RunRecord:
-    """``run.json`` with a stage, in the order of stages; None takes it out."""
-    record = run.read_record()
-    stages = {**record.stages, name: entry}
-    ordered = {stage: stages[stage] for stage in STAGE_NAMES if stages.get(stage) is not None}
-    return record.model_copy(update={"stages": ordered})

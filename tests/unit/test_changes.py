@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 
-from veneer import pipeline
+from veneer import attempt, pipeline
 from veneer.changes import changed_settings, is_done
 from veneer.config import Recipe
 from veneer.errors import RecipeError, RunError
@@ -88,7 +88,7 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return do
 
-    monkeypatch.setattr(pipeline, "load_stage", load_stage)
+    monkeypatch.setattr(attempt, "load_stage", load_stage)
     return names
 
 
@@ -317,7 +317,7 @@ def test_a_training_begun_anew_is_not_taken_for_the_old_one(
     performed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.run(Recipe(), tmp_path)
-    real = pipeline.load_stage
+    real = attempt.load_stage
 
     def failing(name: str) -> Any:
         if name == "train":
@@ -325,10 +325,10 @@ def test_a_training_begun_anew_is_not_taken_for_the_old_one(
         return real(name)
 
     recipe = changed("train.learning_rate")
-    monkeypatch.setattr(pipeline, "load_stage", failing)
+    monkeypatch.setattr(attempt, "load_stage", failing)
     with pytest.raises(RuntimeError):
         pipeline.run(recipe, tmp_path, redo=["train"])
-    monkeypatch.setattr(pipeline, "load_stage", real)
+    monkeypatch.setattr(attempt, "load_stage", real)
     performed.clear()
     pipeline.run(recipe, tmp_path)  # without --redo: there is nothing to undo any more
     assert performed[0] == "train"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from veneer import pipeline
+from veneer import attempt, pipeline
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import Event, Notice, OnEvent, StageFinished
@@ -39,7 +39,7 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
         return stage
 
-    monkeypatch.setattr(pipeline, "load_stage", stage_function)
+    monkeypatch.setattr(attempt, "load_stage", stage_function)
     return names
 
 
@@ -119,17 +119,17 @@ def test_an_edited_caption_after_training_is_refused_not_ignored(
 def test_a_stage_that_fails_is_done_again_and_nothing_before_it(
     performed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.load_stage
+    real = attempt.load_stage
 
     def failing(name: str) -> Callable[..., Any]:
         if name == "train":
             raise RuntimeError("no power")
         return real(name)
 
-    monkeypatch.setattr(pipeline, "load_stage", failing)
+    monkeypatch.setattr(attempt, "load_stage", failing)
     with pytest.raises(RuntimeError):
         pipeline.run(Recipe(), tmp_path / "run")
-    monkeypatch.setattr(pipeline, "load_stage", real)
+    monkeypatch.setattr(attempt, "load_stage", real)
     performed.clear()
     pipeline.run(Recipe(), tmp_path / "run")
     assert performed[0] == "train"
@@ -197,6 +197,6 @@ def test_what_else_lies_beside_the_lora_survives_doing_it_again(tmp_path: Path) 
     for path in (*run.exported, run.lora / "notes.txt", run.lora / "kohya" / "other.safetensors"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    pipeline._forget(stage_of("export"), run)
+    attempt.forget_results(stage_of("export"), run)
     left = {path.name for path in run.lora.rglob("*") if path.is_file()}
     assert left == {"notes.txt", "other.safetensors"}

@@ -161,6 +161,6 @@ def test_a_verb_of_one_stage_tells_what_is_missing_before_it_asks_the_hub(
 ) -> None:
     RunDir(tmp_path).write_recipe(load_recipe("sd15-style"))
     monkeypatch.setattr(pipeline, "is_done", lambda *_: True)
-    monkeypatch.setattr(pipeline, "load_stage", lambda name: pytest.fail("the stage began"))
+    monkeypatch.setattr("veneer.attempt.load_stage", lambda name: pytest.fail("the stage began"))
     with pytest.raises(RunError, match=r"base stable-diffusion-v1-5.* not to be had|not to be had: base"):
         pipeline.run_stage("encode", RunDir(tmp_path))

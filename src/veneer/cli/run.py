@@ -14,7 +14,7 @@ from veneer.cli.options import AllowPrivate, Json, Quiet, Set, Track
 from veneer.cli.output import print_json, print_run
 
 if TYPE_CHECKING:
-    from veneer.pipeline import Fill
+    from veneer.attempt import Fill
 
 RecipeName = Annotated[
     str,

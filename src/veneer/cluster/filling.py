@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from veneer.attempt import Fill
 from veneer.cluster.checking import fill_measures
 from veneer.cluster.encoding import fill_cache
 from veneer.cluster.session import connected, import_ray, refuse_silence
 from veneer.config import Recipe
 from veneer.events import OnEvent
-from veneer.pipeline import Fill
 from veneer.records.run import RunDir
 
 FILLED: Mapping[str, Callable[..., object]] = {"check": fill_measures, "encode": fill_cache}
