@@ -132,7 +132,7 @@ def expected_status(words: tuple[str, ...]) -> set[int]:
     return {"ui": {130}, "compare": {0, 4}, "run": {0, 4}, "sweep": {0, 4}}.get(" ".join(words), {0})
 
 
-def test_the_list_below_knows_every_verb(arguments: dict[tuple[str, ...], list[str]]) -> None:
+def test_every_verb_has_its_arguments(arguments: dict[tuple[str, ...], list[str]]) -> None:
     assert set(arguments) == set(VERBS)
 
 

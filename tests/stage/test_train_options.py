@@ -19,6 +19,7 @@ from veneer.events import Event, Notice
 from veneer.records.run import RunDir
 from veneer.stages.encode import encode
 from veneer.training import checkpoints
+from veneer.training.optimizers import OPTIMIZERS
 
 STEPS = 3
 QUICK = {
@@ -110,10 +111,7 @@ TRAIN: list[dict[str, Any]] = [
     {"learning_rate": 2e-2},
     {"learning_rates": {r"to_q\.": 1e-3}},
     {"loraplus_ratio": 16.0},
-    {"optimizer": "prodigy"},
-    {"optimizer": "schedulefree"},
-    {"optimizer": "adafactor"},
-    {"optimizer": "lion"},
+    *({"optimizer": name} for name in OPTIMIZERS if name not in {"adamw", "adamw8bit"}),  # usual; on a GPU
     {"lr_scheduler": "constant"},
     {"lr_scheduler": "constant_with_warmup", "lr_warmup_steps": 2},
     {"lr_scheduler": "linear"},

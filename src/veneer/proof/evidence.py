@@ -56,8 +56,7 @@ class Evidence:
     """All that a measure may look at; rows of every view are the pairs.
 
     Attributes:
-        kinds: Where each prompt comes from.
-        seeds: Seed of each pair; None where unknown.
+        pairs: The pictures themselves, as files, with prompt, seed and where each prompt comes from.
         pictures: The pairs through CLIP, or through DINO where no CLIP is named.
         second: Through DINO, where both are named.
         layouts: Likeness to each training picture; None where too few of these are known.
@@ -67,9 +66,7 @@ class Evidence:
         losses: Held-out losses by picture.
     """
 
-    prompts: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    seeds: tuple[int | None, ...]
+    pairs: tuple[Pair, ...]
     pictures: View
     second: View | None
     texture: TextureView | None
@@ -78,14 +75,22 @@ class Evidence:
     layouts: Layouts | None = None
     losses: PictureLosses | None = None
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Prompt of each pair."""
+        return tuple(pair.prompt for pair in self.pairs)
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seed of each pair; None where unknown."""
+        return tuple(pair.seed for pair in self.pairs)
+
     def of_kinds(self, *kinds: Kind) -> Evidence:
         """Only the pairs whose prompts are of some kinds."""
-        rows = [row for row, kind in enumerate(self.kinds) if kind in kinds]
+        rows = [row for row, pair in enumerate(self.pairs) if pair.kind in kinds]
         return replace(
             self,
-            prompts=tuple(self.prompts[row] for row in rows),
-            kinds=tuple(self.kinds[row] for row in rows),
-            seeds=tuple(self.seeds[row] for row in rows),
+            pairs=tuple(self.pairs[row] for row in rows),
             pictures=self.pictures.cut(rows),
             second=self.second and self.second.cut(rows),
             texture=self.texture and self.texture.cut(rows),
@@ -144,9 +149,7 @@ def evidence_of(
     known = list(dict.fromkeys(prompts))
     first = [prompts.index(text) for text in known]
     return Evidence(
-        prompts=tuple(prompts),
-        kinds=tuple(pair.kind for pair in pairs),
-        seeds=tuple(pair.seed for pair in pairs),
+        pairs=tuple(pairs),
         pictures=pictures,
         second=second,
         texture=texture,

@@ -1,8 +1,8 @@
 """The measures of a comparison as one table, `MEASURES`.
 
 Whatever names a measure reads its row: the comparison, the verdict, the report's words, `metrics.json`'s
-contract, the studio's columns and the table of docs/verdict.md. A new measure is one more row.
-
+contract, the studio's columns and the table of docs/verdict.md. A new measure is one more row, and a function
+of `Evidence`: of what networks saw, or of the pictures themselves, which are files of its `pairs`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Spec:
         digits: Decimal places shown.
         is_contract: Whether metrics.json always has it, and the studio a column.
         is_optional: Whether it is left out, not called missing, where it cannot be had.
-        is_distance: Whether it is a distance from the base, which every tuned model has.
+        is_distance: Whether more of it is neither better nor worse, as of a distance from the base.
         style_view: How a reason calls it among the views of style; None where it is none of them.
     """
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.features import PROMPTS, rows
 from veneer.proof import measures
@@ -27,9 +28,12 @@ def test_the_page_names_no_measure_that_is_not_in_the_table() -> None:
     assert names == [spec.name for spec in measures.MEASURES]
 
 
-def test_measures_point_the_way_that_the_table_says() -> None:
+def test_measures_point_the_way_that_the_table_says(tmp_path: Path) -> None:
     view = View(rows(1), rows(2), rows(3), rows(4, n=5), rows(5, n=6))
-    pairs = [Pair(prompt, "recipe", seed, Path(), Path()) for seed, prompt in enumerate(PROMPTS)]
+    base, tuned = (tmp_path / name for name in ("base.png", "tuned.png"))
+    for number, path in enumerate((base, tuned)):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    pairs = [Pair(prompt, "recipe", seed, base, tuned) for seed, prompt in enumerate(PROMPTS)]
     seen = evidence_of(
         pairs,
         view,
