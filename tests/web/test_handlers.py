@@ -95,7 +95,14 @@ FILLED = {
 def value_of(part: Any) -> Any:
     if part.elem_id in FILLED:
         return FILLED[part.elem_id]
-    kinds = {"JSON": 0, "Checkbox": True, "File": None, "UploadButton": None, "State": part.value}
+    usual = getattr(part, "value", None)
+    kinds = {
+        "JSON": 0 if usual is None else usual,
+        "Checkbox": True,
+        "File": None,
+        "UploadButton": None,
+        "State": part.value,
+    }
     return kinds.get(type(part).__name__, getattr(part, "value", "") or "")
 
 
