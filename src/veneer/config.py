@@ -197,6 +197,9 @@ class TrainTable(Table):
     """Gradients with a larger L2 norm are scaled down to it."""
     mixed_precision: MixedPrecision = "no"
     """Precision of the frozen base; adapters and optimizer state are always float32."""
+    base_weights: Literal["int8"] | None = None
+    """Whether the frozen base's linear layers are kept in 8 bits, for less memory; none for the precision
+    above."""
     gradient_checkpointing: bool = False
     """Whether activations are recomputed in the backward pass, to save memory."""
     compile: bool = False
@@ -329,6 +332,9 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield f"lora.{key}", f"it is a LoRA's, and lora.method is {lora.method}; leave one of them out"
     if lora.method == "oft" and lora.rank_pattern:
         yield "lora.rank_pattern", "OFT has one block size; leave it out"
+    if train.base_weights and (lora.use_dora or lora.method):
+        why = f"{lora.method or 'DoRA'} reads the base's weights as they are; leave one of them out"
+        yield "train.base_weights", why
     first, end = train.timestep_range or (0, 1)
     if not 0 <= first < end:
         yield "train.timestep_range", f"{first} to {end} is no range; give the first and one past the last"

@@ -188,6 +188,7 @@ def update(lora: LoraFile, module: str) -> torch.Tensor:
     return lora.alphas[module] / len(down) * (up.flatten(1) @ down.flatten(1))
 
 
+@pytest.mark.heavy  # the longest of them; sd1's is in test_train_kill.py too
 def test_killed_and_resumed_to_the_same_bytes(case: Case, base: Path, tmp_path: Path) -> None:
     recipe = recipe_for(
         base,

@@ -45,6 +45,7 @@ OTHERS: dict[str, Any] = {
     "encode.tag_underscores": "spaces",
     "encode.tag_ratings": "drop",
     "train.timestep_shift": 2.0,
+    "train.base_weights": "int8",
     "base.revision": "v2",
     "base.prediction": "v_prediction",
     "collect.limit": 7,

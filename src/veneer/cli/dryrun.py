@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PICTURES_GUESSED = 60
 """Pictures that a plan counts with before any were collected; only the disk depends on it."""
+WORTH_TELLING = 0.9
+"""Share of the memory below which a way to take less is told."""
 
 
 def dry_run(recipe: Recipe, folder: Path, redo: list[str], *, as_json: bool, with_recipe: bool) -> int:
@@ -86,6 +88,8 @@ def _training(recipe: Recipe, plan: Plan | None) -> Iterator[str]:
             f"takes: about {time_words(plan.hours)} of training, {plan.memory_gib:.1f} GiB of memory, "
             f"{plan.disk_gib:.2f} GiB of disk"
         )
+        if plan.int8_gib < plan.memory_gib * WORTH_TELLING:
+            yield f'with train.base_weights = "int8": {plan.int8_gib:.1f} GiB of memory'
 
 
 def time_words(hours: float) -> str:

@@ -97,7 +97,11 @@ def _fit_memory(
         f"about {needed:.1f} GiB are needed and {machine.free_gib:.1f} GiB are free: "
         "gradient checkpointing is on, which takes less memory and a third more time"
     )
-    return _changed(recipe, "memory", why, on_event, gradient_checkpointing=True)
+    recipe = _changed(recipe, "memory", why, on_event, gradient_checkpointing=True)
+    if memory_gib(recipe) > machine.free_gib and recipe.train.base_weights is None:
+        message = 'this may still be too much; train.base_weights = "int8" keeps the base in 8 bits'
+        on_event(Notice("train", "memory-tight", message))
+    return recipe
 
 
 def _changed(recipe: Recipe, code: str, why: str, on_event: OnEvent, **keys: object) -> Recipe:

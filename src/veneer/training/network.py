@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from veneer import machine
 from veneer.config import MixedPrecision, Recipe
 from veneer.errors import RecipeError
-from veneer.events import OnEvent, ignore
+from veneer.events import Notice, OnEvent, ignore
 from veneer.kernels.fast import use_fast_kernels
+from veneer.kernels.int8 import quantise
 from veneer.lora.adapter import adapter_state, attach, load_adapter_state, trainable
 from veneer.lora.embedding_file import file_names
 from veneer.lora.methods import attach_method
@@ -195,10 +196,12 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     base = load_base_of(
         recipe.base.model_copy(update={"vae": None}),
         dtype=dtype,
-        device=device,
+        device="cpu" if settings.base_weights else device,  # where its whole weights have room
         parts=("unet", "scheduler", *text_parts),
         on_event=on_event,
     )
+    if settings.base_weights:
+        _quantise(base, device, on_event)
     if device.type == "cuda":
         base.unet.to(memory_format=torch.channels_last)  # as its convolutions read
     put_on = attach_method if lora.method else attach
@@ -221,6 +224,16 @@ def build_network(recipe: Recipe, device: torch.device, on_event: OnEvent = igno
     network = Network(base.family, base.unet, text, parameters, path, dtype, ranks)
     network.train()
     return network
+
+
+def _quantise(base: Base, device: torch.device, on_event: OnEvent) -> None:
+    """Put the base's linear layers into eight bits, and everything where it trains."""
+    count = quantise(base.unet, base.family.lora.layers)
+    for module in base.networks.values():
+        module.to(device)
+    held = sum(one.numel() * one.element_size() for one in base.unet.parameters()) / 2**30
+    message = f"{count} layers of the base are kept in 8 bits: its weights take {held:.2f} GiB"
+    on_event(Notice("train", "base-int8", message))
 
 
 def _text_encoders(base: Base, recipe: Recipe, parameters: dict[str, nn.Parameter]) -> TextEncoders:

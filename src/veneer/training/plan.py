@@ -20,6 +20,7 @@ from veneer import machine, processes
 from veneer.config import Recipe
 from veneer.encoding.split import held_out_count
 from veneer.kernels.attention import counting_weights
+from veneer.kernels.int8 import linear_layers
 from veneer.lora.adapter import attach, trainable
 from veneer.lora.methods import attach_method
 from veneer.models.base import Base, load_base_of
@@ -59,6 +60,7 @@ class Plan:
         disk_gib: Disk that they take, in GiB.
         tflop_per_step: Floating-point operations of a step, in 10**12.
         memory_gib: Peak memory of one process, in GiB.
+        int8_gib: The same with `train.base_weights = "int8"`.
         hours: Hours of all steps and validations.
     """
 
@@ -73,6 +75,7 @@ class Plan:
     disk_gib: float
     tflop_per_step: float
     memory_gib: float
+    int8_gib: float
     seconds_per_step: float
     hours: float
 
@@ -81,6 +84,7 @@ class Plan:
 class _Counted:
     trained: int
     frozen: int
+    linear: int
     forward_flop: int
     activation_bytes: int
     attention_weights: int
@@ -133,7 +137,8 @@ def plan_for(recipe: Recipe, pictures: int, held_out: int) -> Plan:
         checkpoints=saved,
         disk_gib=round(saved * _copies(recipe) * 4 * counted.trained / GIB, 6),
         tflop_per_step=round(flop / 1e12, 6),
-        memory_gib=round(_memory(counted, recipe), 1),
+        memory_gib=round(_memory(counted, recipe, is_int8=settings.base_weights is not None), 1),
+        int8_gib=round(_memory(counted, recipe, is_int8=True), 1),
         seconds_per_step=round(step, 4),
         hours=round(seconds / 3600, 2),
     )
@@ -161,7 +166,7 @@ def _copies(recipe: Recipe) -> float:
     return 1 + OPTIMIZERS[recipe.train.optimizer].states + (1 if recipe.train.ema_decay else 0)
 
 
-def _memory(counted: _Counted, recipe: Recipe) -> float:
+def _memory(counted: _Counted, recipe: Recipe, *, is_int8: bool) -> float:
     settings = recipe.train
     width = base_dtype(settings.mixed_precision).itemsize
     share = -(-settings.train_batch_size // processes.num_processes())
@@ -174,7 +179,8 @@ def _memory(counted: _Counted, recipe: Recipe) -> float:
     elif device == "cpu" and settings.mixed_precision == "bf16":
         activations += min(width * counted.attention_weights * share, machine.free_memory() // KEPT_SHARE)
     adapter = 4 * counted.trained * (_copies(recipe) + 1)
-    return (counted.frozen * width + activations + adapter) / GIB + RUNTIME_GIB
+    frozen = counted.frozen * width - (counted.linear * (width - 1) if is_int8 else 0)
+    return (frozen + activations + adapter) / GIB + RUNTIME_GIB
 
 
 def _count(base: Base, recipe: Recipe) -> _Counted:
@@ -183,6 +189,7 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
     with torch.device("meta"):
         unet = family.networks[family.denoiser].from_config(config)
         frozen = sum(parameter.numel() for parameter in unet.parameters())
+        linear = sum(layer.weight.numel() for layer in linear_layers(unet, family.lora.layers).values())
         put_on = attach_method if recipe.lora.method else attach
         put_on(unet.requires_grad_(False), recipe.lora, seed=0)
         latents = torch.zeros(1, config["in_channels"], side, side)
@@ -193,7 +200,9 @@ def _count(base: Base, recipe: Recipe) -> _Counted:
             family.predict(unet, latents, torch.zeros(1, dtype=torch.int64), told)
     trained = sum(parameter.numel() for parameter in trainable(unet).values())
     layers = _count_layers(unet)
-    counted = _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), sum(weights), layers)
+    counted = _Counted(
+        trained, frozen, linear, flop.get_total_flops(), sum(saved.values()), sum(weights), layers
+    )
     if not needs_gradient:
         return counted
     texts = [_count_text_encoder(part, base, recipe) for part in family.text_encoders]
@@ -221,7 +230,7 @@ def _count_text_encoder(part: str, base: Base, recipe: Recipe) -> _Counted:
     if lora.embedding_token:
         trained += lora.embedding_vectors * config.hidden_size
     layers = _count_layers(text_encoder)
-    return _Counted(trained, frozen, flop.get_total_flops(), sum(saved.values()), 0, layers)
+    return _Counted(trained, frozen, 0, flop.get_total_flops(), sum(saved.values()), 0, layers)
 
 
 def _count_layers(module: nn.Module) -> int:
