@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import fault_files, fault_kills, fault_runs, fault_studio, fault_web
+from bench import fault_files, fault_kills, fault_runs, fault_strangers, fault_studio, fault_web
 from bench.faults import Outcome, Slice, go_on, table
 from bench.machine import heading, setting, write_results
 
@@ -26,6 +26,7 @@ SLICES: tuple[Slice, ...] = (
     *fault_kills.SLICES,
     *fault_files.SLICES,
     *fault_web.SLICES,
+    *fault_strangers.SLICES,
     *fault_studio.SLICES,
 )
 """Every kind of fault; another module adds its own here."""

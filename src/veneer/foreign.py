@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 
 from veneer.errors import RecipeError
-from veneer.kohya import OPTIMIZER_NAMES, Imported
+from veneer.kohya import OPTIMIZER_NAMES, Imported, folder_named, read_configuration, steps_of
 from veneer.records.dataset import PICTURE_SUFFIXES
 
-MOST_BYTES = 2**20
 PRECISIONS = {"float_16": "fp16", "bfloat_16": "bf16", "float_32": "no", "fp16": "fp16", "bf16": "bf16"}
 PRECISIONS |= {"float16": "fp16", "bfloat16": "bf16", "float32": "no", "fp32": "no", "no": "no"}
 SCHEDULES = {
@@ -125,7 +124,7 @@ def import_onetrainer(place: Path) -> Imported:
     Raises:
         RecipeError: If it is none, or trains what is no LoRA of a family that is trained here.
     """
-    settings = _tables(_read(place, json.loads, "JSON"), place)
+    settings = _tables(read_configuration(place, json.loads, "JSON"), place)
     method, kind = str(settings.get("training_method", "LORA")), str(settings.get("peft_type", "LORA"))
     if method != "LORA" or kind != "LORA":
         todo = "Train a LoRA there, or set lora.* in a recipe of your own"
@@ -149,7 +148,7 @@ def import_aitoolkit(place: Path) -> Imported:
     Raises:
         RecipeError: If it is none, or trains what is no LoRA of a family that is trained here.
     """
-    settings = _tables(_read(place, yaml.safe_load, "YAML"), place)
+    settings = _tables(read_configuration(place, yaml.safe_load, "YAML"), place)
     config = _tables(settings.get("config"), place)
     processes = config.get("process")
     if not isinstance(processes, list) or not processes:
@@ -168,7 +167,8 @@ def import_aitoolkit(place: Path) -> Imported:
             "left out",
             "one is read",
         )
-    datasets = process.pop("datasets", None) or []
+    datasets = process.pop("datasets", None)
+    datasets = datasets if isinstance(datasets, list) else []
     _folders(found, datasets, "folder_path", place)
     for name, key, read in _OF_DATASETS:
         told = [one[name] for one in datasets if isinstance(one, dict) and one.get(name) not in (None, False)]
@@ -219,17 +219,6 @@ def _refuse_family(name: str, place: Path) -> None:
         )
 
 
-def _read(place: Path, parse: Callable[[str], Any], form: str) -> Any:
-    if not place.is_file():
-        raise RecipeError("no such file", where=str(place))
-    if place.stat().st_size > MOST_BYTES:
-        raise RecipeError("too large for a configuration", where=str(place))
-    try:
-        return parse(place.read_text("utf-8-sig"))
-    except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
-        raise RecipeError(f"no {form}: {' '.join(str(error).split())[:200]}", where=str(place)) from error
-
-
 def _tables(value: Any, place: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecipeError("no configuration: a table of settings is missing", where=str(place))
@@ -258,7 +247,7 @@ def _take(found: Imported, settings: Mapping[str, Any], rules: Rules) -> None:
         key, read = rules[name]
         try:
             own = value if read is None else read(value)
-        except (_UnknownError, TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             found.tell(name, "left out", str(error))
             continue
         found.put(key, own)
@@ -269,21 +258,19 @@ def _concepts(name: Any, place: Path, found: Imported) -> list[Any]:
     """The concepts of OneTrainer, which lie in a file of their own."""
     if not name:
         return []
-    file = next(
-        (one for one in (place.parent / str(name), place.parent / Path(str(name)).name) if one.is_file()),
-        None,
-    )
+    named = folder_named(place.parent, name)
+    file = next((one for one in (named, place.parent / named.name) if one.is_file()), None)
     if file is None:
         found.tell("concept_file_name", "left out", f"{name} is not there; set collect.sources in the recipe")
         return []
-    read = _read(file, json.loads, "JSON")
+    read = read_configuration(file, json.loads, "JSON")
     return read if isinstance(read, list) else []
 
 
 def _folders(found: Imported, entries: Any, key: str, place: Path) -> int:
     """Take folders of pictures; how many pictures there are."""
     folders = [
-        place.parent / Path(str(entry[key])).expanduser()
+        folder_named(place.parent, entry[key])
         for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict) and entry.get(key) and entry.get("enabled", True)
     ]
@@ -312,7 +299,11 @@ def _epochs(found: Imported, flat: dict[str, Any], pictures: int) -> None:
     if not pictures:
         found.tell("epochs", "left out", "without its pictures, epochs are no number of steps")
         return
-    batch = int(flat.get("batch_size") or 1) * int(flat.get("gradient_accumulation_steps") or 1)
-    steps = max(1, int(epochs) * -(-pictures // batch))
+    try:
+        batch = (flat.get("batch_size") or 1, flat.get("gradient_accumulation_steps") or 1)
+        steps = steps_of(epochs, pictures, *batch)
+    except ValueError as error:
+        found.tell("epochs", "left out", str(error))
+        return
     found.put("train.max_train_steps", steps)
     found.tell("epochs", "changed", f"train.max_train_steps = {steps}")

@@ -6,6 +6,8 @@ are the arguments of ``train_network.py`` as TOML, flat or in sections.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +16,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from veneer.config import Recipe
-from veneer.errors import RecipeError
+from veneer.errors import RecipeError, VeneerError
 from veneer.recipe import resolve
 from veneer.records.dataset import PICTURE_SUFFIXES
+from veneer.text import read_text_any, shown
 
+MOST_BYTES = 2**18
+"""Largest configuration; those that people have take some ten thousand."""
+DEEPEST, DEEPEST_BRACKETS = 12, 200
+"""How deep values may lie, and how many brackets may be open, those in texts counted: a parser of YAML looks
+at all that are open for every word."""
+LONGEST_NAME, LONGEST_WORDS = 40, 240
+"""What is shown of a setting's name, and of what became of it."""
 Fate = Literal["taken", "changed", "left out"]
 REPEATED = re.compile(r"(\d+)_(.+)")
 SAME: Mapping[str, str] = {
@@ -141,14 +151,86 @@ def import_kohya(place: Path) -> Imported:
 
 
 def _read(place: Path) -> dict[str, Any]:
-    try:
-        tables = tomllib.loads(place.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise RecipeError(f"no TOML: {error}", where=str(place)) from error
     flat: dict[str, Any] = {}
-    for name, value in tables.items():
+    for name, value in read_configuration(place, tomllib.loads, "TOML").items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat
+
+
+def read_configuration(place: Path, parse: Callable[[str], Any], form: str) -> Any:
+    """Read a configuration of another trainer's, which may be a stranger's.
+
+    Args:
+        parse: Reads its text.
+        form: What it should be, such as "TOML".
+
+    Raises:
+        RecipeError: If it cannot be read, or is larger than any that people have, written out or not.
+    """
+    if not place.is_file():
+        raise RecipeError("no such file", where=str(place))
+    try:
+        text = read_text_any(place, MOST_BYTES)
+        read = parse(text) if _deepest(text) <= DEEPEST_BRACKETS else None
+    except VeneerError as error:
+        raise RecipeError(f"no {form}: {error.what}", where=str(place)) from error
+    except Exception as error:  # a parser raises any kind: KeyError for a word that is no number, ...
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RecipeError(f"no {form}: {what}", where=str(place)) from error
+    if read is None or not _is_moderate(read):
+        raise RecipeError("too much for a configuration", where=str(place), todo="Name another file")
+    return read
+
+
+def _deepest(text: str) -> int:
+    """Most brackets that are open at once."""
+    steps = (1 if one in "[{" else -1 for one in text if one in "[]{}")
+    return max(itertools.accumulate(steps), default=0)
+
+
+def _is_moderate(value: Any) -> bool:
+    """Whether values are few and flat: a few names of YAML can stand for thousands of millions."""
+    left, places = MOST_BYTES, [(value, 0)]
+    while places:
+        one, depth = places.pop()
+        left -= len(one) if isinstance(one, str | bytes) else 1
+        if left < 0 or depth > DEEPEST:
+            return False
+        if isinstance(one, dict):
+            places += [(part, depth + 1) for pair in one.items() for part in pair]
+        elif isinstance(one, list | tuple | set | frozenset):
+            places += [(part, depth + 1) for part in one]
+    return True
+
+
+def folder_named(home: Path, name: Any) -> Path:
+    """A folder that a configuration names.
+
+    Raises:
+        RecipeError: If it can be no path.
+    """
+    try:
+        folder = home / Path(str(name)).expanduser()
+        folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RecipeError(f"no usable path: {str(name)[:80]!r}", where=str(home)) from error
+    return folder
+
+
+def steps_of(epochs: Any, pictures: int, *batch: Any) -> int:
+    """Steps in so many epochs.
+
+    Args:
+        batch: Numbers whose product is how many pictures a step takes.
+
+    Raises:
+        ValueError: If one is no number that makes sense.
+    """
+    try:
+        taken = math.prod(int(one) for one in batch)
+        return max(1, int(epochs) * -(-pictures // taken))
+    except (TypeError, OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"no number: {error}") from error
 
 
 def _folder(found: Imported, place: Path) -> None:
@@ -220,7 +302,10 @@ def _config(found: Imported, settings: dict[str, Any], home: Path) -> None:
     for name, change in CHANGED.items():
         if name in settings:
             own.add(name)
-            change(found, name, settings[name])
+            try:
+                change(found, name, settings[name])
+            except (TypeError, ValueError, OverflowError):
+                found.tell(name, "left out", f"{settings[name]!r} is no number")
     own |= _data(found, settings, home)
     for name, value in settings.items():
         if name in own:
@@ -242,18 +327,26 @@ def _refuse_strangers(settings: Mapping[str, Any]) -> None:
 def _data(found: Imported, settings: Mapping[str, Any], home: Path) -> set[str]:
     """Take the folders that a configuration names, and its epochs as steps."""
     train, regular = settings.get("train_data_dir"), settings.get("reg_data_dir")
-    seen = _pictures(found, home / Path(str(train)).expanduser()) if train else 0
-    if regular and (home / str(regular)).is_dir():
-        _prior(found, home / str(regular))
-    epochs = settings.get("max_train_epochs")
-    if epochs and seen:
-        batch = int(settings.get("train_batch_size", 1)) * int(settings.get("gradient_accumulation_steps", 1))
-        steps = max(1, int(epochs) * -(-seen // batch))
-        found.put("train.max_train_steps", steps)
-        found.tell("max_train_epochs", "changed", f"train.max_train_steps = {steps}, repeats counted")
-    elif epochs:
-        found.tell("max_train_epochs", "left out", "without its pictures, epochs are no number of steps")
+    seen = _pictures(found, folder_named(home, train)) if train else 0
+    if regular and folder_named(home, regular).is_dir():
+        _prior(found, folder_named(home, regular))
+    if epochs := settings.get("max_train_epochs"):
+        _epochs(found, epochs, seen, settings)
     return {"train_data_dir", "reg_data_dir", "max_train_epochs"}
+
+
+def _epochs(found: Imported, epochs: Any, seen: int, settings: Mapping[str, Any]) -> None:
+    name, batch = "max_train_epochs", ("train_batch_size", "gradient_accumulation_steps")
+    if not seen:
+        found.tell(name, "left out", "without its pictures, epochs are no number of steps")
+        return
+    try:
+        steps = steps_of(epochs, seen, *(settings.get(one, 1) for one in batch))
+    except ValueError as error:
+        found.tell(name, "left out", str(error))
+        return
+    found.put("train.max_train_steps", steps)
+    found.tell(name, "changed", f"train.max_train_steps = {steps}, repeats counted")
 
 
 def _resolution(found: Imported, name: str, value: Any) -> None:
@@ -278,10 +371,10 @@ def _optimizer(found: Imported, name: str, value: Any) -> None:
 
 
 def _text_encoder(found: Imported, name: str, value: Any) -> None:
-    is_trained = bool(value)
+    is_trained, rate = bool(value), float(value or 0)
     found.put("lora.text_encoder", is_trained)
     if is_trained:
-        found.put("train.learning_rates", {"text_encoder": float(value)})
+        found.put("train.learning_rates", {"text_encoder": rate})
     found.tell(name, "changed", f"lora.text_encoder = {str(is_trained).lower()}, at its own rate")
 
 
@@ -294,8 +387,8 @@ def _unet_only(found: Imported, name: str, value: Any) -> None:
 
 def _gamma(found: Imported, name: str, value: Any) -> None:
     if value:
-        found.put("train.loss_weighting", "min_snr")
         found.put("train.snr_gamma", float(value))
+        found.put("train.loss_weighting", "min_snr")
         found.tell(name, "changed", f"train.loss_weighting = 'min_snr', train.snr_gamma = {value}")
 
 
@@ -330,7 +423,12 @@ CHANGED: Mapping[str, Callable[[Imported, str, Any], None]] = {
 
 
 def report_of(found: Imported) -> Iterator[str]:
-    """One line for each setting."""
-    width = max((len(line.name) for line in found.lines), default=0)
-    for line in found.lines:
-        yield f"{line.name:<{width}}  {line.outcome:<8}  {line.words}"
+    """One line for each setting; a stranger's words steer no terminal and fill none."""
+    names = [_cut(shown(line.name), LONGEST_NAME) for line in found.lines]
+    width = max(map(len, names), default=0)
+    for name, line in zip(names, found.lines, strict=True):
+        yield f"{name:<{width}}  {line.outcome:<8}  {_cut(shown(line.words), LONGEST_WORDS)}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."

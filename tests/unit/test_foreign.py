@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from veneer.cli import exit_status
 from veneer.errors import RecipeError
 from veneer.foreign import import_aitoolkit, import_onetrainer
-from veneer.kohya import Imported
+from veneer.kohya import Imported, report_of
 from veneer.recipe import load_recipe
 
 ONETRAINER: dict[str, Any] = {
@@ -186,3 +187,32 @@ def test_the_command_writes_a_recipe_that_loads(
     assert exit_status(["import", "ai-toolkit", "ai.yaml", "--out", "mine.toml"]) == 0
     assert load_recipe("mine.toml").train.max_train_steps == 2000
     assert "left out" in capsys.readouterr().out
+
+
+NAMES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+HOSTILE = {
+    "names for names": f"a0: &a0 [x]\n{NAMES}",
+    "brackets": "a: " + "[" * 3_000,
+    "a word as number": "a: !!int 'x'",
+    "no number": "a: !!float ''",
+    "no time": "a: !!timestamp x",
+    "itself": "a: &a [*a]",
+    "data sets": "config: {process: [{datasets: 7}]}",
+    "a path": "config: {process: [{datasets: [{folder_path: '~nobody-here/x'}]}]}",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_configuration_is_refused_or_read_in_bounds(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with contextlib.suppress(RecipeError):
+        found = import_aitoolkit(tmp_path / "x.yaml")
+        assert sum(map(len, report_of(found))) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", float("inf")), ("batch_size", "x"), ("batch_size", [3])]
+)
+def test_numbers_that_are_none_are_left_out(place: Path, name: str, value: Any) -> None:
+    write(place, ONETRAINER | {name: value})
+    assert outcomes(import_onetrainer(place / "one.json"))["epochs"] == "left out"

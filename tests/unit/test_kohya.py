@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -115,3 +116,31 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(RecipeError, match="no TOML"):
         import_kohya(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x = {'[' * 3_000}{']' * 3_000}",
+        'text_encoder_lr = "x"',
+        'min_snr_gamma = "x"',
+        f'resolution = "{"9" * 5_000}"',
+        'train_data_dir = "img"\nmax_train_epochs = 2\ntrain_batch_size = 0',
+        'train_data_dir = "img"\nmax_train_epochs = inf',
+        'train_data_dir = "~nobody-here/x"',
+        "x = 1\n" * 50_000,
+    ],
+    ids=range(8),
+)
+def test_odd_values_are_left_out_or_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "img" / "3_dog").mkdir(parents=True)
+    (tmp_path / "img" / "3_dog" / "1.png").write_bytes(b"")
+    (tmp_path / "c.toml").write_text(text)
+    with contextlib.suppress(RecipeError):
+        assert {"left out"} <= {line.outcome for line in import_kohya(tmp_path / "c.toml").lines}
+
+
+def test_names_of_settings_neither_steer_nor_fill_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'"\\u001b[2J" = 1\n{"z" * 50_000} = "{"y" * 50_000}"\n')
+    lines = list(report_of(import_kohya(tmp_path / "c.toml")))
+    assert all(line.isprintable() and len(line) < 400 for line in lines)

@@ -34,7 +34,8 @@ OPENVERSE_PAGE = 20
 COMMONS_PAGE = 50
 LONGEST_SIDE_PX = 2048
 """Commons is asked for a copy of this width where the original is larger."""
-LONGEST_TEXT = 300
+LONGEST_RAW, LONGEST_TEXT = 20_000, 300
+"""How much of a catalogue's text is looked at, and how much is kept."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,15 @@ def _of_commons(page: Mapping[str, Any]) -> _Entry:
 
 def plain_words(value: object) -> str:
     """Words of a catalogue as one line of plain text: without markup, and not too long."""
-    text = html.unescape(re.sub(r"<[^>]*>", " ", value)) if isinstance(value, str) else ""
-    return " ".join(text.split())[:LONGEST_TEXT]
+    text = html.unescape(value[:LONGEST_RAW]) if isinstance(value, str) else ""
+    text = re.sub(r"<[^<>]*>", " ", text)  # each sign is looked at once, however many are opened
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:LONGEST_TEXT]
 
 
 def _address(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
+    if not text.isprintable():  # no address; half a character could not even be written down
+        return ""
     return text if re.match(r"https?://", text, re.IGNORECASE) else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -59,3 +60,19 @@ def test_commons_without_results_has_none() -> None:
 def test_markup_of_authors_becomes_plain_words() -> None:
     assert plain_words('<a href="//x">Ann &amp; Bob</a>\n<script>') == "Ann & Bob"
     assert len(plain_words("x" * 5000)) == 300
+
+
+@pytest.mark.parametrize(
+    "text", ["<" * 400_000, "<a" * 200_000, "a\x1b[2J\u202e", "\ud800", "&lt;b&gt;" * 9_000]
+)
+def test_a_strangers_words_are_read_in_bounds_and_steer_nothing(text: str) -> None:
+    began = time.process_time()
+    words = plain_words(text)
+    assert time.process_time() - began < 2
+    assert words.isprintable() and "<b>" not in words
+    words.encode()
+
+
+def test_an_address_of_half_characters_is_none() -> None:
+    answer = json.dumps({"results": [{"url": "https://a.example/\ud800.png", "license": "by"}]})
+    assert read_catalogue(parse_catalogue_query("openverse:a"), "openverse:a", answer) == []
