@@ -15,7 +15,9 @@ from veneer.data.inspection import inspect_picture
 from veneer.data.worker import Failure
 from veneer.errors import DatasetError, VeneerError
 from veneer.records.dataset import Dataset, Item
+from veneer.records.pick import known_pick
 from veneer.stages.check import CheckResult, check
+from veneer.web.tabs.dataset.gallery import read_gallery
 
 
 @pytest.fixture
@@ -202,6 +204,23 @@ def test_an_embedder_finds_pictures_far_from_the_query(tmp_path: Path) -> None:
     assert [(f.file_name, f.flag) for f in result.findings if f.flag == "far-from-query"] == [
         ("images/picture-004.png", "far-from-query")
     ]
+
+
+def test_a_pick_leaves_out_copies_and_blanks_and_is_shown(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(["check", str(dataset.root), "--resolution", "64", "--pick", "3"]) == 0
+    assert "3 pictures that differ most" in capsys.readouterr().out
+    kept = known_pick(dataset)
+    assert kept is not None and kept.embedder == "pocket"
+    assert len(set(kept.pictures)) == 3 and not set(kept.pictures) & set(EXPECTED)
+    sheet = (dataset.root / "check.html").read_text()
+    assert "3 pictures that differ most" in sheet and sheet.count(f'alt="{kept.pictures[0]}"') == 1
+    gallery = read_gallery(dataset.root)
+    assert [card.name for card in gallery.shown("picked")] == list(kept.pictures)
+    assert ("picked (3)", "picked") in gallery.filters()
+    with pytest.raises(DatasetError, match="needs an embedder"):
+        look(dataset, pick=3)
 
 
 def test_a_real_embedder_is_understood(dataset: Dataset, clip_folder: Path) -> None:

@@ -45,6 +45,10 @@ def check(
             "--flag", metavar="FLAG", help="What --apply moves, in place of its own choice; several at once."
         ),
     ] = None,
+    pick: Annotated[
+        int,
+        typer.Option("--pick", min=0, metavar="N", help="Pick N pictures that differ most, into pick.json."),
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -60,11 +64,12 @@ def check(
             dataset,
             resolution=resolution,
             query=query,
-            embedder=None if restore else optional_embedder(embedder),
+            embedder=None if restore else optional_embedder(embedder or ("pocket" if pick else "")),
             safety_checker=safety_checker,
             apply=apply,
             flags=flags,
             restore=restore,
+            pick=pick,
             on_event=printer if as_json else _without_findings(printer),
         )
     if as_json:
@@ -105,6 +110,10 @@ def _print_table(result: CheckResult) -> None:
         Console().print(table)
     for note in result.notes:
         print(note)
+    if result.pick is not None:
+        print("\n".join(result.pick.names))
+        least = f"no picture is less than {result.pick.covered:.2f} like one of them"
+        print(f"{len(result.pick.names)} pictures that differ most, in pick.json; {least}")
     print(result.summary)
     if result.restored is None:
         print(f"contact sheet: {result.contact_sheet}")

@@ -10,6 +10,7 @@ import jinja2
 
 from veneer.data.findings import FLAGS, MEANINGS, Finding, Flag
 from veneer.data.picture import small_jpeg
+from veneer.data.spread import Alike, Pick
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.records.dataset import Dataset
 from veneer.records.provenance import read_provenance
@@ -18,6 +19,8 @@ _THUMBNAIL_PX = 176
 MOST_SHOWN = 60
 """Pictures shown for each flag: a sheet of thousands opens in no browser."""
 
+_GROUPS = "Each by its most typical picture, the largest group first, as the embedder sees them."
+_PICKED = "The most telling first: the first ten are a pick of ten. All are in pick.json."
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -84,6 +87,18 @@ back.</span></p>
 {% endfor %}
 </div>
 {% endfor %}
+{% for section in sections if section.cards %}
+<h2>{{ section.title }}</h2>
+<p class="soft">{{ section.about }}</p>
+<div class="grid">
+{% for card in section.cards %}
+<figure><div class="pictures"><div class="picture">
+{% if card.data %}<img loading="lazy" alt="{{ card.name }}" title="{{ card.name }}" src="{{ card.data }}">
+{% else %}<span class="none">not readable</span>{% endif %}
+</div></div><figcaption><b>{{ card.name }}</b>{{ card.words }}</figcaption></figure>
+{% endfor %}
+</div>
+{% endfor %}
 </html>
 """
 
@@ -94,6 +109,9 @@ def contact_sheet(
     findings: Sequence[Finding],
     removed: frozenset[Flag],
     notes: Sequence[str],
+    *,
+    groups: Sequence[Alike] = (),
+    pick: Pick | None = None,
 ) -> str:
     """Draw up the contact sheet.
 
@@ -102,6 +120,8 @@ def contact_sheet(
         findings: What is wrong.
         removed: Flags whose pictures ``--apply`` moves.
         notes: What was not looked at, and why.
+        groups: Pictures that look alike; each is shown by its most typical one.
+        pick: Pictures that differ most.
 
     Returns:
         HTML with the pictures inside.
@@ -109,6 +129,9 @@ def contact_sheet(
     by_flag = {flag: [finding for finding in findings if finding.flag == flag] for flag in FLAGS}
     shown = {flag: found[:MOST_SHOWN] for flag, found in by_flag.items()}
     names = {name for found in shown.values() for one in found for name in (one.other, one.file_name) if name}
+    typical = {group.names[0]: f"and {len(group.names) - 1} like it" for group in groups}
+    picked = pick.names[:MOST_SHOWN] if pick else ()
+    names |= {*typical, *picked}
     data = _thumbnails(dataset.root, sorted(names))
     found_as = {one.file_name: one.told("name") for one in read_provenance(dataset)}
     rows = [
@@ -130,7 +153,16 @@ def contact_sheet(
         flagged=len({finding.file_name for finding in findings}),
         rows=rows,
         notes=notes,
+        sections=[
+            _section("Groups by what the pictures show", _GROUPS, typical, data),
+            _section(f"{len(picked)} pictures that differ most", _PICKED, dict.fromkeys(picked, ""), data),
+        ],
     )
+
+
+def _section(title: str, about: str, cards: Mapping[str, str], data: Mapping[str, str]) -> dict[str, object]:
+    shown = [{"name": name, "words": words, "data": data.get(name, "")} for name, words in cards.items()]
+    return {"title": title, "about": about, "cards": shown}
 
 
 def _thumbnails(root: Path, names: Sequence[str]) -> dict[str, str]:

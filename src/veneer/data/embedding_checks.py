@@ -6,16 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veneer.data.findings import Finding, embedding_findings, low_scores
 from veneer.data.inspection import Inspected
 from veneer.data.picture import load_all_small
+from veneer.data.spread import Features
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
 from veneer.records.provenance import read_provenance
-
-Features = NDArray[np.float32]
 
 COPY_LIMIT = 0.985
 """Cosine similarity of CLIP or DINO features from which on two pictures are the same one."""
@@ -27,21 +25,24 @@ _LONGEST_SIDE_PX = 512
 def likeness_findings(
     dataset: Dataset,
     seen: Mapping[str, Inspected],
+    looked: tuple[list[str], Features],
     query: str,
     embedder: Embedder,
+    *,
     spoilt: Collection[str] = (),
 ) -> tuple[list[Finding], list[str]]:
     """Look at the pictures through an embedder.
 
     Args:
         seen: Measures of its readable pictures.
+        looked: Those that are still there, and what the embedder sees of them, shape (N, D).
         query: What the pictures should show; empty to take each picture's own search query.
         spoilt: Pictures with a blur or writing, the worse ones of copies.
 
     Returns:
         What was found, and what was not looked at.
     """
-    names, features = _features(dataset, list(seen), embedder)
+    names, features = looked
     if not names:
         return [], []
     findings = embedding_findings(names, [seen[name] for name in names], features, COPY_LIMIT, spoilt)
@@ -53,7 +54,7 @@ def likeness_findings(
     return [*findings, *_far_from_query(names, features, queries, embedder)], []
 
 
-def _features(dataset: Dataset, names: Sequence[str], embedder: Embedder) -> tuple[list[str], Features]:
+def features_of(dataset: Dataset, names: Sequence[str], embedder: Embedder) -> tuple[list[str], Features]:
     """Features of the pictures that are still there, shape (N, D), and their names."""
     kept: list[str] = []
     chunks = [np.zeros((0, 0), np.float32)]

@@ -118,6 +118,11 @@ class Dataset:
         return self.rejected / REASONS_FILE
 
     @property
+    def pick_json(self) -> Path:
+        """A diverse choice of the pictures."""
+        return self.root / "pick.json"
+
+    @property
     def measures_jsonl(self) -> Path:
         """What was measured of each picture, kept for the next check."""
         return self.root / ".measures.jsonl"

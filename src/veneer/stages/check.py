@@ -28,6 +28,7 @@ from veneer.data.findings import (
 from veneer.data.inspection import Inspected, inspect_picture
 from veneer.data.measured import fresh_names, measure_line, read_measures, stamp_of
 from veneer.data.rejection import STAGE, bring_back, move_away
+from veneer.data.spread import Alike, Features, Pick, diverse, groups_of, lacks
 from veneer.data.tagcounts import tag_note
 from veneer.data.worker import Failure, Workers, processes_for
 from veneer.errors import DatasetError
@@ -37,12 +38,15 @@ from veneer.records.check import CheckFile, FoundFault
 from veneer.records.dataset import AnyDataset, Dataset, dataset_of
 from veneer.records.files import open_to_append, write_text
 from veneer.records.locks import locked
+from veneer.records.pick import PickFile
 from veneer.records.run import RunDir
 from veneer.text import counted, some_of
 
 if TYPE_CHECKING:
     from veneer.models.embedder import Embedder
 
+Looked = tuple[list[str], Features]
+"""Names of the pictures that an embedder saw, and what it saw, shape (N, D)."""
 USUAL_CHECKER = "Falconsai/nsfw_image_detection"
 
 
@@ -57,6 +61,8 @@ class CheckResult:
         restored: Pictures brought back; None where that was not asked for.
         notes: What was not looked at, and why.
         flags: Flags that ``--apply`` acts on.
+        groups: Pictures that look alike to the embedder, the largest group first; none without one.
+        pick: Pictures that differ most, where some were asked for.
     """
 
     root: Path
@@ -66,6 +72,8 @@ class CheckResult:
     restored: int | None = None
     notes: tuple[str, ...] = ()
     flags: frozenset[Flag] = REMOVED
+    groups: tuple[Alike, ...] = ()
+    pick: Pick | None = None
 
     @property
     def counts(self) -> Mapping[Flag, int]:
@@ -107,6 +115,7 @@ def check(
     apply: bool = False,
     flags: Collection[Flag] = REMOVED,
     restore: bool = False,
+    pick: int = 0,
     on_event: OnEvent = in_notebook,
 ) -> CheckResult:
     """Look at every picture of a data set; writes check.json and a contact sheet.
@@ -121,6 +130,7 @@ def check(
         apply: Whether flagged pictures are moved to ``rejected/``.
         flags: Which flags ``apply`` acts on.
         restore: Whether to bring back what was moved, and look at nothing.
+        pick: How many pictures to pick that differ most, into ``pick.json``; 0 for none. Needs an embedder.
 
     Returns:
         What was found and moved.
@@ -133,6 +143,8 @@ def check(
     dataset = folder.root
     if apply and restore:
         raise DatasetError("apply and restore exclude each other", where=str(dataset))
+    if pick and embedder is None:
+        raise DatasetError("a diverse pick needs an embedder", where=str(dataset), todo="Name one, or pocket")
     names = folder.picture_names()
     if not names and not restore:
         raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
@@ -146,16 +158,23 @@ def check(
         copies = copy_findings(list(seen), list(seen.values()), spoilt)
         copied = {finding.file_name for finding in copies}
         single = {name: measures for name, measures in seen.items() if name not in copied}
-        likeness, notes = _see(folder, single, query, embedder, spoilt)
+        likeness, notes, looked = _see(folder, single, query, embedder, spoilt)
         unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
         notes += more_notes + _tags(folder)
         findings = _still_there(folder, _sorted([*findings, *copies, *likeness, *unsafe]), on_event)
         removed: frozenset[Flag] = frozenset(flags)
-        sheet = contact_sheet(folder, len(names), findings, removed, notes)
+        groups, chosen = _spread(looked, findings, removed, pick)
+        notes += lacks(groups)
+        sheet = contact_sheet(folder, len(names), findings, removed, notes, groups=groups, pick=chosen)
         write_text(dataset / "check.html", sheet)
         moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
-        result = CheckResult(dataset, len(names), tuple(findings), moved, notes=tuple(notes), flags=removed)
+        result = CheckResult(
+            dataset, len(names), tuple(findings), moved, None, tuple(notes), removed, groups, chosen
+        )
         _write(folder, result, resolution, apply=apply)
+        if chosen is not None and embedder is not None:
+            kept = PickFile(embedder=embedder.name, covered=chosen.covered, pictures=chosen.names)
+            kept.write(folder.pick_json)
     _notify(result, on_event)
     return result
 
@@ -216,12 +235,24 @@ def _see(
     query: str,
     embedder: Embedder | None,
     spoilt: Collection[str],
-) -> tuple[list[Finding], list[str]]:
+) -> tuple[list[Finding], list[str], Looked | None]:
     if embedder is None:
-        return [], ["Not looked at: likeness to the query, and copies that hashes miss (no embedder given)."]
-    from veneer.data.embedding_checks import likeness_findings
+        notes = ["Not looked at: likeness to the query, and copies that hashes miss (no embedder given)."]
+        return [], notes, None
+    from veneer.data.embedding_checks import features_of, likeness_findings
 
-    return likeness_findings(dataset, seen, query, embedder, spoilt)
+    looked = features_of(dataset, list(seen), embedder)
+    return *likeness_findings(dataset, seen, looked, query, embedder, spoilt=spoilt), looked
+
+
+def _spread(
+    looked: Looked | None, findings: Sequence[Finding], removed: frozenset[Flag], count: int
+) -> tuple[tuple[Alike, ...], Pick | None]:
+    """How the pictures spread, and those that differ most, none of which is spoilt or a copy."""
+    if looked is None or not looked[0]:
+        return (), None
+    without = {finding.file_name for finding in findings if finding.flag in removed | SPOILING}
+    return groups_of(*looked), diverse(*looked, count, without) if count else None
 
 
 def _find_unsafe(root: Path, names: Sequence[str], checker: str) -> tuple[list[Finding], list[str]]:

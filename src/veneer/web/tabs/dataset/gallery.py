@@ -10,12 +10,13 @@ from pathlib import Path
 
 from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
+from veneer.records.pick import known_pick
 from veneer.records.provenance import read_provenance
 from veneer.records.rejected import Rejected, rejected_by_line
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
 
-ALL, NO_CAPTION, FLAGGED, REJECTED = "all", "no caption", "flagged", "rejected"
+ALL, NO_CAPTION, FLAGGED, PICKED, REJECTED = "all", "no caption", "flagged", "picked", "rejected"
 PAGE = 12
 USUAL_RESOLUTION = 512
 """Training resolution in pixels where none was asked for."""
@@ -47,10 +48,12 @@ class Gallery:
     Attributes:
         cards: Those in use, by name.
         rejected: Those left out.
+        picked: Names of those picked as differing most, in that order.
     """
 
     cards: Sequence[Card]
     rejected: Sequence[Card]
+    picked: Sequence[str] = ()
 
     def filters(self) -> list[tuple[str, str]]:
         """What can be shown: (label with count, filter)."""
@@ -60,6 +63,7 @@ class Gallery:
             NO_CAPTION: sum(not card.caption for card in self.cards),
             FLAGGED: sum(bool(card.flags) for card in self.cards),
             **flags,
+            **({PICKED: len(self.shown(PICKED))} if self.picked else {}),
             REJECTED: len(self.rejected),
         }
         return [(f"{name} ({count})", name) for name, count in counts.items()]
@@ -77,6 +81,9 @@ class Gallery:
                 return [card for card in self.cards if not card.caption]
             case "flagged":
                 return [card for card in self.cards if card.flags]
+            case "picked":
+                by_name = {card.name: card for card in self.cards}
+                return [by_name[name] for name in self.picked if name in by_name]
             case "rejected":
                 return list(self.rejected)
         return [card for card in self.cards if chosen in card.flags]
@@ -104,7 +111,8 @@ def read_gallery(folder: Path) -> Gallery:
         )
         for item in dataset.items()
     ]
-    return Gallery(cards, _left_out(folder))
+    picked = known_pick(dataset)
+    return Gallery(cards, _left_out(folder), picked.pictures if picked else ())
 
 
 def checked_resolution(dataset: Dataset) -> int:

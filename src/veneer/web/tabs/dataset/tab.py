@@ -197,7 +197,13 @@ def _check_tools(studio: Studio, tab: DatasetTab) -> None:
             look = gr.Button("Check", variant="primary", elem_id="dataset-check")
             apply = gr.Button("Check, and reject copies and broken ones", elem_id="dataset-apply")
             restore = gr.Button("Restore all that were rejected", elem_id="dataset-restore-all")
+        with gr.Row(elem_classes="v-tools"):
+            number = gr.Number(20, label="Pictures to pick", minimum=1, precision=0, elem_id="dataset-number")
+            pick = gr.Button("Pick those that differ most", elem_id="dataset-pick")
     asked, out = [tab.chosen, resolution], [tab.views.show, tab.views.page, tab.message]
+    picking = busy.telling(pick.click, "Picking pictures")
+    picker = dataset_work.checker(studio, pick=True)
+    _shown_anew(studio, tab, late.bind(picking, picker, [*asked, number], out, unless=[tab.chosen]))
     for button, what in ((look, {}), (apply, {"apply": True}), (restore, {"restore": True})):
         check = dataset_work.checker(studio, **what)
         looking = busy.telling(button.click, "Looking at the pictures")

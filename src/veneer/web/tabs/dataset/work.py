@@ -178,21 +178,23 @@ def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> 
 
 
 def checker(
-    studio: Studio, *, apply: bool = False, restore: bool = False
+    studio: Studio, *, apply: bool = False, restore: bool = False, pick: bool = False
 ) -> Callable[..., Iterator[list[Any]]]:
     """Look for bad pictures.
 
     Args:
         apply: Whether what `veneer check --apply` moves away is moved.
         restore: Whether everything is brought back instead.
+        pick: Whether pictures that differ most are picked too, through the bundled embedder.
 
     Returns:
-        A handler of the data set and the training resolution. Its outputs are the filter and page to look at,
-        and a message.
+        A handler of the data set, the training resolution and how many are picked. Its outputs are the
+        filter and page to look at, and a message.
     """
 
-    def look(name: str | None, resolution: float) -> Iterator[list[Any]]:
+    def look(name: str | None, resolution: float, number: float = 1) -> Iterator[list[Any]]:
         def work(on_event: OnEvent) -> Any:
+            from veneer.models.embedder import load_embedder
             from veneer.stages.check import check
 
             with studio.at_work():
@@ -201,14 +203,18 @@ def checker(
                     resolution=int(resolution or 512),
                     apply=apply,
                     restore=restore,
+                    embedder=load_embedder("pocket") if pick else None,
+                    pick=int(number or 1) if pick else 0,
                     on_event=on_event,
                 )
 
         option = ["--apply"] * apply + ["--restore"] * restore
+        option += ["--pick", f"{number:g}"] if pick else []
         words = ["check", f"datasets/{name}", "--resolution", f"{resolution:g}", *option]
         for told in _needs(work, words):
             yield [gr.skip(), gr.skip(), told]
-        yield [gallery.ALL if apply or restore else gallery.FLAGGED, 1, gr.skip()]
+        shown = gallery.ALL if apply or restore else gallery.PICKED if pick else gallery.FLAGGED
+        yield [shown, 1, gr.skip()]
 
     return look
 
