@@ -6,6 +6,7 @@ A table says what each of their settings is here; what no table knows is told wi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,10 +211,16 @@ _STRANGERS: tuple[str, ...] = (
 _STRANGERS += ("lumina", "kontext", "zimage", "wuerstchen", "stable_cascade", "ltx", "omnigen", "flex")
 
 
+KLEIN = re.compile(r"flux[._]?2[._]?klein")
+"""The klein among the Flux models, as other trainers write it; the others are not trained here."""
+
+
 def _refuse_family(name: str, place: Path) -> None:
     lower = name.lower().replace("-", "_")
+    if KLEIN.search(lower):
+        return
     if stranger := next((word for word in _STRANGERS if word in lower), ""):
-        todo = "Stable Diffusion 1.x, 2.x and XL are read: docs/families.md"
+        todo = "Stable Diffusion 1.x, 2.x, XL and FLUX.2-klein are read: docs/families.md"
         raise RecipeError(
             f"a configuration for {name} ({stranger}), which is not read", where=str(place), todo=todo
         )

@@ -320,8 +320,14 @@ def _refuse_strangers(settings: Mapping[str, Any]) -> None:
     if "lycoris" in module.lower():
         todo = 'Train a LoRA: set network_module = "networks.lora", and a rank with network_dim'
         raise RecipeError("a LyCORIS network, which is not trained here", where=module, todo=todo)
-    if any(word in module.lower() for word in ("flux", "sd3", "lumina")):
+    if any(word in module.lower() for word in ("flux", "sd3", "lumina")) and not _is_klein(settings):
         raise RecipeError("a network of a family that is not trained here", where=module)
+
+
+def _is_klein(settings: Mapping[str, Any]) -> bool:
+    """Whether a module of the Flux family is pointed at FLUX.2-klein, which is trained here."""
+    base = str(settings.get("pretrained_model_name_or_path", "")) + str(settings.get("model_version", ""))
+    return "klein" in base.lower()
 
 
 def _data(found: Imported, settings: Mapping[str, Any], home: Path) -> set[str]:

@@ -129,6 +129,16 @@ def test_ai_toolkit_s_process_becomes_a_recipe(place: Path) -> None:
     assert outcomes(found)["datasets.resolution"] == "changed"
 
 
+@pytest.mark.parametrize("arch", ["flux2_klein_4b", "flux2_klein", "FLUX.2-klein"])
+def test_klein_is_taken_from_both(place: Path, arch: str) -> None:
+    klein = "black-forest-labs/FLUX.2-klein-base-4B"
+    process = AITOOLKIT["config"]["process"][0] | {"model": {"name_or_path": klein, "arch": arch}}
+    onetrainer = ONETRAINER | {"model_type": arch, "base_model_name": klein}
+    write(place, onetrainer, {"config": {"process": [process]}})
+    for found in (import_aitoolkit(place / "ai.yaml"), import_onetrainer(place / "one.json")):
+        assert found.recipe().base.model == klein
+
+
 def test_every_setting_that_says_something_has_its_line(place: Path) -> None:
     told = outcomes(import_onetrainer(place / "one.json"))
     silent = {"training_method", "model_type", "ema", "concept_file_name", "text_encoder", "optimizer"}

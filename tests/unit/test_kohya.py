@@ -99,6 +99,18 @@ def test_strangers_are_named(tmp_path: Path, module: str) -> None:
         import_kohya(tmp_path / "c.toml")
 
 
+def test_a_flux_module_on_the_klein_and_one_of_sdxl_are_taken(tmp_path: Path) -> None:
+    klein = "black-forest-labs/FLUX.2-klein-base-4B"
+    base = f'pretrained_model_name_or_path = "{klein}"\nnetwork_train_unet_only = true\nnetwork_dim = 8\n'
+    (tmp_path / "c.toml").write_text(f'{base}network_module = "networks.lora_flux"\n')
+    found = import_kohya(tmp_path / "c.toml").recipe()
+    assert (found.base.model, found.lora.rank) == (klein, 8)
+    xl = "stabilityai/stable-diffusion-xl-base-1.0"
+    (tmp_path / "c.toml").write_text(f'pretrained_model_name_or_path = "{xl}"\nresolution = "1024,1024"\n')
+    recipe = import_kohya(tmp_path / "c.toml").recipe()
+    assert (recipe.base.model, recipe.encode.resolution) == (xl, 1024)
+
+
 def test_the_verb_writes_a_recipe_that_loads_and_never_over_another(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
