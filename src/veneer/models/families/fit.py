@@ -29,7 +29,8 @@ def _unfit(recipe: Recipe, family: Family) -> Iterator[tuple[str, str, str]]:
             "Leave it out: captions are learnt without",
         )
     if lora.use_dora and not family.holds_dora:
-        yield "lora.use_dora", "no file that other tools read holds a DoRA", "Leave it out"
+        what = "DoRA is not written into files for ComfyUI, where projections lie in one matrix,"
+        yield "lora.use_dora", what, "Leave it out"
     if recipe.train.mixed_precision == "fp16" and not family.fits_half:
         yield "train.mixed_precision", "numbers overflow in float16", 'Set train.mixed_precision = "bf16"'
     if recipe.train.cuda_graph and not family.keeps_shapes:
