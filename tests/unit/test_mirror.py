@@ -9,8 +9,10 @@ ROOT = UNIT.parents[1]
 APART = {
     "test_api.py": "the public names",
     "test_docs.py": "the documentation",
+    "test_licences_page.py": "the licences of what is needed",
     "test_mirror.py": "this",
     "test_public_names.py": "the names of all modules",
+    "test_ways_in.py": "containers, notebooks, start files",
 }
 
 
