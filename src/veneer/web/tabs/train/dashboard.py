@@ -118,7 +118,8 @@ def stages(finished: dict[str, str], now: str) -> str:
 
 
 def _preview(path: Path) -> str:
-    made_at = path.parent.name.replace("-", " ")
+    word, _, step = path.parent.name.partition("-")
+    made_at = f"{word} {int(step)}" if step.isdigit() else word
     prompt, _, seed = path.stem.partition("-")
     label = f"{made_at}: prompt {int(prompt) + 1 if prompt.isdigit() else prompt}, seed {seed}"
     return f"<figure>{markup.png(path, label)}<figcaption>{markup.escaped(label)}</figcaption></figure>"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from veneer.records.files import write_json
 from veneer.web.jobs.queue import JobBook, QueuedRun
@@ -32,6 +33,15 @@ def test_stop_is_quiet_where_nothing_is_at_work(studio: Studio, name: str | None
     told = stop_run(studio, name)
     assert "v-bad" not in told
     assert ("one is not at work" if name else "No run is shown") in told
+
+
+def test_previews_say_at_which_step_they_were_drawn(studio: Studio) -> None:
+    from veneer.web.tabs.train import dashboard
+
+    place = studio.workspace.run("one").previews / "step-000085" / "001-0.png"
+    place.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(place)
+    assert "step 85: prompt 2, seed 0" in dashboard.previews(studio, "one")
 
 
 def test_a_run_told_to_stop_is_stopping_until_it_is_done(studio: Studio) -> None:
