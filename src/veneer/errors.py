@@ -75,6 +75,8 @@ class CaptionerError(VeneerError):
     """A captioner that does not exist, or describes no pictures."""
 
 
+NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+"""Numbers of the system's errors for words that can be no path, or links that lead round."""
 DISK_FULL = "the disk is full; what was saved before is whole"
 
 

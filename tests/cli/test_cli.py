@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -234,3 +235,30 @@ def test_results_are_shown_harmless_and_json_stays_json() -> None:
     print(json.dumps({"name": STEERING, "plain": "Städte\t✓"}, ensure_ascii=False), file=Harmless(out))
     assert json.loads(out.getvalue()) == {"name": STEERING, "plain": "Städte\t✓"}
     assert not set(out.getvalue()) & set("\x1b\x07\x9b\u202e")
+
+
+LONG = "a" * 5_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([verb, LONG] for verb in ("run", "inspect", "check", "caption", "train", "report", "compare")),
+        *(["import", kind, LONG] for kind in ("kohya", "onetrainer", "ai-toolkit")),
+        ["run", "pocket-8bit", "--dry-run", "--set", f"base.model={LONG}"],
+        ["sweep", LONG, "--over", "lora.rank=2,4"],
+    ],
+    ids=lambda arguments: " ".join(one[:20] for one in arguments),
+)
+def test_no_name_is_too_long_for_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_status(arguments) == 1
+    assert "no usable path" in capsys.readouterr().err
+
+
+def test_the_page_says_it_too() -> None:
+    from veneer.web.messages import describe
+
+    assert "no usable path" in describe(OSError(errno.ENAMETOOLONG, "too long", LONG))

@@ -25,6 +25,7 @@ from veneer.errors import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     EXIT_USER,
+    NO_PATH,
     VeneerError,
     is_disk_full,
 )
@@ -144,6 +145,8 @@ def _system_error(error: OSError) -> int:
             todo = f"{DISK_FULL}. Free some space; the same command goes on from here"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             todo = "no permission. Choose a place that you may write to"
+        case number if number in NO_PATH:
+            todo, where = "no usable path. Name another file", f" ({str(error.filename)[:80]})"
         case _:
             return _bug(error)
     return _say(f"veneer: {todo}{where}", EXIT_USER)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from veneer.errors import DISK_FULL, VeneerError, is_disk_full
+from veneer.errors import DISK_FULL, NO_PATH, VeneerError, is_disk_full
 from veneer.text import shown
 from veneer.web import markup
 
@@ -32,6 +32,8 @@ def describe(error: BaseException) -> str:
             return markup.failure(
                 f"no permission ({error.filename})", "Choose a workspace that you may write to"
             )
+        case OSError() if error.errno in NO_PATH:
+            return markup.failure(f"no usable path: {str(error.filename)[:80]}", "Name another file")
     print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     name = f"{type(error).__name__}: {error}"
     return markup.failure(f"a bug of ours: {name}", "The terminal that runs the studio shows where")
