@@ -192,7 +192,9 @@ def checker(
         filter and page to look at, and a message.
     """
 
-    def look(name: str | None, resolution: float, number: float = 1) -> Iterator[list[Any]]:
+    def look(name: str | None, resolution: float | None, number: float | None = 1) -> Iterator[list[Any]]:
+        side_px, picked = int(resolution or 512), int(number or 1)  # an emptied field is none
+
         def work(on_event: OnEvent) -> Any:
             from veneer.models.embedder import load_embedder
             from veneer.stages.check import check
@@ -200,17 +202,17 @@ def checker(
             with studio.at_work():
                 return check(
                     _folder(studio, name),
-                    resolution=int(resolution or 512),
+                    resolution=side_px,
                     apply=apply,
                     restore=restore,
                     embedder=load_embedder("pocket") if pick else None,
-                    pick=int(number or 1) if pick else 0,
+                    pick=picked if pick else 0,
                     on_event=on_event,
                 )
 
         option = ["--apply"] * apply + ["--restore"] * restore
-        option += ["--pick", f"{number:g}"] if pick else []
-        words = ["check", f"datasets/{name}", "--resolution", f"{resolution:g}", *option]
+        option += ["--pick", str(picked)] if pick else []
+        words = ["check", f"datasets/{name}", "--resolution", str(side_px), *option]
         for told in _needs(work, words):
             yield [gr.skip(), gr.skip(), told]
         shown = gallery.ALL if apply or restore else gallery.PICKED if pick else gallery.FLAGGED

@@ -35,3 +35,15 @@ def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(
     assert (text["value"], text["saved"]) == ("by hand", True)
     assert "is saved" in told
     assert Dataset(folder).items()[0].caption == "by hand"
+
+
+def test_an_emptied_resolution_is_the_usual_one(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    from veneer.web.tabs.dataset.work import checker
+
+    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
+    (tmp_path / "datasets").mkdir()
+    folder.rename(tmp_path / "datasets" / "set")
+    for resolution in (None, 0):
+        told = [str(one) for one in checker(studio)("set", resolution)]
+        assert "--resolution 512" in " ".join(told)
