@@ -23,10 +23,10 @@ from veneer.text import read_text_any, shown
 
 MOST_BYTES = 2**18
 """Largest configuration; those that people have take some ten thousand."""
-DEEPEST, DEEPEST_BRACKETS = 12, 200
+DEEPEST_TABLES, DEEPEST_BRACKETS = 12, 200
 """How deep values may lie, and how many brackets may be open, those in texts counted: a parser of YAML looks
 at all that are open for every word."""
-LONGEST_NAME, LONGEST_WORDS = 40, 240
+LONGEST_SETTING, LONGEST_WORDS = 40, 240
 """What is shown of a setting's name, and of what became of it."""
 Fate = Literal["taken", "changed", "left out"]
 REPEATED = re.compile(r"(\d+)_(.+)")
@@ -194,7 +194,7 @@ def _is_moderate(value: Any) -> bool:
     while places:
         one, depth = places.pop()
         left -= len(one) if isinstance(one, str | bytes) else 1
-        if left < 0 or depth > DEEPEST:
+        if left < 0 or depth > DEEPEST_TABLES:
             return False
         if isinstance(one, dict):
             places += [(part, depth + 1) for pair in one.items() for part in pair]
@@ -430,7 +430,7 @@ CHANGED: Mapping[str, Callable[[Imported, str, Any], None]] = {
 
 def report_of(found: Imported) -> Iterator[str]:
     """One line for each setting; a stranger's words steer no terminal and fill none."""
-    names = [_cut(shown(line.name), LONGEST_NAME) for line in found.lines]
+    names = [_cut(shown(line.name), LONGEST_SETTING) for line in found.lines]
     width = max(map(len, names), default=0)
     for name, line in zip(names, found.lines, strict=True):
         yield f"{name:<{width}}  {line.outcome:<8}  {_cut(shown(line.words), LONGEST_WORDS)}"
