@@ -50,7 +50,8 @@ def main() -> int:
         shutil.rmtree(asked.work, ignore_errors=True)
     asked.work.mkdir(parents=True, exist_ok=True)
     slices, began = [one for one in SLICES if one.name in asked.only or not asked.only], time.monotonic()
-    outcomes = go_on(slices, asked.work, asked.seconds, _tell)
+    names = {one.name for one in slices}
+    outcomes = [one for one in go_on(slices, asked.work, asked.seconds, _tell) if one.slice in names]
     bad = [outcome for outcome in outcomes if outcome.is_bad]
     record = setting(shlex.join(["python", "-m", "bench.bench_faults", *sys.argv[1:]])) | {
         "seconds": round(time.monotonic() - began),
