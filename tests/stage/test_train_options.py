@@ -121,6 +121,7 @@ TRAIN: list[dict[str, Any]] = [
     {"adam_weight_decay": 1.0},
     {"max_grad_norm": 1e-9},
     {"mixed_precision": "bf16"},
+    {"base_weights": "int8"},
     {"loss_weighting": "min_snr"},
     {"loss_weighting": "soft_min_snr"},
     {"loss_weighting": "debiased"},

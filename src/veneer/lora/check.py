@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -120,31 +122,41 @@ def reference_applied(base: Base, path: Path, scale: float = 1.0) -> Iterator[No
     Raises:
         AdapterError: If the file holds what does not belong to the base.
     """
-    own = _weights(base)
+    before: dict[str, Tensor] = {}
     try:
-        changed = reference.changed_weights(path, {name: w.double().numpy() for name, w in own.items()})
-    except ValueError as error:
-        what = f"the LoRA is made for another base, or its file is not as its format says: {error}"
-        raise AdapterError(what, where=str(path), todo="Take the base that it was made for") from error
-    before = {name: own[name].clone() for name in changed}
-    try:
-        for name, array in changed.items():
-            found = torch.lerp(before[name].double(), torch.from_numpy(array), scale)
-            _parameter(base, name).copy_(found)
+        try:
+            for name, array in reference.changed_weights(path, _Weights(base)):
+                parameter = _parameter(base, name)
+                before[name] = parameter.to("cpu", copy=True)
+                parameter.copy_(torch.lerp(before[name].double(), torch.from_numpy(array), scale))
+        except ValueError as error:
+            what = f"the LoRA is made for another base, or its file is not as its format says: {error}"
+            raise AdapterError(what, where=str(path), todo="Take the base that it was made for") from error
         yield
     finally:
         for name, weight in before.items():
             _parameter(base, name).copy_(weight)
 
 
-def _weights(base: Base) -> dict[str, Tensor]:
-    """Matrices and kernels of a base by name, on the CPU."""
-    return {
-        (name if part == DENOISER else f"{part}.{name}"): parameter.detach().cpu()
-        for part, network in base.networks.items()
-        for name, parameter in network.named_parameters()
-        if name.endswith(".weight") and parameter.ndim > 1
-    }
+class _Weights(Mapping[str, npt.NDArray[np.float64]]):
+    """Matrices and kernels of a base by name, each widened when it is asked for."""
+
+    def __init__(self, base: Base) -> None:
+        self._own = {
+            (name if part == DENOISER else f"{part}.{name}"): parameter
+            for part, network in base.networks.items()
+            for name, parameter in network.named_parameters()
+            if name.endswith(".weight") and parameter.ndim > 1
+        }
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(self._own[name].detach().cpu().double())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
 
 
 def _parameter(base: Base, name: str) -> Tensor:

@@ -43,24 +43,24 @@ class UnreadError(ValueError):
     """A file that holds something that this reference does not know."""
 
 
-def changed_weights(path: Path, weights: Mapping[str, _Array]) -> dict[str, _Array]:
-    """Weights of a model with a LoRA merged in.
+def changed_weights(path: Path, weights: Mapping[str, _Array]) -> Iterator[tuple[str, _Array]]:
+    """Weights of a model with a LoRA merged in, one at a time: all in float64 are more than a machine has.
 
     Args:
         weights: The model's own by name, such as ``mid_block.attentions.0.proj_in.weight``; those of a text
-            encoder begin with ``text_encoder.`` or ``text_encoder_2.``.
+            encoder begin with ``text_encoder.`` or ``text_encoder_2.``. Only those that change are looked up.
 
-    Returns:
+    Yields:
         The weights that the file changes, by the same names.
 
     Raises:
-        UnreadError: If a tensor of the file belongs to no weight of the model.
+        UnreadError: After the last, if a tensor of the file belongs to no weight of the model.
     """
     tensors, metadata = _tensors(path)
     settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    changed, used = {}, {name for name in tensors if name.startswith(NOT_OURS)}
-    for name, weight in weights.items():
-        module = name.removesuffix(".weight")
+    used = {name for name in tensors if name.startswith(NOT_OURS)}
+    for name in weights:
+        module, changed = name.removesuffix(".weight"), None
         for spelling in _spellings(module):
             down, up, *of_dora = (
                 _one(tensors, spelling, ends, used)
@@ -73,10 +73,11 @@ def changed_weights(path: Path, weights: Mapping[str, _Array]) -> dict[str, _Arr
             if (place := _third(module, spelling)) is not None:
                 up = np.split(up, 3)[place]
             update = strength / len(down) * (up.reshape(len(up), -1) @ down.reshape(len(down), -1))
-            changed[name] = _changed(weight, update, *of_dora)
+            changed = _changed(weights[name], update, *of_dora)
+        if changed is not None:
+            yield name, changed
     if left := sorted(tensors.keys() - used):
         raise UnreadError(f"{left[0]!r} and {len(left) - 1} others belong to no weight of the base")
-    return changed
 
 
 def _changed(weight: _Array, update: _Array, dora_scale: _Array | None, magnitudes: _Array | None) -> _Array:

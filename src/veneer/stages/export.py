@@ -40,7 +40,7 @@ from veneer.lora.methods import (
     method_applied,
     write_peft,
 )
-from veneer.lora.names import DENOISER, part_of
+from veneer.lora.names import DENOISER, network_of, part_of
 from veneer.lora.textual_inversion import file_stem, verify_embedding, write_embedding
 from veneer.lora.usage import LoraUsage, write_usage
 from veneer.lora.weights import DOWN, LoraFile, from_state
@@ -97,14 +97,14 @@ def export(
     """
     run, recipe = opened(run, recipe)
     chosen, path = _chosen(run)
-    parts = ("tokenizer", "text_encoder", "unet", "scheduler")
-    base = load_base_of(recipe.base.model_copy(update={"vae": None}), parts=parts, on_event=on_event)
+    state = read_checkpoint(path)
+    base = _base_of(recipe, state, on_event)
     text = _metadata(recipe, base, chosen)
     if recipe.lora.timestep_rank:
         message = "trained with timestep_rank (T-LoRA): other tools use all ranks at every timestep"
         on_event(Notice(STAGE, "timestep-rank", message))
     jobs: list[_FileJob] = []
-    if state := read_checkpoint(path):
+    if state:
         own = _converted(state, recipe, base, text, on_event) if recipe.lora.method else None
         jobs += _lora_jobs(run, own or from_state(state, recipe.lora, text), base, usage_of(run, recipe))
         jobs += _method_jobs(run, state, recipe, base) if recipe.lora.method else []
@@ -126,6 +126,13 @@ def export(
 
 run = export
 """The stage, as the pipeline calls it."""
+
+
+def _base_of(recipe: Recipe, state: Mapping[str, Tensor], on_event: OnEvent) -> Base:
+    """The base; its text encoders, which may be the larger part, only where one of them was trained."""
+    has_text = bool(recipe.lora.embedding_token) or any(network_of(name)[0] != DENOISER for name in state)
+    parts = ("tokenizer", "unet", "scheduler", *(("text_encoder",) if has_text else ()))
+    return load_base_of(recipe.base.model_copy(update={"vae": None}), parts=parts, on_event=on_event)
 
 
 def _lora_jobs(run: RunDir, lora: LoraFile, base: Base, usage: LoraUsage) -> list[_FileJob]:

@@ -53,7 +53,7 @@ def test_plain_updates_are_what_the_formula_says(
     )
     path, own = tmp_path / "x.safetensors", weights(base)
     write(path, lora)
-    changed = reference.changed_weights(path, own)
+    changed = dict(reference.changed_weights(path, own))
     assert set(changed) == {f"{module}.weight" for module in lora.modules}
     for module in lora.modules:
         name = f"{module}.weight"
@@ -93,7 +93,7 @@ def dora_over_inputs(base: Base, path: Path) -> dict[str, np.ndarray]:
 def test_a_dora_over_the_input_axis_is_the_columns_norm(base: Base, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     wanted = dora_over_inputs(base, path)
-    changed = reference.changed_weights(path, weights(base))
+    changed = dict(reference.changed_weights(path, weights(base)))
     merge_into(base.unet, read_lora(path))
     for name, weight in wanted.items():
         assert np.allclose(changed[name], weight, atol=1e-6)
@@ -109,7 +109,7 @@ def test_it_is_merged_and_kept_in_kohyas_layout_and_refused_elsewhere(
     found = load_file(tmp_path / "merged" / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(np.allclose(found[name].numpy(), weight, atol=1e-5) for name, weight in wanted.items())
     export_file(path, tmp_path / "k.safetensors", layout="kohya", base=str(base_folder))
-    changed = reference.changed_weights(tmp_path / "k.safetensors", weights(base))
+    changed = dict(reference.changed_weights(tmp_path / "k.safetensors", weights(base)))
     assert all(np.allclose(changed[name], weight, atol=1e-6) for name, weight in wanted.items())
     with pytest.raises(AdapterError, match="over the input axis cannot be written in diffusers' layout"):
         export_file(path, tmp_path / "d.safetensors", layout="diffusers")
@@ -152,6 +152,27 @@ def test_a_misread_weight_is_found_whatever_the_layout(
         verify_reading(path, right, base)
 
 
+def test_weights_are_looked_up_one_at_a_time_and_only_those_that_change(
+    base: Base, base_folder: Path, tmp_path: Path
+) -> None:
+    """All of SDXL's in float64 were 21 GB, and the kernel killed the export."""
+
+    looked_up: list[str] = []
+
+    class Counted(dict[str, np.ndarray]):
+        def __getitem__(self, name: str) -> np.ndarray:
+            looked_up.append(name)
+            return super().__getitem__(name)
+
+    path, own = tmp_path / "x.safetensors", Counted(weights(base))
+    write_kohya(path, random_lora(base_folder))
+    changing = reference.changed_weights(path, own)
+    first, _ = next(changing)
+    assert looked_up == [first]
+    assert [first, *(name for name, _ in changing)] == looked_up
+    assert len(looked_up) < len(own)
+
+
 def test_what_belongs_to_no_weight_is_never_passed_over(
     base: Base, base_folder: Path, tmp_path: Path
 ) -> None:
@@ -159,4 +180,4 @@ def test_what_belongs_to_no_weight_is_never_passed_over(
     write_kohya(path, random_lora(base_folder))
     save_file(load_file(path) | {"lora_unet_nowhere.lora_down.weight": torch.zeros(4, 4)}, path)
     with pytest.raises(reference.UnreadError, match="lora_unet_nowhere"):
-        reference.changed_weights(path, weights(base))
+        list(reference.changed_weights(path, weights(base)))
