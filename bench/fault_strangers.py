@@ -17,7 +17,8 @@ from bench.fault_files import Folder, damaged
 from bench.faults import Slice, WrongError
 from veneer.data.catalogues import CATALOGUES, LONGEST_TEXT, parse_catalogue_query, read_catalogue
 from veneer.foreign import AITOOLKIT, ONETRAINER, import_aitoolkit, import_onetrainer
-from veneer.kohya import SAME, Imported, import_kohya, report_of
+from veneer.imported import Imported, report_of
+from veneer.kohya import SAME, import_kohya
 from veneer.recipe import resolve
 
 ODD_VALUES: tuple[Any, ...] = (

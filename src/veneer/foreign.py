@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from veneer.errors import RecipeError
-from veneer.kohya import OPTIMIZER_NAMES, Imported, folder_named, read_configuration, steps_of
+from veneer.imported import OPTIMIZER_NAMES, Imported, folder_named, read_configuration, steps_of
 from veneer.records.dataset import PICTURE_SUFFIXES
 
 PRECISIONS = {"float_16": "fp16", "bfloat_16": "bf16", "float_32": "no", "fp16": "fp16", "bf16": "bf16"}

@@ -13,7 +13,7 @@ import yaml
 from veneer.cli import exit_status
 from veneer.errors import RecipeError
 from veneer.foreign import import_aitoolkit, import_onetrainer
-from veneer.kohya import Imported, report_of
+from veneer.imported import Imported, report_of
 from veneer.recipe import load_recipe
 
 ONETRAINER: dict[str, Any] = {

@@ -10,7 +10,8 @@ import pytest
 
 from veneer.cli import exit_status
 from veneer.errors import RecipeError
-from veneer.kohya import import_kohya, report_of
+from veneer.imported import report_of
+from veneer.kohya import import_kohya
 from veneer.recipe import load_recipe
 
 CONFIG = """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from veneer.kohya import Imported
+    from veneer.imported import Imported
 
 KohyaPlace = Annotated[
     Path, typer.Argument(metavar="FOLDER|TOML", help="Pictures in `10_name` folders, or a configuration.")
@@ -53,7 +53,7 @@ def import_from_aitoolkit(place: ConfigFile, out: NewRecipe = None) -> None:
 
 def _import(read: Callable[[Path], Imported], place: Path, out: Path | None) -> None:
     from veneer.errors import RecipeError
-    from veneer.kohya import report_of
+    from veneer.imported import report_of
     from veneer.recipe import to_toml
     from veneer.records.files import write_text
 
