@@ -153,15 +153,11 @@ def check(
             restored = bring_back(folder, on_event=on_event)
             return CheckResult(dataset, len(names) + restored, restored=restored)
         _notify_odd_names(folder, on_event)
-        seen, findings = _inspect(folder, names, resolution, on_event)
-        spoilt = {finding.file_name for finding in findings if finding.flag in SPOILING}
-        copies = copy_findings(list(seen), list(seen.values()), spoilt)
-        copied = {finding.file_name for finding in copies}
-        single = {name: measures for name, measures in seen.items() if name not in copied}
-        likeness, notes, looked = _see(folder, single, query, embedder, spoilt)
-        unsafe, more_notes = _find_unsafe(folder.root, list(seen), safety_checker)
-        notes += more_notes + _tags(folder)
-        findings = _still_there(folder, _sorted([*findings, *copies, *likeness, *unsafe]), on_event)
+        seen, own = _inspect(folder, names, resolution, on_event)
+        found, notes, looked = _find(
+            folder, seen, own, query=query, embedder=embedder, safety_checker=safety_checker
+        )
+        findings = _still_there(folder, found, on_event)
         removed: frozenset[Flag] = frozenset(flags)
         groups, chosen = _spread(looked, findings, removed, pick)
         notes += lacks(groups)
@@ -227,6 +223,29 @@ def _inspect(
             inspected[name] = measured
             findings += own_findings(name, measured, resolution)
     return inspected, findings
+
+
+def _find(
+    dataset: Dataset,
+    seen: Mapping[str, Inspected],
+    own: Sequence[Finding],
+    *,
+    query: str,
+    embedder: Embedder | None,
+    safety_checker: str,
+) -> tuple[list[Finding], list[str], Looked | None]:
+    """All findings, what was not looked at, and what the embedder saw.
+
+    Args:
+        own: Findings of each picture by itself.
+    """
+    spoilt = {finding.file_name for finding in own if finding.flag in SPOILING}
+    copies = copy_findings(list(seen), list(seen.values()), spoilt)
+    copied = {finding.file_name for finding in copies}
+    single = {name: measures for name, measures in seen.items() if name not in copied}
+    likeness, notes, looked = _see(dataset, single, query, embedder, spoilt)
+    unsafe, more_notes = _find_unsafe(dataset.root, list(seen), safety_checker)
+    return _sorted([*own, *copies, *likeness, *unsafe]), [*notes, *more_notes, *_tags(dataset)], looked
 
 
 def _see(
