@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +76,12 @@ class Evidence:
     layouts: Layouts | None = None
     losses: PictureLosses | None = None
 
-    @property
+    @cached_property
     def prompts(self) -> tuple[str, ...]:
         """Prompt of each pair."""
         return tuple(pair.prompt for pair in self.pairs)
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int | None, ...]:
         """Seed of each pair; None where unknown."""
         return tuple(pair.seed for pair in self.pairs)
