@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType
@@ -145,14 +145,18 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe", overridden: Collec
     Raises:
         RecipeError: For an unknown key or a value that does not fit; all faults in one message.
     """
-    _refuse_large_numbers(tables, where)
+
+    def origin(key: str) -> str:
+        return f"--set {key}" if key in overridden else where
+
+    _refuse_large_numbers(tables, origin)
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
         faults = []
         for one in error.errors():
             key = ".".join(str(part) for part in one["loc"][:2])
-            faults.append(_fault(dict(one), f"--set {key}" if key in overridden else where))
+            faults.append(_fault(dict(one), origin(key)))
         raise RecipeError(
             "; ".join(faults), todo="See `veneer recipes show NAME` or docs/reference"
         ) from error
@@ -242,7 +246,7 @@ def _apply_override(tables: dict[str, Any], override: str) -> str:
     return ".".join(parts)
 
 
-def _refuse_large_numbers(tables: Mapping[str, Any], where: str) -> None:
+def _refuse_large_numbers(tables: Mapping[str, Any], origin: Callable[[str], str]) -> None:
     """No setting is larger than 63 bits; Python itself cannot write a number of thousands of digits."""
     left: list[tuple[str, Any]] = [("", tables)]
     while left:
@@ -252,7 +256,8 @@ def _refuse_large_numbers(tables: Mapping[str, Any], where: str) -> None:
         elif isinstance(value, (list, tuple)):
             left += [(key, one) for one in value]
         elif isinstance(value, int) and value.bit_length() > 63:
-            raise RecipeError(f"`{key}` in {where}: a whole number beyond 2^63", todo="Write a smaller one")
+            what = f"`{key}` in {origin('.'.join(key.split('.')[:2]))}: a whole number beyond 2^63"
+            raise RecipeError(what, todo="Write a smaller one")
 
 
 _NESTED = "lists or tables are nested too deeply"
