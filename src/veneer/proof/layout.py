@@ -95,8 +95,8 @@ def known_layouts(training: Sequence[Path]) -> KnownLayouts:
         RunError: If a picture cannot be read.
     """
     thumbnails = np.stack([_views(path) for path in training])
-    coarse = [[_row(_coarse(view), COARSE_SHIFT_PX) for view in views] for views in thumbnails]
-    return KnownLayouts(thumbnails, np.asarray(coarse, np.float32))
+    coarse = np.stack([_inner(_coarse(views), COARSE_SHIFT_PX) for views in thumbnails])
+    return KnownLayouts(thumbnails, coarse)
 
 
 def copy_threshold(own: Array) -> float:
@@ -131,8 +131,7 @@ def likeness(pictures: Sequence[Path], known: KnownLayouts) -> Array:
     for row, path in enumerate(pictures):
         seen, near = _asked(path)
         nearest = _candidates(seen, near, known.coarse)
-        views = [[_row(view, SHIFT_PX) for view in known.thumbnails[one]] for one in nearest]
-        found[row, nearest] = _best(_moved(seen, near, SHIFT_PX), np.asarray(views, np.float32))
+        found[row, nearest] = _best(_moved(seen, near, SHIFT_PX), _inner(known.thumbnails[nearest], SHIFT_PX))
     return found
 
 
@@ -168,19 +167,26 @@ def _asked(path: Path) -> tuple[Thumbnails, Thumbnails]:
 
 def _moved(seen: Thumbnails, near: Thumbnails, shift: int) -> Rows:
     """A picture moved and mirrored, and closer, as rows; (2 (2 S + 1)^2 + 2, D)."""
-    moves = range(2 * shift + 1)
-    rows = [_row(side, shift, top, left) for side in (seen, seen[:, ::-1]) for top in moves for left in moves]
-    return np.stack([*rows, *(_row(side, shift) for side in (near, near[:, ::-1]))])
+    side = len(seen) - 2 * shift
+    both = np.stack([seen, seen[:, ::-1]])
+    moved = np.moveaxis(np.lib.stride_tricks.sliding_window_view(both, (side, side), axis=(1, 2)), 3, 5)
+    return np.concatenate(
+        [_rows(moved).reshape(-1, side * side * 3), _inner(np.stack([near, near[:, ::-1]]), shift)]
+    )
 
 
-def _row(thumbnail: Thumbnails, shift: int, top: int | None = None, left: int | None = None) -> Rows:
-    """All but ``shift`` pixels around, or a part as large elsewhere; mean 0 and length 1, or all 0."""
-    side = len(thumbnail) - 2 * shift
-    top, left = (shift if place is None else place for place in (top, left))
-    row = thumbnail[top : top + side, left : left + side].reshape(-1).astype(np.float32)
-    row -= row.mean()
-    length = float(np.linalg.norm(row))
-    return row / length if length else row
+def _inner(thumbnails: Thumbnails, shift: int) -> Rows:
+    """All but ``shift`` pixels around of each of (..., S, S, 3), as rows."""
+    return _rows(thumbnails[..., shift:-shift, shift:-shift, :])
+
+
+def _rows(parts: Thumbnails) -> Rows:
+    """Each of (..., S, S, 3) as a row of mean 0 and length 1, or of zeros; shape (..., D)."""
+    rows = parts.reshape(*parts.shape[:-3], -1).astype(np.float32)
+    rows -= rows.mean(axis=-1, keepdims=True)
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    np.divide(rows, lengths, out=rows, where=lengths > 0)
+    return rows
 
 
 def _closer(box: Box) -> Box:
@@ -193,7 +199,7 @@ def _thumbnail(picture: Image.Image, box: Box) -> Thumbnails:
     return np.asarray(picture.resize((LAYOUT_PX, LAYOUT_PX), Image.Resampling.BILINEAR, box=box))
 
 
-def _coarse(thumbnail: Thumbnails) -> Thumbnails:
+def _coarse(thumbnails: Thumbnails) -> Thumbnails:
     part = LAYOUT_PX // COARSE_PX
-    blocks = thumbnail.reshape(COARSE_PX, part, COARSE_PX, part, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.uint8)
+    blocks = thumbnails.reshape(*thumbnails.shape[:-3], COARSE_PX, part, COARSE_PX, part, 3)
+    return np.asarray(blocks.mean(axis=(-4, -2)), np.uint8)
