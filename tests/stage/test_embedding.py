@@ -64,8 +64,15 @@ def frozen_rows(base: Path) -> torch.Tensor:
     return load_base(str(base), parts=("text_encoder",)).text_encoder.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("lora", [WORD_ALONE, WITH_LORA], ids=["alone", "with-lora"])
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize(
+    ("lora", "precision"),
+    [
+        pytest.param(WORD_ALONE, "no", id="alone"),
+        pytest.param(WITH_LORA, "bf16", id="with-lora-bf16"),
+        pytest.param(WORD_ALONE, "bf16", id="alone-bf16", marks=pytest.mark.heavy),
+        pytest.param(WITH_LORA, "no", id="with-lora", marks=pytest.mark.heavy),
+    ],
+)
 def test_the_word_is_trained_in_float32_and_nothing_else_of_the_vocabulary(
     ready: RunDir, base_folder: Path, tmp_path: Path, lora: dict[str, Any], precision: str
 ) -> None:

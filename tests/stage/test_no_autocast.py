@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 
+from helpers.marks import heavy_but
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly
 from veneer import processes
 from veneer.records.run import RunDir
@@ -28,7 +29,7 @@ def ready(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir
     return encoded_run(tmp_path_factory.mktemp("cast") / "run", recipe_for(base_folder))
 
 
-@pytest.mark.parametrize("lora", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("lora", heavy_but(("plain", "word"), KINDS))
 def test_it_trains(
     ready: RunDir, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: dict[str, Any]
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.marks import heavy_but
 from helpers.tape import LookedError, Recorder, Tape
 from helpers.training import copy_run, encoded_run, log_lines, recipe_for, train_quietly, weights_hashes
 from veneer.config import Recipe
@@ -42,6 +43,8 @@ SETTINGS = {
         "train": {"loraplus_ratio": 4},
     },
 }
+QUICK = ("plain", "accumulated, averaged", "prior", "masked ranks", "magnitudes")
+"""Settings that leave the plain step furthest; the others are heavy."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def quick(base: Path, **settings: Any) -> Recipe:
     return recipe_for(base, **settings | {"train": train | settings.get("train", {})})
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", heavy_but(QUICK, SETTINGS))
 def test_played_steps_are_the_plain_ones(
     ready: RunDir, tmp_path: Path, base_folder: Path, recorder: Recorder, settings: Any
 ) -> None:

@@ -99,7 +99,12 @@ def in_two_processes(target: Callable[..., None], run: RunDir, recipe: Recipe | 
 
 @pytest.mark.parametrize(
     ("batch", "child"),
-    [((2, 1), train_child), ((1, 2), train_child), ((3, 1), train_child), ((3, 1), played_child)],
+    [
+        ((2, 1), train_child),
+        pytest.param((1, 2), train_child, marks=pytest.mark.heavy),
+        pytest.param((3, 1), train_child, marks=pytest.mark.heavy),
+        ((3, 1), played_child),
+    ],
 )
 def test_two_processes_train_what_one_trains(
     base_folder: Path, tmp_path: Path, batch: tuple[int, int], child: Callable[..., None]

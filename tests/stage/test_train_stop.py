@@ -71,7 +71,13 @@ def stop_in(run: RunDir, settings: Recipe, step: int, number: int = signal.SIGIN
 
 # At 2, 4 and 6 a validation is due, at 3 and 6 a checkpoint, at 4 a preview, at the last one all of them.
 @pytest.mark.parametrize(
-    ("step", "optimizer"), [(2, "adamw"), (5, "adamw"), *((n, "schedulefree") for n in range(1, STEPS + 1))]
+    ("step", "optimizer"),
+    [
+        (2, "adamw"),
+        pytest.param(5, "adamw", marks=pytest.mark.heavy),
+        (5, "schedulefree"),
+        *(pytest.param(n, "schedulefree", marks=pytest.mark.heavy) for n in range(1, STEPS + 1) if n != 5),
+    ],
 )
 def test_a_stop_at_any_step_changes_nothing(
     ready: RunDir, never_stopped: dict[str, Any], base_folder: Path, tmp_path: Path, optimizer: str, step: int

@@ -134,6 +134,7 @@ def test_a_recipe_chosen_leaves_what_is_typed_meanwhile(page: Any, studio: Runni
     assert recipe.encode.upscale is not before
 
 
+@pytest.mark.heavy
 def test_the_last_of_two_recipes_chosen_quickly_is_shown(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
     with held(page):
@@ -209,6 +210,7 @@ def test_a_tab_opened_before_the_address_is_answered_stays_open(browser: Any, st
     opened.close()
 
 
+@pytest.mark.heavy
 def test_a_recipe_loaded_from_a_file_leaves_what_is_typed_meanwhile(
     page: Any, studio: Running, tmp_path: Path
 ) -> None:
@@ -254,6 +256,7 @@ def test_a_caption_typed_while_another_data_set_comes_is_saved_under_its_own_pic
     assert captions(studio, "many")[0] == "many 0"
 
 
+@pytest.mark.heavy
 def test_a_caption_typed_while_the_page_is_turned_is_saved_under_its_own_picture(
     page: Any, studio: Running
 ) -> None:
@@ -289,6 +292,7 @@ def test_a_caption_typed_while_all_captions_change_stays(page: Any, studio: Runn
     assert captions(studio, "few")[1:] == ["a person's", "late few 2"]
 
 
+@pytest.mark.heavy
 def test_a_caption_changed_again_while_it_is_saved_is_saved_again(page: Any, studio: Running) -> None:
     with held(page):
         with asked(page):
@@ -310,6 +314,7 @@ def test_a_caption_that_nobody_changed_is_not_written_back(page: Any, studio: Ru
     assert captions(studio, "few") == ["from a shell 0", "by hand", "from a shell 2"]
 
 
+@pytest.mark.heavy
 def test_pictures_chosen_are_rejected_whatever_page_comes_meanwhile(page: Any, studio: Running) -> None:
     choose(page, "dataset-name", "many")
     eventually(lambda: value(page, "caption-0").startswith("many"))
@@ -340,6 +345,7 @@ def test_sources_typed_while_others_are_collected_stay(page: Any, studio: Runnin
     assert value(page, "dataset-addresses") == "https://example.org/next.png"
 
 
+@pytest.mark.heavy
 def test_a_data_set_chosen_while_another_is_checked_is_the_one_that_is_shown(
     page: Any, studio: Running
 ) -> None:

@@ -54,7 +54,7 @@ def many_pictures(folder: Path) -> None:
     Dataset(folder).write_metadata(items)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 def test_every_text_can_be_read_and_every_control_has_a_name(
     browser: Any, filled: Running, scheme: str
 ) -> None:
