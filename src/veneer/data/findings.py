@@ -125,9 +125,10 @@ def copy_findings(
         A finding for each picture but the one that stays.
     """
     copies: dict[int, list[tuple[int, str, Flag]]] = defaultdict(list)
-    for first, second, bits in near_pairs([one.phash for one in seen]):
-        if _is_blank(seen[first]) or _is_blank(seen[second]):
-            continue  # all blank pictures have one hash, and are flagged for that
+    # all blank pictures have one hash, and are flagged for that
+    telling = [index for index, one in enumerate(seen) if not _is_blank(one)]
+    for earlier, later, bits in near_pairs([seen[index].phash for index in telling]):
+        first, second = telling[earlier], telling[later]
         if seen[first].sha256 == seen[second].sha256:
             reason, flag = "the same bytes as {}, which stays", "exact-duplicate"
         elif colour_difference(seen[first], seen[second]) < SAME_COLOURS:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft
 
 NEAR_BITS = 6
 """Pictures whose hashes differ in at most this many of 64 bits are taken for copies of each other."""
 
+_Indices = NDArray[np.int64]
+_MOST_SHARED, _MOST_BANDS = 3, 64
+"""Bands that pairs are looked for by, at most; and bands of a hash, which has no more bits."""
+_SORTING = 20
+"""What sorting takes for each hash, in comparisons of two."""
+_AT_ONCE = 2**20
+"""Pairs compared in one go, so that memory stays small."""
 _SIDE, _LOW = 32, 8
 """Pixels of the thumbnail's side, and frequencies of it that count, along a side."""
 
@@ -45,7 +55,10 @@ def distance(first: int, second: int) -> int:
 
 
 def near_pairs(hashes: Sequence[int], bits: int = NEAR_BITS) -> Iterator[tuple[int, int, int]]:
-    """Find pairs of nearly equal hashes.
+    """Find pairs of nearly equal hashes, without comparing all with all where there are many.
+
+    A hash is cut into bands, a few more than a pair may have differing bits: the bits that differ then leave
+    some bands equal, and pairs are looked for among the hashes that share those. None is missed.
 
     Args:
         hashes: Hashes of 64 bits.
@@ -55,7 +68,67 @@ def near_pairs(hashes: Sequence[int], bits: int = NEAR_BITS) -> Iterator[tuple[i
         Index of the earlier, index of the later, bits in which they differ; sorted by the later one.
     """
     values = np.asarray(hashes, dtype=np.uint64)
-    for later in range(1, len(values)):
-        differing = np.bitwise_count(values[:later] ^ values[later])
-        for earlier in np.flatnonzero(differing <= bits):
-            yield int(earlier), later, int(differing[earlier])
+    equal = _bands_shared(len(values), bits)
+    blocks = _shared_candidates(values, bits, equal) if equal else _all_candidates(len(values))
+    parts = [_near_of(values, earlier, later, bits) for earlier, later in blocks]
+    if not parts:
+        return
+    found = np.unique(np.concatenate(parts), axis=0)  # by the later one, and each once
+    for later, earlier in found.tolist():
+        yield earlier, later, (int(values[earlier]) ^ int(values[later])).bit_count()
+
+
+def _bands_shared(count: int, bits: int) -> int:
+    """How many bands a pair shares at least, where that is the quickest; 0 to compare all with all."""
+
+    def work(equal: int) -> float:  # of hashes that fall together by chance
+        bands = bits + equal
+        keys = math.comb(bands, equal)
+        return keys * (_SORTING * count + count**2 / 2 ** (equal * 64 / bands + 1))
+
+    by_bands = {equal: work(equal) for equal in range(1, _MOST_SHARED + 1) if bits + equal <= _MOST_BANDS}
+    by_bands[0] = count**2 / 2
+    return min(by_bands, key=by_bands.__getitem__)
+
+
+def _all_candidates(count: int) -> Iterator[tuple[_Indices, _Indices]]:
+    step = max(1, _AT_ONCE // max(1, count))
+    for first in range(1, count, step):
+        later = np.arange(first, min(count, first + step))
+        yield np.concatenate([np.arange(one) for one in later.tolist()]), np.repeat(later, later)
+
+
+def _shared_candidates(
+    values: NDArray[np.uint64], bits: int, equal: int
+) -> Iterator[tuple[_Indices, _Indices]]:
+    """Pairs that agree in some bands; one that agrees in more comes several times."""
+    ends = np.linspace(0, 64, bits + equal + 1).round().astype(int).tolist()
+    masks = [(1 << end) - (1 << start) for start, end in pairwise(ends)]
+    for shared in combinations(masks, equal):
+        keys = values & np.uint64(sum(shared))
+        order = np.argsort(keys, kind="stable")
+        yield from _pairs_of_equals(keys[order], order)
+
+
+def _pairs_of_equals(keys: NDArray[np.uint64], order: _Indices) -> Iterator[tuple[_Indices, _Indices]]:
+    """Pairs of positions in ``order`` whose keys are equal; equals lie side by side, in their order."""
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    sizes = np.diff(np.r_[starts, len(keys)])
+    before = np.arange(len(keys)) - np.repeat(starts, sizes)  # equals before each one
+    sums = np.cumsum(before)
+    first = 0
+    while first < len(keys):
+        done = sums[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(sums, done + _AT_ONCE, side="right")))
+        counts = before[first:last]
+        if total := int(counts.sum()):
+            later = np.repeat(np.arange(first, last), counts)
+            own = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+            yield order[later - before[later] + own], order[later]
+        first = last
+
+
+def _near_of(values: NDArray[np.uint64], earlier: _Indices, later: _Indices, bits: int) -> _Indices:
+    """Those of some pairs that differ in few bits: later and earlier index, shape (N, 2)."""
+    near = np.bitwise_count(values[earlier] ^ values[later]) <= bits
+    return np.unique(np.stack([later[near], earlier[near]], axis=1), axis=0)

@@ -1,8 +1,11 @@
+from typing import Any
+
 import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
+from veneer.data import phash
 from veneer.data.phash import NEAR_BITS, distance, near_pairs, perceptual_hash
 
 
@@ -41,3 +44,53 @@ def test_near_pairs_are_those_of_a_plain_double_loop() -> None:
 
 def test_no_pictures_have_no_pairs() -> None:
     assert list(near_pairs([])) == []
+
+
+def all_pairs(hashes: np.ndarray, bits: int) -> list[tuple[int, int, int]]:
+    found = []
+    for later in range(1, len(hashes)):
+        differing = np.bitwise_count(hashes[:later] ^ hashes[later])
+        found += [(int(one), later, int(differing[one])) for one in np.flatnonzero(differing <= bits)]
+    return found
+
+
+def many_hashes(seed: int, count: int) -> np.ndarray:
+    """Hashes at random, a third of them a few bits from another, and some equal."""
+    random = np.random.default_rng(seed)
+    hashes = random.integers(0, 2**64, count, dtype=np.uint64)
+    for copy, source in random.integers(0, count, (count // 3, 2)):
+        flips = random.integers(0, 64, random.integers(0, 12))
+        hashes[copy] = hashes[source] ^ np.bitwise_xor.reduce(np.uint64(1) << flips.astype(np.uint64))
+    return hashes
+
+
+@pytest.mark.parametrize("equal", [0, 1, 2, 3])
+@pytest.mark.parametrize("bits", [0, 1, 6, 11])
+def test_bands_find_just_what_all_pairs_find(equal: int, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phash, "_bands_shared", lambda *_: equal)
+    monkeypatch.setattr(phash, "_AT_ONCE", 5000)  # several blocks
+    for seed in range(4):
+        hashes = many_hashes(seed, 200)
+        assert list(near_pairs(hashes.tolist(), bits)) == all_pairs(hashes, bits)
+
+
+@pytest.mark.parametrize(("bits", "count"), [(0, 1500), (6, 1500), (20, 1500), (63, 60)])
+def test_the_way_that_is_chosen_finds_them_too(bits: int, count: int) -> None:
+    hashes = many_hashes(9, count)
+    assert list(near_pairs(hashes.tolist(), bits)) == all_pairs(hashes, bits)
+
+
+def test_of_many_hashes_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    usual = phash._near_of
+
+    def counting(values: np.ndarray, earlier: np.ndarray, *more: Any) -> np.ndarray:
+        nonlocal compared
+        compared += len(earlier)
+        assert len(earlier) < 2 * phash._AT_ONCE
+        return usual(values, earlier, *more)
+
+    monkeypatch.setattr(phash, "_near_of", counting)
+    count = 20_000
+    list(near_pairs(many_hashes(3, count).tolist()))
+    assert compared < count**2 / 2 / 50
