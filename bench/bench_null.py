@@ -16,11 +16,13 @@ import shlex
 import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.effects import fall, way
 from bench.machine import setting, write_results
 from bench.null_pool import NUM_PROMPTS, NUM_SEEDS, Design, Pool, comparison, look
 from bench.null_tables import document
@@ -45,6 +47,8 @@ DESIGNS = {
 WITH_EFFECTS = ("5", "8", "14", "24", "8 + 12", "8, one seed", "14, one seed", "24, one seed")
 PULLS = (0.1, 0.2, 0.4, 0.7)
 """Effects: parts of the way to the true picture of its subject that a tuned picture went."""
+LOST = (0.0, 0.1)
+"""Chances that a tuned picture shows another subject."""
 READ = ("style", "style_texture", "prompt", "retrieval", "diversity", "memorisation")
 """Measures that the rules read."""
 AIM = 0.01
@@ -54,11 +58,12 @@ def judged(pool: Pool, design: Design, num_comparisons: int, seed: int) -> dict[
     """Draw and judge many comparisons.
 
     Returns:
-        Shares of the words, of reasons that decide, of measures that rise and fall; "way" is the mean share
-        of the way to the held-out pictures.
+        Shares of the words, of reasons that decide, of measures that rise and fall; "way" is the share of the
+        way to the held-out pictures, "fall" that of subjects lost.
     """
     random, counts = np.random.default_rng(seed), Counter[str]()
-    ways: list[float] = []
+    styles: list[Measure] = []
+    found: list[Measure] = []
     for _ in range(num_comparisons):
         seen, facts = comparison(pool, design, random)
         measures = {spec.name: _known(spec.of(seen)) for spec in MEASURES if spec.name in READ}
@@ -69,10 +74,10 @@ def judged(pool: Pool, design: Design, num_comparisons: int, seed: int) -> dict[
         counts.update({reason.code for reason in verdict.reasons if reason.decides})
         for name, measure in measures.items():
             counts.update(_directions(name, measure))
-        style = measures["style"]
-        ways += [style.share] if style and style.share is not None else []
+        styles += [measures["style"]] if measures["style"] else []
+        found += [measures["retrieval"]] if measures["retrieval"] else []
     shares = {name: count / num_comparisons for name, count in sorted(counts.items())}
-    return shares | {"way": float(np.mean(ways)) if ways else 0.0}
+    return shares | {"way": way(styles), "fall": fall(found)}
 
 
 def _known(found: Measure | str) -> Measure | None:
@@ -113,8 +118,10 @@ def main() -> int:
         print(name, found[name], file=sys.stderr, flush=True)
     effects = {
         name: {
-            str(pull): judged(pool, replace(DESIGNS[name], pull=pull), asked.effects, seed=100 + n)
-            for n, pull in enumerate(PULLS)
+            f"{pull}, {lost}": judged(
+                pool, replace(DESIGNS[name], pull=pull, lost=lost), asked.effects, seed=100 + n
+            )
+            for n, (lost, pull) in enumerate(product(LOST, PULLS))
         }
         for name in WITH_EFFECTS
     }

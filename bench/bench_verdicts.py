@@ -10,7 +10,6 @@ true pictures as held out; the power is that of the newest `bench/results/null_*
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import tempfile
@@ -24,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 from bench.bench_style import PICTURES
-from bench.machine import RESULTS, heading, setting, write_results
+from bench.effects import fall, newest_power, promised, way
+from bench.machine import heading, setting, write_results
 from bench.style_systems import BASE
 from bench.style_tasks import STYLES, Style, Task, build_task
 from veneer.models.embedder import choose_embedders
@@ -35,6 +35,7 @@ from veneer.proof.likeness import prompt_span, style_cost
 from veneer.proof.pairs import Pair
 from veneer.proof.style_views import style_rises
 from veneer.proof.verdict import judge
+from veneer.stats import Measure
 
 SIDE_PX, NUM_HELD_OUT, SYSTEM = 128, 12, "veneer"
 NUM_PROMPTS = (8, 14, 24)
@@ -79,8 +80,10 @@ def look_at(style: Style, seed: int, work: Path, folder: Path) -> Shown | None:
 
 
 def verdicts(shown: Shown, num_prompts: int, draws: int, seed: int) -> dict[str, float]:
-    """Judge many choices of prompts; shares of the words, and the mean share of the way."""
-    random, counts, ways = np.random.default_rng(seed), Counter[str](), []
+    """Judge many choices of prompts; shares of the words, of the way, and of subjects lost."""
+    random, counts = np.random.default_rng(seed), Counter[str]()
+    styles: list[Measure] = []
+    found: list[Measure] = []
     for _ in range(draws):
         order = random.permutation(len(shown.pairs))
         rows, others = sorted(order[:num_prompts]), sorted(order[num_prompts : num_prompts + NUM_HELD_OUT])
@@ -88,11 +91,10 @@ def verdicts(shown: Shown, num_prompts: int, draws: int, seed: int) -> dict[str,
         measures, _ = take_measures(seen)
         counts[judge(measures, facts).word] += 1
         counts["nearer"] += style_rises(measures)
-        style = measures["style"]
-        ways += [style.share] if style and style.share is not None else []
-    return {word: counts[word] / draws for word in (*WORDS, "nearer")} | {
-        "way": float(np.mean(ways)) if ways else 0.0
-    }
+        styles += [measures["style"]] if measures["style"] else []
+        found += [measures["retrieval"]] if measures["retrieval"] else []
+    shares = {word: counts[word] / draws for word in (*WORDS, "nearer")}
+    return shares | {"way": way(styles), "fall": fall(found)}
 
 
 def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence, Facts]:
@@ -106,18 +108,6 @@ def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence,
     lower = None if cost.ci95 is None else -cost.ci95[1]
     span = prompt_span(view.base, view.texts, rows)
     return seen, Facts(len(rows), NUM_HELD_OUT, len(rows), style_cost=lower, prompt_span=span)
-
-
-def promised(num_prompts: int, way: float) -> dict[str, float]:
-    """How often the newest power table shows as long a way to be nearer, and `better`; one seed a prompt."""
-    table = max(RESULTS.glob("null_*.json"), key=lambda path: path.stem[-10:])
-    effects = json.loads(table.read_text("utf-8"))["effects"][f"{num_prompts}, one seed"].values()
-    points = sorted(effects, key=lambda one: one["way"])
-    ways = [one["way"] for one in points]
-    return {
-        f"promised {word}": float(np.interp(way, ways, [one.get(word, 0.0) for one in points]))
-        for word in ("better", "nearer")
-    }
 
 
 def _pairs(task: Task, base: list[Path], tuned: list[Path]) -> tuple[Pair, ...]:
@@ -145,16 +135,17 @@ def document(record: Mapping[str, Any]) -> str:
     lines += [
         f"Veneer's recipe in {record['steps']} steps, 48 subjects a style drawn once by each; "
         f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as "
-        "long a way with as many prompts of one seed: there base and tuned pictures start from different "
-        "seeds, here from the same, so less effect is enough; there every prompt goes the same part of the "
-        "way, here some go further than others, so more is needed.",
+        "long a way with as many prompts of one seed and as many subjects lost: there base and tuned "
+        "pictures start from different seeds, here from the same, so less effect is enough; there every "
+        "prompt goes the same part of the way, here some go further than others, so more is needed.",
         "",
-        f"| style | seed | prompts | share of the way | {' | '.join(COLUMNS.values())} |",
-        "|---|---:|---:|---:|" + "---:|" * len(COLUMNS),
+        f"| style | seed | prompts | share of the way | subjects lost | {' | '.join(COLUMNS.values())} |",
+        "|---|---:|---:|---:|---:|" + "---:|" * len(COLUMNS),
     ]
     for one in record["found"]:
         shares = " | ".join(f"{100 * one[name]:.0f} %" for name in COLUMNS)
-        where = f"{one['style']} | {one['seed']} | {one['prompts']} | {100 * one['way']:.0f} %"
+        gone = f"{100 * one['way']:.0f} % | {100 * one['fall']:.0f} %"
+        where = f"{one['style']} | {one['seed']} | {one['prompts']} | {gone}"
         lines.append(f"| {where} | {shares} |")
     return "\n".join([*lines, ""])
 
@@ -168,6 +159,7 @@ def main() -> None:
     asked = parser.parse_args()
     record: dict[str, Any] = setting(shlex.join(["python", "-m", "bench.bench_verdicts", *sys.argv[1:]]))
     record |= {"steps": asked.steps, "draws": asked.draws, "found": []}
+    power = newest_power()
     for style in STYLES:
         for seed in range(3):
             with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +169,10 @@ def main() -> None:
             for count in NUM_PROMPTS:
                 one = verdicts(shown, count, asked.draws, seed=count)
                 named = {"style": style.name, "seed": seed, "prompts": count}
-                record["found"].append({**named, **one, **promised(count, one["way"])})
+                shares = promised(power[f"{count}, one seed"], one["way"], one["fall"])
+                record["found"].append(
+                    {**named, **one, **{f"promised {word}": shares[word] for word in shares}}
+                )
     text = document(record)
     print(text)
     write_results("verdicts", record, text)

@@ -136,6 +136,7 @@ class Design:
         num_seeds: Seeds of the prompts that share.
         num_held_out: Pictures that stand for the style.
         pull: Part of the way to the true picture of its subject that a tuned picture went; 0 is none.
+        lost: Chance that all tuned pictures of a prompt show another subject, one that is not asked for.
     """
 
     num_shared: int
@@ -143,6 +144,7 @@ class Design:
     num_seeds: int = 3
     num_held_out: int = 12
     pull: float = 0.0
+    lost: float = 0.0
 
     @property
     def num_prompts(self) -> int:
@@ -161,26 +163,28 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
     """
     subjects = random.choice(len(pool.pictures), design.num_prompts, replace=False)
     shared = random.choice(pool.num_seeds, (design.num_seeds, 2), replace=False)
-    rows: list[tuple[int, int, int, int]] = []
+    shown = _shown(pool, subjects, design.lost, random)
+    rows: list[tuple[int, int, int, int, int]] = []
     for number, subject in enumerate(subjects):
         is_shared = number < design.num_shared
         seeds = shared if is_shared else random.choice(pool.num_seeds, (2, 2), replace=False)
-        rows += [(subject, *pair, k if is_shared else 1000 * number + k) for k, pair in enumerate(seeds)]
-    who, before, after, label = (list(one) for one in zip(*rows, strict=True))
+        labels = [k if is_shared else 1000 * number + k for k in range(len(seeds))]
+        rows += [(subject, shown[number], *pair, label) for pair, label in zip(seeds, labels, strict=True)]
+    who, drawn, before, after, label = (list(one) for one in zip(*rows, strict=True))
     others = np.setdiff1d(np.arange(len(pool.real)), subjects)
     held_out = random.choice(others, design.num_held_out, replace=False)
     training = np.setdiff1d(others, held_out)
-    towards = partial(_towards, who=who, pull=design.pull)
+    towards = partial(_towards, who=drawn, pull=design.pull)
     pictures = View(
         pool.pictures[who, before],
-        _unit(pool.pictures[who, after] + towards(pool.pictures, pool.real)),
+        _unit(pool.pictures[drawn, after] + towards(pool.pictures, pool.real)),
         pool.texts[who],
         pool.real[held_out],
         pool.real[training],
     )
     texture = TextureView(
         pool.textures[who, before],
-        pool.textures[who, after] + towards(pool.textures, pool.real_textures),
+        pool.textures[drawn, after] + towards(pool.textures, pool.real_textures),
         None,
         pool.real_textures[held_out],
         pool.real_textures[training],
@@ -191,10 +195,19 @@ def comparison(pool: Pool, design: Design, random: np.random.Generator) -> tuple
     facts = Facts(design.num_prompts, design.num_held_out, len(pairs), style_cost=cost, prompt_span=span)
     laid_out = Layouts(
         pool.likeness[who, before][:, training],
-        (pool.likeness[who, after] + towards(pool.likeness, pool.real_likeness))[:, training],
+        (pool.likeness[drawn, after] + towards(pool.likeness, pool.real_likeness))[:, training],
         copy_threshold(pool.real_likeness[np.ix_(training, training)]),
     )
     return evidence_of(pairs, pictures, texture=texture, laid_out=laid_out), facts
+
+
+def _shown(pool: Pool, subjects: Array, lost: float, random: np.random.Generator) -> list[int]:
+    """What the tuned pictures of each subject show: the subject, or one that nobody asked for."""
+    if not lost:
+        return [int(one) for one in subjects]
+    others = np.setdiff1d(np.arange(len(pool.pictures)), subjects)
+    is_lost = random.random(len(subjects)) < lost
+    return [int(one) for one in np.where(is_lost, random.choice(others, len(subjects)), subjects)]
 
 
 def _cost(pool: Pool, pictures: View, who: list[int]) -> tuple[float | None, float]:

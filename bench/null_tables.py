@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from bench.effects import along
 from bench.machine import heading
 from bench.null_pool import NUM_PROMPTS, NUM_STEPS
 
@@ -24,8 +23,9 @@ which only keep a result from being `better`, are left out: the share of `better
 MIXED = """\
 Each tuned picture went a part of the way from the base's pictures of its subject to the true picture, the
 same for all seeds, so that variety stays; the effect is given as the share of the way from the base to the
-held-out pictures that this makes on average. Base and tuned pictures start from different seeds here, from
-the same in a run, where less effect is enough; but training differs more from prompt to prompt."""
+held-out pictures that all comparisons of a row went together. Where subjects are lost, each prompt had one
+chance in ten that its tuned pictures show another subject. Base and tuned pictures start from different seeds
+here, from the same in a run, where less effect is enough; but training differs more from prompt to prompt."""
 
 
 def document(record: Mapping[str, Any]) -> str:
@@ -76,10 +76,10 @@ def _false_alarms(found: Mapping[str, Shares]) -> list[str]:
 def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
     kept = ("prompt-fell", "prompt-unsure", "subject-lost", "subject-unsure", "variety-unsure", "memorised")
     named = [name for name in kept if any(name in one for by in effects.values() for one in by.values())]
-    lines = ["| prompts | share of the way | `better` | shown to be nearer | " + " | ".join(named) + " |"]
-    lines += ["|---|---:|---:|---:|" + "---:|" * len(named)]
+    columns = ["prompts", "share of the way", "subjects lost", "`better`", "shown to be nearer", *named]
+    lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
     return lines + [
-        f"| {prompts} | {_percent(one['way'], 0)} | "
+        f"| {prompts} | {_percent(one['way'], 0)} | {_percent(one['fall'], 0)} | "
         + " | ".join(_percent(one.get(name, 0), 0) for name in ("better", "nearer", *named))
         + " |"
         for prompts, by_pull in effects.items()
@@ -88,9 +88,12 @@ def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
 
 
 def power(by_pull: Mapping[str, Shares]) -> tuple[int, int, int]:
-    """How often, in per cent, a third, two thirds and the whole of the way are shown to be nearer."""
-    ways, shares = np.array(sorted((one["way"], one.get("nearer", 0.0)) for one in by_pull.values())).T
-    third, most, whole = (round(100 * float(np.interp(way, ways, shares))) for way in (1 / 3, 2 / 3, 1.0))
+    """How often, in per cent, a third, two thirds and the whole of the way are shown to be nearer.
+
+    Rows where subjects are lost (their name ends in a chance above 0) are left out.
+    """
+    rows = [one for name, one in by_pull.items() if not float(name.partition(", ")[2] or 0)]
+    third, most, whole = (round(100 * along(rows, way)["nearer"]) for way in (1 / 3, 2 / 3, 1.0))
     return third, most, whole
 
 

@@ -71,6 +71,12 @@ def test_held_out_prompts_have_seeds_of_their_own(pool: Pool) -> None:
     assert len(set(own)) == len(own)
 
 
+def test_a_subject_that_is_lost_is_found_no_more(pool: Pool) -> None:
+    kept, lost = (bench_null.judged(pool, Design(8, lost=lost), 10, seed=0)["fall"] for lost in (0.0, 0.5))
+    assert kept == pytest.approx(0, abs=0.1)
+    assert 0.3 < lost < 0.7
+
+
 def test_a_trade_is_a_false_alarm_in_both_directions() -> None:
     assert bench_null.false_alarms({"better": 0.01, "worse": 0.02, "trade": 0.5}) == (0.51, 0.52)
 
