@@ -32,7 +32,7 @@ PLAIN_LEARNING_RATE = 2e-3
 """The best of 1e-3, 2e-3 and 4e-3 for the plain loop on openmoji: its settings shall not be what beats it."""
 NOT_SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("collect", "caption", "generate", "compare"), True),
-    "train": {"cuda_graph", "deterministic"},
+    "train": {"cuda_graph", "deterministic", "preview_steps"},
 }
 """Of a recipe, what its training does not depend on beyond rounding."""
 NUM_INFERENCE_STEPS = 14
@@ -122,13 +122,14 @@ def settings_of(system: str, plan: Plan, seed: int) -> dict[str, Any]:
     """Everything that the training of a system depends on, beside base and pictures.
 
     Returns:
-        Plain data; a system that was trained with other settings is trained again.
+        Plain data; a system that was trained with other settings is trained again. Keys that are not set are
+        left out, so that a new one does not ask for another training.
     """
     recipe = recommended(steps_of(system, plan), seed, plan.changes)
     if system.startswith("plain"):
         plain = _plain_settings(system, plan, seed, data=Path(), out=Path(), side_px=recipe.encode.resolution)
         return {key: value for key, value in asdict(plain).items() if key not in {"base", "data", "out"}}
-    return recipe.model_dump(mode="json", exclude=NOT_SETTINGS)
+    return recipe.model_dump(mode="json", exclude=NOT_SETTINGS, exclude_none=True)
 
 
 def train_system(system: str, plan: Plan, seed: int, folder: Path, *, side_px: int) -> tuple[Path, float]:
