@@ -156,7 +156,13 @@ def sd15(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
-    ("side", "batch", "measured"), [(512, 1, 2.62), (512, 4, 5.09), (512, 16, 14.74), (1024, 16, None)]
+    ("side", "batch", "measured"),
+    [
+        (512, 1, 2.62),
+        pytest.param(512, 4, 5.09, marks=pytest.mark.heavy),
+        (512, 16, 14.74),
+        (1024, 16, None),
+    ],
 )
 def test_a_gpus_memory_is_what_was_measured(
     sd15: Path, side: int, batch: int, measured: float | None
@@ -174,10 +180,10 @@ def test_a_gpus_memory_is_what_was_measured(
     ("side", "batch", "train", "measured"),
     [
         (512, 1, {}, 0.0231),
-        (512, 4, {}, 0.0465),
+        pytest.param(512, 4, {}, 0.0465, marks=pytest.mark.heavy),
         (512, 32, {}, 0.272),
         (512, 1, {"cuda_graph": False}, 0.213),
-        (1024, 2, {}, 0.117),
+        pytest.param(1024, 2, {}, 0.117, marks=pytest.mark.heavy),
         (1024, 2, {"gradient_checkpointing": True}, 0.152),
     ],
     ids=str,

@@ -126,6 +126,7 @@ def a_killed_run_says_so_and_resumes(page: Any, studio: Running) -> None:
     says(page, "train-status", "Stopped", SLOW)
 
 
+@pytest.mark.heavy
 def test_finished_runs_are_kept_in_order(two_runs: None, page: Any, studio: Running) -> None:
     the_runs_are_listed_and_deleting_asks_twice(page, studio)
     two_runs_are_told_apart(page)
