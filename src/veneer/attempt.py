@@ -19,9 +19,6 @@ from veneer.records.notices import Notices, forget_notices
 from veneer.records.run import Identity, RunDir, RunRecord, StageRecord
 from veneer.stage import STAGE_NAMES, Stage
 
-Fill = Callable[[RunDir, Recipe, OnEvent], None]
-"""Makes what a stage will find done, named by its content."""
-
 
 class StageResult(Protocol):
     """What every stage returns: a frozen object with one line of what came out.
@@ -34,6 +31,10 @@ class StageResult(Protocol):
         """One line of what there is now, the same whether it was made in one go or in several."""
 
 
+Perform = Callable[..., StageResult]
+"""Does a stage: takes the run, its recipe, a listener and, by name, what only a command may say."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What one command does with stages of a run.
@@ -43,7 +44,7 @@ class Attempt:
         redo: Those that the user named.
         told: Settings that do not act, told already; each is recorded with its stage.
         damaged: Stages whose results are damaged.
-        ahead: What fills in a stage's keyed results before it, by the stage's name.
+        instead: What does a stage in place of its own module, by the stage's name.
         options: What only a command may say, by the stage's name.
     """
 
@@ -54,7 +55,7 @@ class Attempt:
     told: Collection[Notice]
     redo: Collection[str] = ()
     damaged: Collection[str] = ()
-    ahead: Mapping[str, Fill] = field(default_factory=dict)
+    instead: Mapping[str, Perform] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
 
     def do(self, stage: Stage) -> StageOutcome:
@@ -97,19 +98,17 @@ class Attempt:
 
     def _perform(self, stage: Stage, on_event: OnEvent) -> tuple[str, str]:
         """What there is now, which is recorded, and what this command did of it, which is only told."""
-        fill = self.ahead.get(stage.name)
-        if fill is not None and processes.is_main_process():
-            fill(self.run, self.recipe, on_event)
         if not stage.is_shared and not processes.is_main_process():
             return "", ""
         options = self.options.get(stage.name, {})
-        result = load_stage(stage.name)(self.run, self.recipe, on_event, **options)
+        perform = self.instead.get(stage.name) or load_stage(stage.name)
+        result = perform(self.run, self.recipe, on_event, **options)
         return result.summary, str(getattr(result, "news", ""))
 
 
-def load_stage(name: str) -> Callable[..., StageResult]:
+def load_stage(name: str) -> Perform:
     """What a stage does; its module, with heavy libraries, loads only now."""
-    return cast("Callable[..., StageResult]", importlib.import_module(f"veneer.stages.{name}").run)
+    return cast("Perform", importlib.import_module(f"veneer.stages.{name}").run)
 
 
 def forget_results(stage: Stage, run: RunDir) -> None:

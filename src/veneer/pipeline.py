@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from veneer import machine, processes
 from veneer.arguments import PathLike, given_path, given_texts, refuse_other_words
-from veneer.attempt import Attempt, Fill
+from veneer.attempt import Attempt, Perform
 from veneer.changes import is_done, stages_to_do, stages_to_redo
 from veneer.config import Recipe
 from veneer.damage import clear_damaged, mend_record, refuse_unfit
@@ -40,7 +40,7 @@ def run(
     until: str = STAGE_NAMES[-1],
     on_event: OnEvent = in_notebook,
     allow_private_addresses: bool = False,
-    ahead: Mapping[str, Fill] = MappingProxyType({}),
+    instead: Mapping[str, Perform] = MappingProxyType({}),
 ) -> RunResult:
     """Take a recipe through all stages, or go on where an earlier command stopped.
 
@@ -52,7 +52,8 @@ def run(
             `caption` and `train` only where what they depend on has changed.
         until: The last stage to do; the same folder goes on from there.
         allow_private_addresses: Whether downloads may reach private, loopback and link-local addresses.
-        ahead: What fills in a stage's keyed results before it, by the stage's name: `veneer.cluster.fills`.
+        instead: What does a stage in place of its own module, by the stage's name: a cluster's
+            `veneer.cluster.stages.over_cluster`.
 
     Returns:
         The finished run.
@@ -84,7 +85,7 @@ def run(
             told=told,
             redo=redo,
             damaged=damaged,
-            ahead=ahead,
+            instead=instead,
             options=options,
         )
         outcomes = [attempt.do(stage) for stage in STAGES[: STAGE_NAMES.index(until) + 1]]

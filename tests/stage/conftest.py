@@ -8,7 +8,7 @@ import pytest
 
 from helpers.captioning import Scripted
 from helpers.tiny import tiny_pictures
-from veneer.captions import captioning as captionwork
+from veneer.captions import describing
 from veneer.records.dataset import Dataset
 from veneer.stages import train
 from veneer.stages.collect import collect
@@ -35,7 +35,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scripted]:
 
     def install(first: list[str], again: list[str] | None = None) -> Scripted:
         captioner = Scripted(first, again)
-        monkeypatch.setattr(captionwork, "load_captioner", lambda *_: captioner)
+        monkeypatch.setattr(describing, "load_captioner", lambda *_: captioner)
         return captioner
 
     return install

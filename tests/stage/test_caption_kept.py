@@ -12,6 +12,7 @@ import pytest
 from helpers.captioning import GOOD, Scripted, caption_set, captions
 from helpers.tiny import tiny_pictures
 from veneer.captions import captioning as captionwork
+from veneer.captions import describing
 from veneer.captions.captioner import AGAIN, FIRST, Decoding
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset, Item
@@ -105,7 +106,7 @@ def test_captions_are_the_same_wherever_the_command_was_stopped(
     for name, stops in (("whole", (99,)), ("stopped", (stop, 99))):
         collect([str(source)], tmp_path / name)
         for at in stops:
-            monkeypatch.setattr(captionwork, "load_captioner", lambda *_, at=at: Stubborn(at))
+            monkeypatch.setattr(describing, "load_captioner", lambda *_, at=at: Stubborn(at))
             with contextlib.suppress(KeyboardInterrupt):
                 result, notices = caption_set(Dataset(tmp_path / name))
         results.append((captions(Dataset(tmp_path / name)), result.summary, [one.message for one in notices]))

@@ -1,10 +1,10 @@
 """The data stages over one local Ray cluster: the bytes of one machine, and nothing lost with a worker."""
 
+import contextlib
 import os
 import shutil
-import signal
 import threading
-import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,16 +13,22 @@ from typing import Any
 import psutil
 import pytest
 
-from helpers.tiny import tiny_pictures
+from helpers.clusterruns import contents, odd_recipe, odd_sources
+from helpers.webserver import web_server
 from veneer import pipeline
+from veneer.captions import captioning
+from veneer.captions.records import append_journal
+from veneer.cluster import checking, encoding
+from veneer.cluster.pool import Pool
+from veneer.cluster.stages import OVER
 from veneer.config import Recipe
+from veneer.data.measured import read_measures
 from veneer.errors import DatasetError, RunError
-from veneer.events import OnEvent
-from veneer.recipe import resolve
+from veneer.events import ignore
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -37,97 +43,86 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def recipe(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    pictures = tiny_pictures(tmp_path_factory.mktemp("sources") / "pictures", 40)
-    for number, path in enumerate(sorted(pictures.iterdir())):
-        path.rename(path.with_stem(f"picture of number {number}"))
-    return resolve(
-        {
-            "base": {"model": str(base_folder)},
-            "collect": {"sources": [str(pictures)]},
-            "caption": {"model": "none"},
-            "encode": {"resolution": 32},
-            "compare": {"embedder": "pocket"},
-        }
-    )
+def recipe(
+    base_folder: Path, blip_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Recipe]:
+    with web_server() as web:
+        sources = odd_sources(tmp_path_factory.mktemp("sources"), web, 40)
+        yield odd_recipe(base_folder, blip_folder, sources)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pieces() -> Iterator[None]:
+    """So that there are some to be done when a worker is killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "ENCODED_AT_ONCE", 4)
+        patch.setattr(checking, "MEASURED_AT_ONCE", 4)
+        patch.setattr(captioning, "CAPTION_BATCH_SIZE", 2)
+        yield
+
+
+def to_encode(recipe: Recipe, root: Path, **more: Any) -> None:
+    pipeline.run(recipe, root, until="encode", on_event=ignore, allow_private_addresses=True, **more)
 
 
 @pytest.fixture(scope="module")
 def plain(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """The run of one machine."""
     run = RunDir(tmp_path_factory.mktemp("plain") / "run")
-    pipeline.run(recipe, run.root, until="encode")
+    to_encode(recipe, run.root)
     return run
 
 
-def fresh(root: Path, recipe: Recipe) -> RunDir:
-    """The same pictures, neither measured nor encoded."""
-    run = RunDir(root / "run")
-    pipeline.run(recipe, run.root, until="collect")
-    return run
+VICTIMS = {
+    "Client": lambda run: any((run.dataset / ".downloads").glob("*")),
+    "Standards": lambda run: _lines(run.dataset / "provenance.jsonl") > 3,
+    "Inspector": lambda run: _lines(run.dataset / ".measures.jsonl") > 3,
+    "Writer": lambda run: _lines(run.dataset / ".captions-0.jsonl") > 3,
+    "Encoder": lambda run: any((run.cache / "latents").glob("*.safetensors")),
+}
+"""Workers, and when one of them is killed: as soon as there is something of its kind."""
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files but those that name times and places."""
-    told = {"provenance.jsonl", "check.html"}
-    files = [
-        path for path in folder.rglob("*") if path.is_file() and path.name[0] != "." and path.name not in told
-    ]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def test_the_run_is_that_of_one_machine_to_the_byte(
-    session: Any, plain: RunDir, recipe: Recipe, tmp_path: Path
-) -> None:
-    from veneer.cluster.filling import FILLED
-
-    filled, written = {}, {}
-
-    def fill(stage: str, run: RunDir, recipe: Recipe, on_event: OnEvent) -> None:
-        filled[stage] = FILLED[stage](session, run, recipe, on_event)
-        written.update({path: path.stat().st_mtime_ns for path in run.cache.glob("*/*")})
-
-    run = RunDir(tmp_path / "run")
-    ahead = {stage: partial(fill, stage) for stage in FILLED}
-    pipeline.run(recipe, run.root, until="encode", ahead=ahead)
-    assert filled == {"check": 40, "encode": 40}
-    assert written and {path: path.stat().st_mtime_ns for path in written} == written  # the stage found them
-    assert contents(run.dataset) == contents(plain.dataset)
-    assert contents(run.cache) == contents(plain.cache)
-    pipeline.run(recipe, run.root, redo=["check", "encode"], until="encode", ahead=ahead)
-    assert filled == {"check": 0, "encode": 0}
+def kill_one_of_each(run: RunDir, killed: list[str], is_done: threading.Event) -> None:
+    """End a worker of each kind with SIGKILL in the middle of its work."""
+    while len(killed) < len(VICTIMS) and not is_done.wait(0.01):
+        for kind in VICTIMS.keys() - set(killed):
+            if not VICTIMS[kind](run):
+                continue
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if f"ray::{kind}" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed.append(kind)
+                        break
 
 
-def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_done_twice(
+def test_the_run_is_that_of_one_machine_though_a_worker_is_killed_in_every_stage(
     session: Any, plain: RunDir, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veneer.cluster import encoding
+    described: Counter[tuple[str, int]] = Counter()
 
-    monkeypatch.setattr(encoding, "ENCODED_AT_ONCE", 4)
-    run = fresh(tmp_path, recipe)
-    pipeline.run(recipe, run.root, until="caption")
-    killed: list[int] = []
-    watcher = threading.Thread(target=kill_an_encoder, args=(run, killed), daemon=True)
+    def counting(dataset: Dataset, rank: int, new: Any) -> None:
+        described.update((record.file_name, record.attempts) for record in new)
+        append_journal(dataset, rank, new)
+
+    monkeypatch.setattr(captioning, "append_journal", counting)
+    run, killed, is_done = RunDir(tmp_path / "run"), list[str](), threading.Event()
+    watcher = threading.Thread(target=kill_one_of_each, args=(run, killed, is_done), daemon=True)
     watcher.start()
-    encoding.fill_cache(session, run, recipe)
-    watcher.join(1)
-    assert len(killed) == 1
-    pipeline.run(recipe, run.root, until="encode")
+    try:
+        to_encode(recipe, run.root, instead={name: partial(one, session) for name, one in OVER.items()})
+    finally:
+        is_done.set()
+        watcher.join()
+    assert {"Standards", "Inspector", "Writer", "Encoder"} <= set(killed)
+    assert contents(run.dataset) == contents(plain.dataset)
     assert contents(run.cache) == contents(plain.cache)
-
-
-def kill_an_encoder(run: RunDir, killed: list[int]) -> None:
-    """End one worker as soon as the first latents are there."""
-    until = time.monotonic() + 300
-    while not killed and time.monotonic() < until:
-        time.sleep(0.02)
-        if not any((run.cache / "latents").glob("*.safetensors")):
-            continue
-        for process in psutil.Process().children(recursive=True):
-            if "ray::Encoder" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append(process.pid)
-                return
+    assert set(described.values()) == {1}  # no caption was asked for twice
 
 
 class Unable:
@@ -141,28 +136,24 @@ class Unable:
 
 
 def test_workers_that_cannot_start_are_told_of(session: Any) -> None:
-    from veneer.cluster.pool import spread
-
-    with pytest.raises(RunError, match=r"cannot go on: .*no library of this name"):
-        list(spread(session, Unable, (), "work", [1, 2, 3]))
+    with (
+        pytest.raises(RunError, match=r"cannot go on: .*no library of this name"),
+        Pool(session, Unable) as one,
+    ):
+        list(one.as_they_end("work", [1, 2, 3]))
 
 
 def test_a_picture_that_cannot_be_used_ends_the_work_with_its_name(
     session: Any, plain: RunDir, recipe: Recipe, tmp_path: Path
 ) -> None:
-    from veneer.cluster.checking import fill_measures
-    from veneer.data.measured import read_measures
-
     shutil.copytree(plain.dataset, tmp_path / "run" / "dataset")
     run = RunDir(tmp_path / "run")
     first = run.dataset / Dataset(run.dataset).picture_names()[0]
     first.write_bytes(first.read_bytes()[:60])
     run.dataset.joinpath(".measures.jsonl").unlink()
-    fill_measures(session, run, recipe)
+    checking.fill_measures(session, run)
     known = read_measures(Dataset(run.dataset))
     broken = [name for name, (_, seen) in known.items() if isinstance(seen, str)]
     assert broken == [first.relative_to(run.dataset).as_posix()]
-    from veneer.cluster.encoding import fill_cache
-
     with pytest.raises(DatasetError, match=first.name):
-        fill_cache(session, run, recipe)
+        encoding.encode_over(session, run, recipe)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-
-from PIL import Image
 
 from veneer import machine, processes
 from veneer.captions import STAGE
 from veneer.captions.agreement import low_agreement
-from veneer.captions.captioner import AGAIN, CAPTION_BATCH_SIZE, FIRST, Captioner, Decoding, load_captioner
+from veneer.captions.captioner import AGAIN, CAPTION_BATCH_SIZE, FIRST, Decoding
+from veneer.captions.describing import Describe, Described, Describer
 from veneer.captions.faults import Fault, sameness_key, tag_faults, text_faults, too_common
 from veneer.captions.records import (
     CaptionRecord,
@@ -21,17 +19,11 @@ from veneer.captions.records import (
     read_unfinished,
     written_caption,
 )
-from veneer.captions.tagger import Tagger, load_tagger
 from veneer.config import CaptionTable
-from veneer.data.picture import load_small
-from veneer.data.worker import Failure, Workers, processes_for
-from veneer.events import Notice, OnEvent, Progress, StageStarted
+from veneer.events import OnEvent, Progress, StageStarted
 from veneer.hubnames import is_tagger
 from veneer.models.embedder import Embedder
 from veneer.records.dataset import Dataset
-
-_LONGEST_SIDE_PX = 1024
-"""Pictures are handed to the captioner no larger than this; captioners look at 224 to 768 pixels."""
 
 Records = dict[str, CaptionRecord]
 TokenCounter = Callable[[str], int]
@@ -44,6 +36,7 @@ class CaptionWork:
         config: Captioner and what is made of its texts.
         count_tokens: Counts CLIP's tokens; None to estimate.
         embedder: A CLIP that tells how well captions fit; None not to look.
+        by: Who describes; None for a captioner in this process.
     """
 
     def __init__(
@@ -53,7 +46,10 @@ class CaptionWork:
         count_tokens: TokenCounter | None,
         embedder: Embedder | None,
         on_event: OnEvent,
+        *,
+        by: Describe | None = None,
     ) -> None:
+        self._by = by
         self._folder = dataset
         self._config = caption
         self._count_tokens = count_tokens
@@ -88,8 +84,8 @@ class CaptionWork:
         if not todo:
             return
         machine.set_threads()
-        captioner = self._captioner()
-        self._describe(captioner, processes.shard(todo), FIRST, records)
+        describe = self._by or Describer(self._folder.root, self._config)
+        self._describe(describe, processes.shard(todo), FIRST, records)
         self._share(records, 1)
         unfit = self._unfit(todo, records)
         faults = self._faults(todo, records, unfit)
@@ -98,7 +94,7 @@ class CaptionWork:
             self._on_event(StageStarted(f"{STAGE} again", len(processes.shard(again)), "captions"))
             self._done = 0
             first = dict(records)
-            self._describe(captioner, processes.shard(again), AGAIN, records)
+            self._describe(describe, processes.shard(again), AGAIN, records)
             self._share(records, 2)
             unfit_again = self._unfit(todo, records, again)
             better = self._keep_better(first, faults, self._faults(again, records, unfit_again), records)
@@ -106,47 +102,30 @@ class CaptionWork:
         for name, found in self._faults(todo, records, unfit).items():
             records[name] = replace(records[name], faults=found)
 
-    def _captioner(self) -> Captioner | Tagger:
-        if self._writes_tags:
-            return load_tagger(self._config.model, self._config)
-        return load_captioner(self._config.model, machine.pick_device())
-
     def _describe(
-        self, captioner: Captioner | Tagger, names: Sequence[str], decoding: Decoding, records: Records
+        self, describe: Describe, names: Sequence[str], decoding: Decoding, records: Records
     ) -> None:
         """Describe in batches that the list of all fixes; what an interrupted command did is taken over."""
         attempts = 1 if decoding is FIRST else 2
         known = self._unfinished(attempts)
         processes.wait_for_everyone()  # all have read before one writes
         batches = [names[at : at + CAPTION_BATCH_SIZE] for at in range(0, len(names), CAPTION_BATCH_SIZE)]
-        left = {
-            name: number for number, batch in enumerate(batches) for name in batch if set(batch) - set(known)
-        }
-        records.update({name: known[name] for name in names if name not in left})
-        self._done += len(names) - len(left)
-        with Workers(load_small, count=processes_for(len(left))) as workers:
-            loaded = workers.map((name, (self._folder.root / name, _LONGEST_SIDE_PX)) for name in left)
-            for _, batch in groupby(self._readable(loaded), key=lambda one: left[one[0]]):
-                self._describe_batch(captioner, list(batch), decoding, records)
+        left = [batch for batch in batches if set(batch) - set(known)]
+        missing = {name for batch in left for name in batch}
+        records.update({name: known[name] for name in names if name not in missing})
+        self._done += len(names) - len(missing)
+        for described in describe(left, decoding):
+            self._take(described, attempts, records)
 
-    def _describe_batch(
-        self,
-        captioner: Captioner | Tagger,
-        batch: Sequence[tuple[str, Image.Image]],
-        decoding: Decoding,
-        records: Records,
-    ) -> None:
-        pictures = [picture for _, picture in batch]
-        asked = () if self._writes_tags else (decoding,)
-        texts = captioner.describe(pictures, *asked)
-        new = [
-            self._record(name, "model", text, attempts=1 if decoding is FIRST else 2)
-            for (name, _), text in zip(batch, texts, strict=True)
-        ]
-        append_journal(self._folder, processes.rank(), new)
-        records.update({record.file_name: record for record in new})
-        self._done += len(new)
-        self._on_event(Progress(STAGE, self._done, new[-1].caption))
+    def _take(self, described: Described, attempts: int, records: Records) -> None:
+        for notice in described.told:
+            self._on_event(notice)
+        new = [self._record(name, "model", text, attempts=attempts) for name, text in described.texts]
+        if new:
+            append_journal(self._folder, processes.rank(), new)
+            records.update({record.file_name: record for record in new})
+            self._done += len(new)
+            self._on_event(Progress(STAGE, self._done, new[-1].caption))
 
     def _unfinished(self, attempts: int) -> Records:
         """What an interrupted command, or another process, generated in a round, as it is written now."""
@@ -156,16 +135,6 @@ class CaptionWork:
             for name, record in found.items()
             if record.model == self._config.model
         }
-
-    def _readable(
-        self, loaded: Iterator[tuple[str, Image.Image | Failure]]
-    ) -> Iterator[tuple[str, Image.Image]]:
-        for name, picture in loaded:
-            if isinstance(picture, Failure):
-                message = f"{name}: {picture.reason}; take it out with `veneer check --apply`"
-                self._on_event(Notice(STAGE, "picture-unreadable", message))
-            else:
-                yield name, picture
 
     def _record(self, name: str, by: str, text: str, *, attempts: int) -> CaptionRecord:
         words = written_caption(text, self._config)

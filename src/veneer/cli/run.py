@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from veneer.cli.options import AllowPrivate, Json, Quiet, Set, Track
 from veneer.cli.output import print_json, print_run
 
 if TYPE_CHECKING:
-    from veneer.attempt import Fill
+    from veneer.attempt import Perform
 
 RecipeName = Annotated[
     str,
@@ -75,7 +76,16 @@ ClusterAddress = Annotated[
     typer.Option(
         "--cluster",
         metavar="ADDRESS",
-        help="Measure and encode pictures on a Ray cluster: HOST:PORT, auto, or local for this machine.",
+        help="Do the costly stages on a Ray cluster: HOST:PORT, auto, or local for this machine.",
+    ),
+]
+ClusterWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        help="With --cluster: processes at once; by default one for each GPU or, without, processor.",
     ),
 ]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser at the end.")]
@@ -102,6 +112,7 @@ def run(
     events: Events = None,
     within: Within = None,
     cluster: ClusterAddress = "",
+    workers: ClusterWorkers = 0,
     allow_private_addresses: AllowPrivate = False,
     open_report: Open = False,
     track: Track = None,
@@ -134,9 +145,10 @@ def run(
         ProgressPrinter(quiet, STAGE_NAMES) as show,
         EventLog(events, show) as log,
         Tracking([track] if track else [], RunDir(folder), log) as on_event,
+        ExitStack() as stack,
     ):
         resolved = read()
-        ahead = _ahead(cluster)
+        instead = stack.enter_context(_instead(cluster, workers))
         from veneer.pipeline import run as run_pipeline
 
         if auto:
@@ -153,7 +165,7 @@ def run(
             redo=stages,
             on_event=on_event,
             allow_private_addresses=allow_private_addresses,
-            ahead=ahead,
+            instead=instead,
         )
     if as_json:
         print_json(result)
@@ -164,13 +176,13 @@ def run(
     return result.exit_status
 
 
-def _ahead(cluster: str) -> Mapping[str, Fill]:
-    """What a cluster fills in; nothing without one."""
+def _instead(cluster: str, workers: int) -> AbstractContextManager[Mapping[str, Perform]]:
+    """What a cluster does in place of this machine; nothing without one."""
     if not cluster:
-        return {}
-    from veneer.cluster.filling import Cluster
+        return nullcontext({})
+    from veneer.cluster.stages import over_cluster
 
-    return Cluster(cluster).fills()
+    return over_cluster(cluster, workers=workers)
 
 
 def check_stages(names: list[str]) -> list[str]:

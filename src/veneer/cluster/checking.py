@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from veneer.cluster.pool import Answer, answering, pieces, spread
+from veneer.cluster.pool import Answer, Pool, answering, pieces
 from veneer.cluster.session import Session
 from veneer.config import Recipe
 from veneer.data.inspection import inspect_picture
@@ -17,12 +17,20 @@ from veneer.records.dataset import Dataset
 from veneer.records.files import open_to_append
 from veneer.records.locks import locked
 from veneer.records.run import RunDir
+from veneer.stages import check
+from veneer.stages.check import CheckResult
 
 MEASURED_AT_ONCE = 64
 """Pictures of a piece."""
 
 
-def fill_measures(session: Session, run: RunDir, _recipe: Recipe, on_event: OnEvent = ignore) -> int:
+def check_over(session: Session, run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CheckResult:
+    """The stage over a cluster."""
+    fill_measures(session, run, on_event)
+    return check.run(run, recipe, on_event)
+
+
+def fill_measures(session: Session, run: RunDir, on_event: OnEvent = ignore) -> int:
     """Measure the pictures of a run that were not measured as they are.
 
     Returns:
@@ -37,9 +45,9 @@ def fill_measures(session: Session, run: RunDir, _recipe: Recipe, on_event: OnEv
         fresh = fresh_names(dataset, names, read_measures(dataset))
         on_event(StageStarted(STAGE, len(fresh), "pictures"))
         done = 0
-        arguments = (str(dataset.root.resolve()),)
-        with open_to_append(dataset.measures_jsonl) as file:
-            for answer in spread(session, Inspector, arguments, "measure", pieces(fresh, MEASURED_AT_ONCE)):
+        pool = Pool(session, Inspector, (str(dataset.root.resolve()),))
+        with open_to_append(dataset.measures_jsonl) as file, pool:
+            for answer in pool.as_they_end("measure", pieces(fresh, MEASURED_AT_ONCE)):
                 file.writelines(answer.value)
                 file.flush()  # what a kill leaves is not measured again
                 done += len(answer.value)

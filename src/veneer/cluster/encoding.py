@@ -3,49 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from veneer.cluster.pool import Answer, answering, pieces, spread
+from veneer.cluster.pool import Answer, Pool, answering, pieces
 from veneer.cluster.session import Session
 from veneer.config import Recipe
 from veneer.encoding import STAGE
 from veneer.encoding.jobs import EncodeJob
-from veneer.encoding.planning import load_parts, plan_encoding, text_file
+from veneer.encoding.planning import EncodePlan, load_parts, plan_encoding, text_file
 from veneer.errors import BaseModelError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.models.base import Base
 from veneer.records.cache import is_whole
 from veneer.records.run import RunDir
-from veneer.stages.encode import encode_pictures, encode_texts, load_texts, load_vae
+from veneer.stages.encode import (
+    EncodeResult,
+    encode_pictures,
+    encode_texts,
+    finish_encoding,
+    load_texts,
+    load_vae,
+)
+from veneer.training.checkpoints import as_run_error
 
 ENCODED_AT_ONCE, CAPTIONS_AT_ONCE = 16, 64
 """Pictures and captions of a piece: seconds of work, so that little is lost with a process."""
 
 
-def fill_cache(session: Session, run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> int:
-    """Encode what a run's cache lacks.
-
-    Returns:
-        Pictures that were encoded.
+def encode_over(session: Session, run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> EncodeResult:
+    """The stage over a cluster; planned once.
 
     Raises:
         DatasetError: If captions or pictures cannot be used.
         BaseModelError: If a machine has another base under this name, or cannot load it.
+        RunError: If the disk is full.
     """
-    plan = plan_encoding(run, recipe, ignore)  # the stage itself tells what is to be told
-    arguments = (recipe.model_dump_json(), str(run.cache.resolve()), plan.base.fingerprint)
+    plan = plan_encoding(run, recipe, on_event)
+    with as_run_error(run.cache):
+        fill_cache(session, plan, recipe, on_event)
+    return finish_encoding(run, plan, on_event)
+
+
+def fill_cache(session: Session, plan: EncodePlan, recipe: Recipe, on_event: OnEvent = ignore) -> None:
+    """Encode what a run's cache lacks.
+
+    Raises:
+        DatasetError: If a picture cannot be used.
+        BaseModelError: If a machine has another base under this name, or cannot load it.
+    """
+    arguments = (recipe.model_dump_json(), str(plan.cache.resolve()), plan.base.fingerprint)
     on_event(StageStarted(STAGE, len(plan.todo), "pictures"))
     done = 0
-    for answer in spread(session, Encoder, arguments, "pictures", pieces(plan.todo, ENCODED_AT_ONCE)):
-        done += answer.value
-        for event in answer.told:
-            on_event(event)
-        on_event(Progress(STAGE, done, "over the cluster"))
-    texts = plan.texts_to_do(plan.texts)
-    for _ in spread(session, Encoder, arguments, "texts", pieces(texts, CAPTIONS_AT_ONCE)):
-        pass
-    return len(plan.todo)
+    with Pool(session, Encoder, arguments, is_model=True) as pool:
+        jobs = [replace(job, path=job.path.resolve(), file=job.file.resolve()) for job in plan.todo]
+        for answer in pool.as_they_end("pictures", pieces(jobs, ENCODED_AT_ONCE)):
+            done += answer.value
+            for event in answer.told:
+                on_event(event)
+            on_event(Progress(STAGE, done, "over the cluster"))
+        texts = plan.texts_to_do(plan.texts)
+        for _ in pool.as_they_end("texts", pieces(texts, CAPTIONS_AT_ONCE)):
+            pass
 
 
 class Encoder:

@@ -29,22 +29,37 @@ class Session:
     """A cluster that can be worked on.
 
     Attributes:
-        workers: Processes that work at once.
-        gpus_each: Share of a GPU that each gets; 0 without one.
+        cpus: Processors that can be asked for; a cluster on this machine offers more than there are.
+        usual: Processes that work at once on processors, unless told otherwise.
+        gpus: GPUs that it has.
+        machines: Machines that it has.
+        workers: Processes that work at once; 0 for as many as fit.
+        gpu_share: Share of a GPU that each process with a model gets.
     """
 
-    workers: int
-    gpus_each: float
+    cpus: int
+    usual: int
+    gpus: int = 0
+    machines: int = 1
+    workers: int = 0
+    gpu_share: float = 1.0
+
+    def hands(self, *, is_model: bool) -> tuple[int, float]:
+        """How many processes work at once, and the share of a GPU that each gets; 0 without one."""
+        share = self.gpu_share if is_model and self.gpus else 0.0
+        fit, usual = (int(self.gpus / share),) * 2 if share else (self.cpus, self.usual)
+        return max(1, min(fit, self.workers or usual)), share
 
 
 @contextlib.contextmanager
-def connected(address: str, folder: Path, *, workers: int = 0) -> Iterator[Session]:
+def connected(address: str, folder: Path, *, workers: int = 0, gpu_share: float = 1.0) -> Iterator[Session]:
     """Work on a cluster.
 
     Args:
         address: ``HOST:PORT``, ``ray://HOST:PORT``, ``auto``, or ``local`` for one on this machine.
         folder: The run's folder, which every machine has to see.
         workers: Processes that work at once; 0 for as many as there are GPUs or, without, processors.
+        gpu_share: Share of a GPU that each process with a model gets: 0.5 for two on each.
 
     Yields:
         The cluster.
@@ -59,15 +74,20 @@ def connected(address: str, folder: Path, *, workers: int = 0) -> Iterator[Sessi
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     own = not ray.is_initialized()
     if own:
-        _start(ray, address)
+        _start(ray, address, workers)
     try:
         _refuse_machines(ray, folder)
-        found = ray.cluster_resources()
-        cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
-        yield Session(workers or gpus or max(1, _real_cpus(address, cpus)), 1.0 if gpus else 0.0)
+        yield _session(ray, address, workers, gpu_share)
     finally:
         if own:
             ray.shutdown()
+
+
+def _session(ray: Any, address: str, workers: int, gpu_share: float) -> Session:
+    found = ray.cluster_resources()
+    cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
+    machines = sum(bool(node["Alive"]) for node in ray.nodes())
+    return Session(cpus, _real_cpus(address, cpus), gpus, machines, workers, gpu_share)
 
 
 def import_ray() -> Any:
@@ -84,11 +104,11 @@ def import_ray() -> Any:
     return ray
 
 
-def _start(ray: Any, address: str) -> None:
+def _start(ray: Any, address: str, workers: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
-            cpus = max(FEWEST_CPUS, os.cpu_count() or 1)
+            cpus = max(FEWEST_CPUS, workers, os.cpu_count() or 1)
             ray.init(num_cpus=cpus, include_dashboard=False, **options)
         else:
             ray.init(address=address, **options)

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from veneer.choices import SEARCHES
-from veneer.data.download import Downloader, Missed
+from veneer.data.download import Missed
+from veneer.data.hands import Fetches
 from veneer.data.hub import hub_pictures
 from veneer.data.sources import Found, folder_pictures, pocket_pictures
 from veneer.data.websources import (
@@ -82,7 +83,7 @@ class Fetcher:
         downloader: The client.
     """
 
-    def __init__(self, downloader: Downloader, scratch: Path) -> None:
+    def __init__(self, downloader: Fetches, scratch: Path) -> None:
         self._downloader = downloader
         self._scratch = scratch
         self._dead_in_a_row: list[str] = []

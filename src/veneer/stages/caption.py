@@ -15,6 +15,7 @@ from pathlib import Path
 from veneer import processes
 from veneer.captions import STAGE
 from veneer.captions.captioning import CaptionWork, Records, TokenCounter
+from veneer.captions.describing import Describe
 from veneer.captions.faults import Fault
 from veneer.captions.records import (
     begin_records,
@@ -105,6 +106,7 @@ def caption(
     prune: bool = False,
     count_tokens: TokenCounter | None = None,
     embedder: Embedder | None = None,
+    by: Describe | None = None,
 ) -> CaptionResult:
     """Give every picture of a data set a caption.
 
@@ -117,6 +119,7 @@ def caption(
             file as it was is kept beside it.
         count_tokens: Counts CLIP's tokens; without it the embedder's are counted, or they are estimated.
         embedder: A CLIP that tells how well captions fit; without it that is not looked at.
+        by: Who describes pictures; without it a captioner in this process.
 
     Returns:
         What was captioned.
@@ -140,7 +143,7 @@ def caption(
             generated = len(todo) + len(half_done) if dry_run else 0
             return replace(result, generated=generated, pruned=pruned, dry_run=dry_run)
         processes.wait_for_everyone()  # all have read what is there before one adds to it
-        work = CaptionWork(folder, caption, count_tokens or _counter_of(embedder), embedder, on_event)
+        work = CaptionWork(folder, caption, count_tokens or _counter_of(embedder), embedder, on_event, by=by)
         on_event(StageStarted(STAGE, len(processes.shard([*todo, *half_done])), "captions"))
         describe = work.name_all if caption.model == "none" else work.describe_all
         for name in half_done:
@@ -176,12 +179,14 @@ def _counts(root: Path, records: Records, items: Sequence[Item], *, generated: i
     )
 
 
-def run(run: RunDir, recipe: Recipe, on_event: OnEvent = ignore) -> CaptionResult:
+def run(
+    run: RunDir, recipe: Recipe, on_event: OnEvent = ignore, *, by: Describe | None = None
+) -> CaptionResult:
     """The stage, as the pipeline calls it; the CLIP loads only where a model is asked."""
     table = recipe.caption
     asks_a_model = table.model != "none" and caption(run.dataset, table, dry_run=True).generated > 0
     embedder = clip_of(recipe, STAGE, on_event) if asks_a_model else None
-    return caption(run.dataset, table, on_event, embedder=embedder)
+    return caption(run.dataset, table, on_event, embedder=embedder, by=by)
 
 
 def caption_again(

@@ -18,14 +18,15 @@ from veneer.config import CollectTable, Recipe
 from veneer.data.catalogues import CATALOGUES
 from veneer.data.download import PART, Downloader, Missed, Reach
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
+from veneer.data.hands import Hands, OwnHands
 from veneer.data.hub import refuse_wrong_options
 from veneer.data.picture import begins_as_picture
 from veneer.data.provenance import Provenance
 from veneer.data.search import BING
 from veneer.data.sources import SOURCE_KINDS, Found, refuse_unknown
-from veneer.data.standard import Standardised, standardise
+from veneer.data.standard import Standardised
 from veneer.data.websources import Web, refuse_wrong_queries
-from veneer.data.worker import Failure, Workers
+from veneer.data.worker import Failure
 from veneer.errors import DISK_FULL, DatasetError, NetworkError, is_disk_full
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.notebook import in_notebook
@@ -94,6 +95,7 @@ def collect(
     search_address: str = BING,
     catalogues: Mapping[str, str] = CATALOGUES,
     follow_links: bool = False,
+    hands: Hands = OwnHands(),  # noqa: B008 - has no state
 ) -> CollectResult:
     """Collect pictures from all sources.
 
@@ -108,6 +110,7 @@ def collect(
         reach: Further limits of the client; its size comes from ``config``.
         catalogues: Addresses of Openverse and Commons.
         follow_links: Whether links in folders are followed that lead out of them.
+        hands: Who fetches pictures and brings them into the data set's form.
 
     Returns:
         What was collected.
@@ -131,12 +134,13 @@ def collect(
             _as_run_error(out, tally),
             _scratch(out) as scratch,
             Downloader(_reach(reach, collect, allow_private_addresses)) as downloader,
+            hands.fetching(downloader) as fetching,
         ):
             pages = out / "search-pages"
             web = Web(downloader, scratch, pages, tally.listen, search_address, catalogues)
             found = find_pictures(sources, out, collect.limit, web, follow_links=follow_links)
-            fetched = Fetcher(downloader, scratch).fetch(tally.new(found))
-            with Workers(standardise) as workers:
+            fetched = Fetcher(fetching, scratch).fetch(tally.new(found))
+            with hands.standardising() as workers:
                 for (one, partial), made in workers.map(tally.jobs(fetched)):
                     tally.enter(one, partial, made)
                     if tally.is_full:
@@ -148,12 +152,21 @@ def collect(
 
 
 def run(
-    run: RunDir, recipe: Recipe, on_event: OnEvent = ignore, *, allow_private_addresses: bool = False
+    run: RunDir,
+    recipe: Recipe,
+    on_event: OnEvent = ignore,
+    *,
+    allow_private_addresses: bool = False,
+    hands: Hands = OwnHands(),  # noqa: B008 - has no state
 ) -> CollectResult:
     """The stage, as the pipeline calls it."""
-    allow = allow_private_addresses
     return collect(
-        recipe.collect.sources, run.dataset, recipe.collect, on_event, allow_private_addresses=allow
+        recipe.collect.sources,
+        run.dataset,
+        recipe.collect,
+        on_event,
+        allow_private_addresses=allow_private_addresses,
+        hands=hands,
     )
 
 

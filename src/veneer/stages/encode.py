@@ -21,13 +21,13 @@ from veneer.config import Recipe
 from veneer.encoding import STAGE
 from veneer.encoding.buckets import Reshaping
 from veneer.encoding.jobs import EncodeJob, closing_writes, load_batches, views_at_once
-from veneer.encoding.planning import load_parts, plan_encoding, text_file
+from veneer.encoding.planning import EncodePlan, load_parts, plan_encoding, text_file
 from veneer.errors import BaseModelError
 from veneer.events import Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.models.base import Base, encode_pixels, encode_prompts
 from veneer.notebook import in_notebook
 from veneer.records.cache import CacheIndex, write_tensors
-from veneer.records.run import AnyRun, opened
+from veneer.records.run import AnyRun, RunDir, opened
 from veneer.training.checkpoints import as_run_error
 
 TEXT_BATCH = 16
@@ -94,6 +94,16 @@ def encode(
         if texts := plan.texts_to_do(processes.shard(plan.texts)):
             encode_texts(texts, run.cache, load_texts(recipe, plan.base))
         processes.wait_for_everyone()
+    return finish_encoding(run, plan, on_event)
+
+
+def finish_encoding(run: RunDir, plan: EncodePlan, on_event: OnEvent = ignore) -> EncodeResult:
+    """Write the index of a cache that has all that was planned, and take out what is used no more.
+
+    Raises:
+        RunError: If the disk is full.
+    """
+    with as_run_error(run.cache):
         if processes.is_main_process():
             plan.index.write(run.cache_index)
             _prune(run.cache, plan.index)
