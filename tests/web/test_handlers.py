@@ -102,6 +102,7 @@ def value_of(part: Any) -> Any:
         "File": None,
         "UploadButton": None,
         "State": part.value,
+        "Number": usual,
     }
     return kinds.get(type(part).__name__, getattr(part, "value", "") or "")
 

@@ -115,8 +115,8 @@ def saved(page: Any, studio: Running, name: str) -> Recipe:
 
 def test_a_recipe_chosen_leaves_what_is_typed_meanwhile(page: Any, studio: Running) -> None:
     tab(page, "Recipe")
-    unfold(page, "More of train")
-    unfold(page, "More of encode")
+    unfold(page, "Everything")
+    unfold(page, "Sizes, crops and tags")
     flag = page.locator("#field-encode-upscale input")
     before = flag.is_checked()
     with held(page):
@@ -153,11 +153,11 @@ def test_a_field_typed_while_the_form_is_looked_at_stays_and_is_looked_at_too(
     with held(page):
         with asked(page):
             write(page, "field-train-max_train_steps", "-3")
-        write(page, "field-lora-rank", "no number")
+        write(page, "field-lora-rank", "-7")
     for place in ("field-train-max_train_steps", "field-lora-rank"):
         page.locator(f"#{place}", has_text="Does not fit").wait_for()
     assert value(page, "field-train-max_train_steps") == "-3"
-    assert value(page, "field-lora-rank") == "no number"
+    assert value(page, "field-lora-rank") == "-7"
     what_was_typed_survives_a_reload(page)
 
 
@@ -167,7 +167,7 @@ def what_was_typed_survives_a_reload(page: Any) -> None:
     for place in ("field-train-max_train_steps", "field-lora-rank"):
         page.locator(f"#{place}", has_text="Does not fit").wait_for()
     assert value(page, "field-train-max_train_steps") == "-3"
-    assert value(page, "field-lora-rank") == "no number"
+    assert value(page, "field-lora-rank") == "-7"
 
 
 def test_a_data_set_chosen_for_a_recipe_leaves_sources_typed_meanwhile(page: Any, studio: Running) -> None:

@@ -19,14 +19,13 @@ from veneer.web.late import offered
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
-from veneer.web.tabs.compare import blind, own_prompts
-from veneer.web.tabs.compare.pairs import SideBySide, find_beside, picture_grid, slider
+from veneer.web.tabs.compare import blind, grid, own_prompts
+from veneer.web.tabs.compare.pairs import SideBySide, find_beside, slider
 from veneer.web.tabs.compare.targets import targets_html
 from veneer.web.tabs.compare.verdict import report_frame, verdict_html
 from veneer.web.usage import usage_html
 
 FILES = ("LoRA for diffusers", "LoRA for A1111, ComfyUI", "Report")
-MAX_CELLS = 144
 READING = "Reading the run"
 _LINE = "compare"
 """Questions about the run shown are answered as they were asked: what is shown last is the run chosen."""
@@ -42,6 +41,7 @@ class CompareTab:
         prompts: One's own prompts.
         targets: The true pictures of held-out captions beside what was drawn for them.
         rows: Checkpoints of the grid.
+        others: LoRAs of other runs and tools in the grid.
         files: Buttons that download the LoRA and the report.
     """
 
@@ -52,13 +52,15 @@ class CompareTab:
     targets: Any
     prompts: Any
     rows: Any
+    others: Any
     files: tuple[Any, Any, Any]
     message: Any
 
     @property
     def outputs(self) -> list[Any]:
         """What changes with the run."""
-        return [self.verdict, self.pair, self.beside, self.targets, self.prompts, self.rows, *self.files]
+        filled = [self.verdict, self.pair, self.beside, self.targets, self.prompts, self.rows, self.others]
+        return [*filled, *self.files]
 
 
 def build(studio: Studio) -> CompareTab:
@@ -85,13 +87,8 @@ def build(studio: Studio) -> CompareTab:
         asked = _own_prompts()
         draw = gr.Button("Draw base and tuned", variant="primary", elem_id="compare-draw")
         drawn = gr.HTML(elem_id="compare-drawn")
-    with gr.Accordion("Checkpoints side by side", open=False):
-        rows = gr.CheckboxGroup(
-            [],
-            label="Checkpoints",
-            info="With the prompts, seeds and strength above.",
-            elem_id="compare-rows",
-        )
+    with gr.Accordion("Checkpoints, strengths and other LoRAs side by side", open=False):
+        rows, others, strengths = _grid_parts()
         across = gr.Button("Draw the grid", elem_id="compare-grid")
         table = gr.HTML(elem_id="compare-table")
     blind.build(studio, run)
@@ -100,7 +97,7 @@ def build(studio: Studio) -> CompareTab:
         report = gr.HTML(elem_id="compare-report")
     message = gr.HTML(elem_id="compare-message")
     tab = CompareTab(
-        run, verdict, pair, beside, targets, asked[0], rows, (files[0], files[1], files[2]), message
+        run, verdict, pair, beside, targets, asked[0], rows, others, (files[0], files[1], files[2]), message
     )
     pair.input(
         guarded(lambda n, p: _beside(studio, n, p), None), [run, pair], [beside],
@@ -109,7 +106,8 @@ def build(studio: Studio) -> CompareTab:
     mine = gr.State("")
     done = busy.telling(draw.click, "Drawing")(partial(_draw, studio), [run, *asked], [mine, drawn])
     late.bind(done.then, partial(_newest, studio), [run, mine], [pair, beside], line=_LINE)
-    busy.telling(across.click, "Drawing")(partial(_grid, studio), [run, *asked, rows], [table])
+    across_all = [run, *asked, rows, others, strengths]
+    busy.telling(across.click, "Drawing")(partial(grid.draw_grid, studio), across_all, [table])
     busy.telling(show.click, "Fetching the report")(
         guarded(lambda n: report_frame(studio, n), None), [run], [report]
     )
@@ -126,6 +124,23 @@ def _own_prompts() -> list[Any]:
         )  # fmt: skip
         steps = gr.Textbox(label="Steps", max_lines=1, elem_id="compare-steps", placeholder="the recipe's")
     return [prompts, seeds, scale, steps]
+
+
+def _grid_parts() -> list[Any]:
+    """Rows of the grid: checkpoints, other LoRAs, and the strengths of each."""
+    rows = gr.CheckboxGroup(
+        [], label="Checkpoints", info="With the prompts and seeds above.", elem_id="compare-rows"
+    )
+    with gr.Row():
+        others = gr.Dropdown(
+            [], multiselect=True, label="Other LoRAs", elem_id="compare-others",
+            info=f"Results of runs on the same base, and files in the workspace's folder {grid.FOREIGN}/.",
+        )  # fmt: skip
+        strengths = gr.Textbox(
+            label="Strengths", placeholder="0.4, 0.8, 1", max_lines=1, elem_id="compare-strengths",
+            info="Each is a row of its own; empty for the strength above.",
+        )  # fmt: skip
+    return [rows, others, strengths]
 
 
 def wire(studio: Studio, tab: CompareTab, moments: list[Any]) -> None:
@@ -169,7 +184,7 @@ def _shown(
     folder = studio.workspace.run(run)
     pairs = _pairs(studio, run)
     first = next((one for one in pairs if one.key == pair), pairs[0] if pairs else None)
-    steps = own_prompts.checkpoints(folder)
+    steps, known = own_prompts.checkpoints(folder), grid.others(studio, run)
     metrics = known_metrics(folder)
     return (
         verdict_html(metrics) + usage_html(folder),
@@ -183,6 +198,7 @@ def _shown(
         targets_html(folder, metrics.model_dump() if metrics else {}),
         gr.skip() if keep else _own(folder),
         gr.update(choices=steps) if keep else late.about(gr.update(choices=steps, value=steps[-4:]), run),
+        gr.update(choices=known) if keep else late.about(gr.update(choices=known, value=[]), run),
         *[_file(path) for path in (folder.lora_file, folder.kohya_file, folder.index_html)],
     )
 
@@ -194,7 +210,7 @@ def _nothing() -> tuple[Any, ...]:
         "bundled base” above.",
     )
     lists = gr.update(choices=[], value=None), gr.update(choices=[], value=[])
-    return text, lists[0], "", "", gr.skip(), lists[1], *[gr.update(interactive=False)] * 3
+    return text, lists[0], "", "", gr.skip(), lists[1], lists[1], *[gr.update(interactive=False)] * 3
 
 
 def _own(run: RunDir) -> str:
@@ -254,45 +270,3 @@ def _newest(studio: Studio, run: str | None, drawn: str) -> tuple[Any, Any]:
         return gr.skip(), gr.skip()
     pairs = _pairs(studio, run)
     return gr.update(choices=[(pair.label, pair.key) for pair in pairs], value=pairs[0].key), slider(pairs[0])
-
-
-def _grid(studio: Studio, run: str | None, *asked_for: Any) -> Iterator[str]:
-    *what, rows = asked_for
-
-    def work(on_event: OnEvent) -> str:
-        folder = studio.workspace.run(run or "")
-        _refuse_words(folder)
-        asked = own_prompts.read_own_prompts(studio.run_recipe(folder.name), *what)
-        columns = [(index, seed) for index in range(len(asked.prompts)) for seed in asked.seeds]
-        if not rows or (1 + len(rows)) * len(columns) > MAX_CELLS:
-            raise VeneerError(
-                f"{len(rows)} checkpoints with {len(columns)} pictures each",
-                todo=f"Choose checkpoints, prompts and seeds for at most {MAX_CELLS} pictures",
-            )
-        out = own_prompts.place(studio, folder.name, asked)
-        names = [f"{index:03d}-{seed}.png" for index, seed in columns]
-        with studio.at_work():
-            own_prompts.draw_pictures(folder, replace(asked, scale=1.0), None, out / "base", on_event)
-            drawn = [("base", [out / "base" / name for name in names])]
-            for row in sorted(rows):
-                lora = own_prompts.checkpoint_lora(folder, row, out.parent / "checkpoints")
-                own_prompts.draw_pictures(folder, asked, lora, out / f"{row}-{asked.scale:g}", on_event)
-                drawn.append((row, [out / f"{row}-{asked.scale:g}" / name for name in names]))
-        return picture_grid(
-            "Checkpoint", [f"{asked.prompts[index]} · seed {seed}" for index, seed in columns], drawn
-        )
-
-    outcome = Outcome()
-    yield from watched(work, outcome)
-    yield outcome.message("The grid is drawn.") + (outcome.result or "")
-
-
-def _refuse_words(run: RunDir) -> None:
-    """Checkpoints are drawn by their adapters; the words that they learnt are not kept apart."""
-    lora, embedding = own_prompts.learnt(run)
-    if lora is None or embedding is not None:
-        raise RunError(
-            "a run that learnt a word has no grid of checkpoints",
-            where=run.name,
-            todo="Draw base and tuned instead",
-        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veneer.captions import editing
-from veneer.web import busy, late
+from veneer.web import busy, late, offers
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
@@ -15,7 +15,6 @@ from veneer.web.tabs.dataset import gallery, uploads
 from veneer.web.tabs.dataset import work as dataset_work
 from veneer.web.tabs.dataset.view import Views, build_cards, view_updates
 
-CAPTIONERS = ("pocket", "Salesforce/blip-image-captioning-large", "none")
 TURNING = "Fetching pictures"
 _LINE = "dataset"
 """Questions about what is shown are answered as they were asked: shown last is what was chosen last."""
@@ -160,9 +159,9 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
             before = gr.Button("Put before all", elem_id="dataset-before")
         with gr.Row():
             model = gr.Dropdown(
-                list(CAPTIONERS), value=CAPTIONERS[0], label="Captioner",
+                list(offers.CAPTIONERS), value=offers.POCKET, label="Captioner",
                 allow_custom_value=True, elem_id="dataset-captioner",
-                info="pocket is bundled; none takes the files' names; others are hub names or folders",
+                info="Choose one, or write a hub name or a folder.",
             )  # fmt: skip
             lead = gr.Textbox(label="Prefix of generated captions", elem_id="dataset-lead")
             trigger = gr.Textbox(label="Trigger word", elem_id="dataset-trigger")

@@ -42,12 +42,21 @@ def values_in(studio: Studio, draft: Any, asked: Sequence[Field]) -> tuple[str, 
     if start == DEMO and not changed:
         return None
     first = _first(studio, start, asked)
-    kept = [_fitting(changed.get(f.name), before) for f, before in zip(asked, first, strict=True)]
+    kept = [
+        changed[f.name] if f.name in changed and _fits(f, changed[f.name]) else before
+        for f, before in zip(asked, first, strict=True)
+    ]
     return start, kept
 
 
-def _fitting(value: Any, before: Any) -> Any:
-    return value if isinstance(value, type(before)) else before
+def _fits(field: Field, value: Any) -> bool:
+    """Whether a value can stand in a field; an emptied number is none."""
+    match field.shown(field.default):
+        case bool():
+            return isinstance(value, bool)
+        case str():
+            return isinstance(value, str)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _first(studio: Studio, start: str | None, asked: Sequence[Field]) -> list[Any]:

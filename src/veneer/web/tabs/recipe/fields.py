@@ -13,21 +13,13 @@ from pydantic import BaseModel, ValidationError
 from veneer.config import CONTRADICTION, Recipe
 from veneer.errors import VeneerError
 from veneer.recipe import toml_value
+from veneer.web.tabs.recipe.meanings import MEANINGS
 
 FieldKind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
-UPFRONT = (
-    "base.model",
-    "collect.sources",
-    "caption.model",
-    "caption.prefix",
-    "encode.resolution",
-    "lora.rank",
-    "train.max_train_steps",
-    "train.train_batch_size",
-    "train.learning_rate",
-    "generate.prompts",
-)
+UPFRONT = tuple(MEANINGS)
 """What matters before anything else; every other key is folded away."""
+AS_TEXT = frozenset({"train.seed"})
+"""Numbers that may be larger than a browser can count."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +54,13 @@ class Field:
             value: As the recipe has it.
 
         Returns:
-            Text, or the value itself for flags.
+            Text, or the value itself for flags and numbers.
         """
         match self.kind:
             case "flag":
                 return bool(value)
+            case "number" if self.name not in AS_TEXT:
+                return value
             case "lines":
                 return value if isinstance(value, str) else "\n".join(value)
             case "numbers":
@@ -81,7 +75,7 @@ class Field:
         """Read what stands on the page.
 
         Args:
-            shown: Text, or a value for flags.
+            shown: Text, or a value for flags and numbers.
 
         Returns:
             A value for the recipe; what cannot be read stays text, which the config model refuses by name.
@@ -195,9 +189,10 @@ def _range(metadata: Sequence[Any]) -> str:
 
 
 def _default(field: Field) -> str:
-    shown = field.shown(field.default)
+    shown = "" if field.default is None else field.shown(field.default)
     if field.kind == "flag":
         return f"Default: {'on' if shown else 'off'}."
+    shown = f"{shown:g}" if isinstance(shown, float) else shown
     text = " / ".join(str(shown).splitlines())
     return f"Default: {text if len(text) < 80 else text[:77] + '...'}." if text else "Default: none."
 

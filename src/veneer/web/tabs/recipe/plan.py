@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import statistics
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from veneer.config import Recipe
 from veneer.errors import VeneerError
+from veneer.hubnames import split_revision
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 from veneer.records.trainlog import read_steps
@@ -16,8 +19,14 @@ from veneer.web import markup
 from veneer.web.studio import Studio
 from veneer.web.workspace import disk_use
 
+if TYPE_CHECKING:
+    from veneer.training.plan import Plan
+
 USUAL_PICTURES = 100
 """Pictures assumed where a search has yet to find them."""
+STEPS_COUNTED = 1000
+"""Steps that a plan is kept for; those of the form are scaled from it."""
+SD15, SDXL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ def plan_html(studio: Studio, recipe: Recipe) -> str:
     known, measured = num_pictures(studio, recipe), like_it(studio, recipe)
     pictures = known or recipe.collect.limit or USUAL_PICTURES
     held_out = held_out_count(pictures, recipe.train.validation_share)
-    plan = plan_for(recipe, max(1, pictures - held_out), held_out)
+    plan = plan_for(by_bundled_settings(recipe), max(1, pictures - held_out), held_out)
     pairs: list[tuple[str, object]] = [
         ("Steps", plan.steps),
         ("Pictures", f"{plan.pictures} trained on, {held_out} held out{'' if known else ' (assumed)'}"),
@@ -74,6 +83,78 @@ def plan_html(studio: Studio, recipe: Recipe) -> str:
         f"Measured in {measured.name} on this machine." if measured else "Estimated; a first run measures it."
     )
     return f"<h4>The plan</h4>{markup.facts(pairs)}{markup.news(source)}"
+
+
+def takes_html(studio: Studio, recipe: Recipe) -> str:
+    """Minutes and memory of a training in a line, without the network: counted once for a base and size.
+
+    Returns:
+        HTML; where the base's settings would have to be fetched first, how to have that done.
+    """
+    try:
+        measured = like_it(studio, recipe)
+        planned = by_bundled_settings(recipe)
+        if looks_like_hub(planned.base.model):
+            return _quiet("Minutes and memory: press “Show the plan”, which asks the hub about this base.")
+        steps, plan = recipe.train.max_train_steps, _plan_of(_what_counts(planned).model_dump_json())
+    except VeneerError as error:
+        return _quiet(f"Minutes and memory are not known: {error.what}.")
+    seconds = measured.seconds_a_step * steps if measured else plan.hours * 3600 / STEPS_COUNTED * steps
+    memory = measured.peak_memory_gib if measured else plan.memory_gib
+    pictures = num_pictures(studio, recipe)
+    batch = recipe.train.train_batch_size * recipe.train.gradient_accumulation_steps
+    pairs: list[tuple[str, object]] = [
+        ("Training", f"about {markup.minutes(seconds)}"),
+        ("Memory", f"about {memory:.1f} GiB"),
+        ("Each picture is seen", f"{steps * batch / pictures:.0f} times" if pictures else "not known yet"),
+        ("By", f"the run {measured.name}" if measured else "an estimate"),
+    ]
+    return markup.facts(pairs)
+
+
+def by_bundled_settings(recipe: Recipe) -> Recipe:
+    """A recipe to plan by: bases of known layout are counted by the settings that come with Veneer.
+
+    Returns:
+        The recipe; where its base is Stable Diffusion 1.5 or SDXL of the hub, one that needs no file of it.
+    """
+    from veneer.models.families.sd import SD1_SETTINGS
+    from veneer.models.families.sdxl import SDXL_SETTINGS
+    from veneer.models.modelfiles import current_name
+
+    known = {SD15: SD1_SETTINGS, SDXL: SDXL_SETTINGS}
+    settings = known.get(current_name(split_revision(recipe.base.model)[0]))
+    if settings is None:
+        return recipe
+    base = recipe.base.model_copy(update={"model": str(settings), "vae": str(settings / "vae")})
+    return recipe.model_copy(update={"base": base})
+
+
+def looks_like_hub(model: str) -> bool:
+    """Whether a base is not on this machine, by its name alone."""
+    from veneer.models.modelfiles import looks_like_path
+
+    return model != "pocket" and not Path(model).expanduser().exists() and not looks_like_path(model)
+
+
+def _what_counts(recipe: Recipe) -> Recipe:
+    """A recipe with nothing in it but what minutes and memory of a step depend on."""
+    train = recipe.train.model_copy(
+        update={"max_train_steps": STEPS_COUNTED, "learning_rate": 1e-4, "seed": 0, "patience": None}
+    )
+    return Recipe(base=recipe.base, encode=recipe.encode, lora=recipe.lora, train=train)
+
+
+@lru_cache(maxsize=64)
+def _plan_of(recipe: str) -> Plan:
+    """The plan of a recipe, as JSON: counting a base's operations takes seconds."""
+    from veneer.training.plan import plan_for
+
+    return plan_for(Recipe.model_validate_json(recipe), USUAL_PICTURES, 0)
+
+
+def _quiet(text: str) -> str:
+    return f'<p class="v-quiet">{markup.escaped(text)}</p>'
 
 
 def num_pictures(studio: Studio, recipe: Recipe) -> int:

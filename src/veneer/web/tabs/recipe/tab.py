@@ -13,13 +13,14 @@ from veneer.config import Recipe
 from veneer.errors import RecipeError
 from veneer.recipe import bundled_names, load_recipe, recipe_text, to_toml
 from veneer.unused_settings import unused_settings
-from veneer.web import busy, late, markup
+from veneer.web import busy, late, markup, offers
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import DEMO, Studio
-from veneer.web.tabs.recipe import draft
-from veneer.web.tabs.recipe.fields import UPFRONT, Field, fields, read_form, values_of
-from veneer.web.tabs.recipe.plan import plan_html
+from veneer.web.tabs.recipe import draft, shortcuts
+from veneer.web.tabs.recipe.fields import AS_TEXT, UPFRONT, Field, fields, read_form, values_of
+from veneer.web.tabs.recipe.meanings import GROUPS, help_of, label_of
+from veneer.web.tabs.recipe.plan import plan_html, takes_html
 
 MAX_TOML_BYTES = 200_000
 _LINE = "recipe"
@@ -39,6 +40,7 @@ class RecipeTab:
         name: Under which name it is saved.
         save: Button that saves it.
         draft: What the browser keeps of the form.
+        takes: Minutes and memory of a training.
     """
 
     start: Any
@@ -51,6 +53,7 @@ class RecipeTab:
     name: Any
     save: Any
     draft: Any
+    takes: Any
 
 
 def build(studio: Studio, kept_draft: Any) -> RecipeTab:
@@ -70,11 +73,13 @@ def build(studio: Studio, kept_draft: Any) -> RecipeTab:
         )  # fmt: skip
         pictures = gr.Dropdown(
             [], label="Data set of the studio", elem_id="recipe-dataset",
-            info="Puts it into collect.sources.",
+            info="Its pictures are taken.",
         )  # fmt: skip
         load = gr.UploadButton("Load a TOML file", file_types=[".toml"], elem_id="recipe-load")
     about = gr.HTML(_about(recipe_text(DEMO)), elem_id="recipe-about")
-    parts = _parts({field.name: field for field in fields()}, first)
+    shortcut = shortcuts.build()
+    takes = gr.HTML(elem_id="recipe-takes")
+    parts = _parts({field.name: field for field in fields()}, first, studio)
     with gr.Row():
         name = gr.Textbox(label="Save as", placeholder="my-style", max_lines=1, elem_id="recipe-name")
         save = gr.Button("Save", variant="primary", elem_id="recipe-save")
@@ -85,9 +90,10 @@ def build(studio: Studio, kept_draft: Any) -> RecipeTab:
             to_toml(first), language=None, label="Recipe", elem_id="recipe-toml", interactive=False
         )
     asked, inputs = zip(*parts, strict=True)
-    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message, name, save, kept_draft)
+    tab = RecipeTab(start, pictures, asked, inputs, about, toml, message, name, save, kept_draft, takes)
     _wire_form(tab, studio)
     look = partial(_look, studio, tab)
+    shortcuts.wire(studio, tab, shortcut, look, _LINE)
     out, kept = [*tab.parts, toml, message], _kept(tab)
     planning = guarded(lambda s, *v: _plan(studio, tab, s, v), kept)
     asking = busy.telling(plan.click, "Working out the plan")
@@ -98,42 +104,60 @@ def build(studio: Studio, kept_draft: Any) -> RecipeTab:
     return tab
 
 
-def _parts(known: dict[str, Field], recipe: Recipe) -> list[tuple[Field, Any]]:
+def _parts(known: dict[str, Field], recipe: Recipe, studio: Studio) -> list[tuple[Field, Any]]:
     """The inputs of all fields: what matters in front, the rest folded by table."""
     parts: list[tuple[Field, Any]] = []
+    offered = {"base.model": offers.bases(studio.workspace), "caption.model": offers.CAPTIONERS}
 
     def in_columns(some: Sequence[Field]) -> None:
         with gr.Row(elem_classes="v-fields"):
             shown = values_of(recipe, some)
-            parts.extend((field, part_for(field, one)) for field, one in zip(some, shown, strict=True))
+            for field, one in zip(some, shown, strict=True):
+                parts.append((field, part_for(field, one, offered.get(field.name, ()))))
 
     in_columns([known[name] for name in UPFRONT])
-    for table in Recipe.model_fields:
-        rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
-        if rest:
-            with gr.Accordion(f"More of {table} ({len(rest)})", open=False, elem_id=f"more-{table}"):
+    with gr.Accordion(f"Everything ({len(known)} keys)", open=False, elem_id="recipe-everything"):
+        gr.HTML("<p>Every other key of a recipe, by its table; those above are left out here.</p>")
+        for table, group in GROUPS.items():
+            rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
+            with gr.Accordion(f"{group} ({len(rest)} more)", open=False, elem_id=f"more-{table}"):
                 in_columns(rest)
     return parts
 
 
-def part_for(field: Field, shown: Any) -> Any:
+def part_for(field: Field, shown: Any, choices: Sequence[offers.Offer] = ()) -> Any:
     """The input of a field.
 
     Args:
         shown: What stands in it at first.
+        choices: What can be chosen in place of being written.
 
     Returns:
         A part of the page.
     """
-    about = {"label": field.name, "info": field.sentence, "elem_id": f"field-{field.name.replace('.', '-')}"}
+    about = {
+        "label": label_of(field.name),
+        "info": help_of(field.name, field.sentence),
+        "elem_id": f"field-{field.name.replace('.', '-')}",
+    }
     match field.kind:
         case "flag":
             return gr.Checkbox(shown, **about)
         case "choice":
             return gr.Dropdown(list(field.choices), value=shown, **about)
+        case "number" if field.name not in AS_TEXT:
+            return gr.Number(shown, step=_step(field), placeholder="as usual", **about)
         case "lines" | "pairs":
             return gr.Textbox(shown, lines=2, max_lines=8, **about)
+    if choices:
+        return gr.Dropdown(list(choices), value=shown, allow_custom_value=True, **about)
     return gr.Textbox(shown, max_lines=1, **about)
+
+
+def _step(field: Field) -> float:
+    """What an arrow key adds: one of whole numbers, a tenth of what is usual of others."""
+    usual = field.default
+    return abs(usual) / 10 or 0.1 if isinstance(usual, float) else 8 if field.key == "resolution" else 1
 
 
 def wire(studio: Studio, tab: RecipeTab, page: Any, opened: Any, to_start: Any) -> None:
@@ -146,6 +170,9 @@ def wire(studio: Studio, tab: RecipeTab, page: Any, opened: Any, to_start: Any) 
     """
     offer = partial(_lists, studio)
     late.mark(opened, offer, None, [tab.start, tab.pictures])
+    _tell_what_it_takes(studio, tab, opened)
+    base = tab.parts[[field.name for field in tab.asked].index("base.model")]
+    late.mark(opened, lambda: gr.update(choices=offers.bases(studio.workspace)), None, [base])
     saving = guarded(lambda n, *v: _save(studio, tab, n, v), (*_kept(tab), gr.skip()))
     done = late.bind(
         busy.telling(tab.save.click, "Saving the recipe"),
@@ -196,19 +223,27 @@ def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     _look(studio, tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
     put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)
     _look(studio, tab, put.then)
-    left = [
-        part.blur if field.kind not in {"flag", "choice"} else part.input
-        for field, part in zip(tab.asked, tab.parts, strict=True)
-    ]
+    left = [part.input if isinstance(part, gr.Checkbox | gr.Dropdown) else part.blur for part in tab.parts]
     _look(studio, tab, partial(gr.on, left))
 
 
 def _look(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
     """Have the whole form looked at: marks, the recipe as TOML, and what the browser keeps."""
-    late.mark(
+    looked = late.mark(
         moment, _looker(studio, tab), [tab.start, *tab.parts], [*tab.parts, tab.toml, tab.draft],
         trigger_mode="always_last", line=_LINE,
     )  # fmt: skip
+    _tell_what_it_takes(studio, tab, looked.then)
+
+
+def _tell_what_it_takes(studio: Studio, tab: RecipeTab, moment: Callable[..., Any]) -> None:
+    """Have minutes and memory told, in a line of questions of its own: nothing else waits for it."""
+
+    def tell(*shown: Any) -> Any:
+        recipe, _ = _checked(studio, tab, shown)
+        return gr.skip() if recipe is None else takes_html(studio, recipe)
+
+    late.mark(moment, guarded(tell, None), [*tab.parts], [tab.takes], line="takes")
 
 
 def _looker(studio: Studio, tab: RecipeTab) -> Callable[..., Any]:
@@ -226,9 +261,10 @@ def _marks(tab: RecipeTab, faults: Mapping[str, str], recipe: Recipe | None) -> 
     marks = []
     for field in tab.asked:
         fault = faults.get(field.name)
-        info = f"Does not fit: {fault}. {field.sentence}" if fault else field.sentence
+        said = help_of(field.name, field.sentence)
+        info = f"Does not fit: {fault}. {said}" if fault else said
         if field.name in unused:
-            info = f"{unused[field.name]}. {field.sentence}"
+            info = f"{unused[field.name]}. {said}"
         marks.append(gr.update(info=info, elem_classes=["v-field-bad"] if fault else []))
     return marks
 

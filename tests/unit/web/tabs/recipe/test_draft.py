@@ -43,3 +43,18 @@ def test_only_what_was_changed_is_kept_and_comes_back(studio: Studio) -> None:
 def test_odd_drafts_change_nothing(studio: Studio, kept: Any) -> None:
     found = draft.values_in(studio, kept, ASKED)
     assert found is None or found == (DEMO, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train.learning_rate", 1),
+        ("train.preview_steps", 7),
+        ("train.max_train_steps", 2.5),
+        ("lora.rank", None),
+    ],
+)
+def test_a_number_comes_back_however_the_browser_writes_it(studio: Studio, name: str, value: Any) -> None:
+    at = [field.name for field in ASKED].index(name)
+    shown = [*FIRST[:at], value, *FIRST[at + 1 :]]
+    assert draft.values_in(studio, draft.draft_of(studio, DEMO, ASKED, shown), ASKED) == (DEMO, shown)

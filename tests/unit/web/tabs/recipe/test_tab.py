@@ -19,7 +19,7 @@ STUDIO: Any = SimpleNamespace(workspace=SimpleNamespace(faults=lambda recipe: {}
 def tab() -> recipe_tab.RecipeTab:
     pytest.importorskip("gradio")
     nothing: Any = None
-    return recipe_tab.RecipeTab(nothing, nothing, fields(), [], *[nothing] * 6)
+    return recipe_tab.RecipeTab(nothing, nothing, fields(), [], *[nothing] * 7)
 
 
 def test_a_setting_that_does_not_act_is_marked_at_its_field_and_told_below(
