@@ -91,16 +91,18 @@ def takes_html(studio: Studio, recipe: Recipe) -> str:
     Returns:
         HTML; where the base's settings would have to be fetched first, how to have that done.
     """
-    try:
-        measured = like_it(studio, recipe)
+    steps, measured = recipe.train.max_train_steps, like_it(studio, recipe)
+    if measured:
+        seconds, memory = measured.seconds_a_step * steps, measured.peak_memory_gib
+    else:
         planned = by_bundled_settings(recipe)
         if looks_like_hub(planned.base.model):
             return _quiet("Minutes and memory: press “Show the plan”, which asks the hub about this base.")
-        steps, plan = recipe.train.max_train_steps, _plan_of(_what_counts(planned).model_dump_json())
-    except VeneerError as error:
-        return _quiet(f"Minutes and memory are not known: {error.what}.")
-    seconds = measured.seconds_a_step * steps if measured else plan.hours * 3600 / STEPS_COUNTED * steps
-    memory = measured.peak_memory_gib if measured else plan.memory_gib
+        try:
+            plan = _plan_of(_what_counts(planned).model_dump_json())
+        except VeneerError as error:
+            return _quiet(f"Minutes and memory are not known: {error.what}.")
+        seconds, memory = plan.hours * 3600 / STEPS_COUNTED * steps, plan.memory_gib
     pictures = num_pictures(studio, recipe)
     batch = recipe.train.train_batch_size * recipe.train.gradient_accumulation_steps
     pairs: list[tuple[str, object]] = [
