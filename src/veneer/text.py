@@ -24,6 +24,20 @@ def spaced_tag(tag: str) -> str:
     return tag if _FACE.fullmatch(tag) else tag.replace("_", " ")
 
 
+def with_trigger(text: str, trigger: str) -> str:
+    """Put the trigger word before a caption, once.
+
+    Args:
+        trigger: The word; empty for none.
+
+    Returns:
+        The caption, beginning with the trigger.
+    """
+    if not trigger or text == trigger or text.startswith((f"{trigger} ", f"{trigger},")):
+        return text
+    return f"{trigger}, {text}" if text else trigger
+
+
 def counted(number: int, word: str) -> str:
     """Write out how many there are of something.
 

@@ -348,3 +348,22 @@ def test_orders_of_tags_are_cached_and_trained(base_folder: Path, tmp_path: Path
 def test_an_index_without_orders_is_written_as_before(base_folder: Path, tmp_path: Path) -> None:
     run = encoded_run(tmp_path, recipe_for(base_folder))
     assert "orders" not in run.cache_index.read_text()
+
+
+def test_of_several_captions_each_is_trained_at_some_steps(base_folder: Path, tmp_path: Path) -> None:
+    """The first one was trained at every step, and the others lay in a column."""
+    recipe, run = recipe_for(base_folder), RunDir(tmp_path)
+    write_dataset(run)
+    dataset = Dataset(run.dataset)
+    others = {"other_captions": ["a town", "some houses"]}
+    dataset.write_metadata([Item(name, "a city", others) for name in dataset.picture_names()])
+    encode(run, recipe)
+    index = read_index(run)
+    source = batch_source(CacheReader(run.cache), index, recipe, Flow())
+    drawn = [[batch.captions for batch in source.at(step)] for step in range(1, 13)]
+    assert drawn == [[batch.captions for batch in source.at(step)] for step in range(1, 13)]
+    assert {one for step in drawn for captions in step for one in captions} - {""} == {
+        "a city",
+        "a town",
+        "some houses",
+    }

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from veneer.errors import DatasetError
-from veneer.text import read_text_any
+from veneer.text import read_text_any, with_trigger
 
 
 def test_a_file_is_read_no_further_than_its_limit(tmp_path: Path) -> None:
@@ -30,3 +30,10 @@ def test_what_is_gone_or_may_not_be_read_is_an_error_of_its_own(tmp_path: Path) 
 def test_a_last_accent_of_windows_is_no_cut_character(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "t.txt").write_bytes(raw)
     assert read_text_any(tmp_path / "t.txt") == raw.decode("cp1252")
+
+
+def test_the_trigger_is_put_once() -> None:
+    assert with_trigger("a dog", "vnr") == "vnr, a dog"
+    assert with_trigger("vnr, a dog", "vnr") == with_trigger("vnr a dog", "vnr").replace("vnr a", "vnr, a")
+    assert with_trigger("", "vnr") == "vnr"
+    assert with_trigger("vnrish dog", "vnr") == "vnr, vnrish dog"

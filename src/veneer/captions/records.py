@@ -19,6 +19,7 @@ from veneer.records.dataset import Dataset, Item
 from veneer.records.files import open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.provenance import read_provenance
+from veneer.text import with_trigger
 
 BEGUN = ".captions.begun.jsonl"
 Author = Literal["model", "name", "person"]
@@ -165,20 +166,6 @@ def written_caption(text: str, caption: CaptionTable) -> str:
         text = other.join(pieces)
     words = " ".join(f"{caption.prefix} {text}".split())
     return with_trigger(words, caption.trigger)
-
-
-def with_trigger(text: str, trigger: str) -> str:
-    """Put the trigger word before a caption, once.
-
-    Args:
-        trigger: The word; empty for none.
-
-    Returns:
-        The caption, beginning with the trigger.
-    """
-    if not trigger or text == trigger or text.startswith((f"{trigger} ", f"{trigger},")):
-        return text
-    return f"{trigger}, {text}" if text else trigger
 
 
 def caption_from_name(name: str) -> str:

@@ -13,7 +13,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from veneer.data.sources import Found, is_picture_name
 from veneer.data.websources import Web, address_column, scratch_file
 from veneer.errors import DatasetError, NetworkError
-from veneer.records.metadata import caption_column, captions_in
+from veneer.records.metadata import OTHERS_KEY, caption_column, captions_in
 
 NO_PICTURE = "the data set names a file and holds no picture"
 _PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png")
@@ -129,7 +129,7 @@ def _pictures(
             k: str(v) for k, v in row.items() if k not in {caption, address} and _is_plain(v)
         }
         if len(texts) > 1:
-            extra["other_captions"] = list(texts[1:])
+            extra[OTHERS_KEY] = list(texts[1:])
         facts = {"source": source, "licence": rows.info.license or "", "extra": extra}
         text = texts[0] if texts else ""
         if picture is None:

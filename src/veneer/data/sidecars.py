@@ -19,6 +19,7 @@ from veneer.records.dataset import (
     Item,
     mismatch_error,
 )
+from veneer.records.metadata import OTHERS_KEY
 from veneer.records.spellings import assign
 from veneer.text import counted, normal_form, read_text_any, some_of
 
@@ -216,7 +217,7 @@ def several_captions(names: Sequence[str]) -> str:
     """
     verb = "has" if len(names) == 1 else "have"
     pictures = f"{counted(len(names), 'picture')} {verb} several captions"
-    return f"{pictures}, of which the first is used and the others are kept: {some_of(names, 3)}"
+    return f"{pictures}, of which training draws one each time: {some_of(names, 3)}"
 
 
 def with_others(item: Item) -> Item:
@@ -227,7 +228,7 @@ def with_others(item: Item) -> Item:
     """
     if not item.others:
         return item
-    return replace(item, extra={**item.extra, "other_captions": list(item.others)}, others=())
+    return replace(item, extra={**item.extra, OTHERS_KEY: list(item.others)}, others=())
 
 
 def _without_suffix(name: str) -> str:

@@ -18,7 +18,7 @@ from veneer.data.sources import Found
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.files import write_text
-from veneer.records.metadata import caption_column, captions_in, csv_records, fit_cells
+from veneer.records.metadata import OTHERS_KEY, caption_column, captions_in, csv_records, fit_cells
 from veneer.text import read_text_any, separator_of, some_of
 
 OTHER_SOURCES = (
@@ -169,7 +169,7 @@ def _csv_list(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         texts = (captions_in(row[caption]) or ()) if caption else ()
         extra: dict[str, Any] = {k: v for k, v in row.items() if k not in {address, caption} and v}
         if len(texts) > 1:
-            extra["other_captions"] = list(texts[1:])
+            extra[OTHERS_KEY] = list(texts[1:])
         yield (row[address] or "").strip(), texts[0] if texts else "", extra
 
 

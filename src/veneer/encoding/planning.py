@@ -14,7 +14,8 @@ from veneer.encoding import STAGE
 from veneer.encoding.buckets import MUCH_CUT, Reshaping, bucket_for, reshaping
 from veneer.encoding.jobs import EncodeJob, make_job
 from veneer.encoding.split import Picture, read_pictures
-from veneer.encoding.tags import in_forms, tag_orders
+from veneer.encoding.tags import in_forms
+from veneer.encoding.wordings import wordings
 from veneer.events import Notice, OnEvent, ignore
 from veneer.lora.textual_inversion import refuse_words
 from veneer.models.base import Base, load_base_of, token_count
@@ -126,13 +127,9 @@ def _item(picture: Picture, job: EncodeJob, cache: Path, recipe: Recipe, base: B
         text=text_file(picture.item.caption, base),
         tokens=tokens,
         truncated=tokens > base.tokenizer.model_max_length,
-        orders=tuple((one, text_file(one, base)) for one in _orders(picture, recipe)),
+        orders=tuple((one, text_file(one, base)) for one in wordings(picture, recipe)),
         prior_text=text_file(plain_caption(picture.item.caption, recipe), base) if prior else "",
     )
-
-
-def _orders(picture: Picture, recipe: Recipe) -> tuple[str, ...]:
-    return tag_orders(picture, recipe.encode, recipe.train.seed)
 
 
 def uses_prior_prediction(recipe: Recipe) -> bool:
@@ -158,7 +155,7 @@ def text_file(caption: str, base: Base) -> str:
 
 def _texts(pictures: Sequence[Picture], recipe: Recipe) -> list[str]:
     captions = {"", *(picture.item.caption for picture in pictures)}
-    captions |= {one for picture in pictures for one in _orders(picture, recipe)}
+    captions |= {one for picture in pictures for one in wordings(picture, recipe)}
     if uses_prior_prediction(recipe):
         captions |= {plain_caption(picture.item.caption, recipe) for picture in pictures}
     return sorted(captions)

@@ -49,8 +49,11 @@ def in_forms(pictures: Sequence[Picture], encode: EncodeTable) -> list[Picture]:
     ]
 
 
-def tag_orders(picture: Picture, encode: EncodeTable, seed: int) -> tuple[str, ...]:
+def tag_orders(picture: Picture, encode: EncodeTable, seed: int, place: int = 0) -> tuple[str, ...]:
     """The ways in which a picture's caption is trained: its tags shuffled, and some left out.
+
+    Args:
+        place: Of several captions of a picture, which this is.
 
     Returns:
         Captions, as many as the recipe says; none of a picture that is not trained on, and where captions
@@ -62,7 +65,7 @@ def tag_orders(picture: Picture, encode: EncodeTable, seed: int) -> tuple[str, .
     first = tags[: encode.tag_keep or 0]
     rest = tags[len(first) :]
     found = []
-    for number in range(encode.tag_variants):
+    for number in range(place * encode.tag_variants, (place + 1) * encode.tag_variants):
         draw = numpy_generator(seed, "tags", step=number, item=picture.item.file_name)
         order = draw.permutation(len(rest))
         stays = draw.random(len(rest)) >= (encode.tag_dropout or 0.0)

@@ -58,7 +58,7 @@ class CachedItem(Record):
     prior_text: str = ""
     """File of the caption without prefix and trigger, for prior prediction; empty where not used."""
     orders: tuple[tuple[str, str], ...] = ()
-    """Captions with its tags in other orders, trained in its place, each with its embedding's file."""
+    """Captions that are trained in its place, each with its embedding's file: several, or orders of tags."""
 
     @model_serializer(mode="wrap")
     def _without_no_orders(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from veneer.records.files import write_bytes, write_text
 from veneer.records.html import pictures_html, rows_html
 from veneer.records.jsonlines import json_line
 from veneer.records.locks import locked
-from veneer.records.metadata import MetadataRow, MetadataTable, read_table
+from veneer.records.metadata import OTHERS_KEY, MetadataRow, MetadataTable, captions_in, read_table
 from veneer.records.metadata_text import metadata_text
 from veneer.records.names import FreeNames
 from veneer.records.spellings import alike, assign
@@ -60,6 +60,12 @@ class Item:
     caption: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Its caption and all further ones, each once, whether they have a column of their own or not."""
+        kept = captions_in(self.extra.get(OTHERS_KEY)) or ()
+        return tuple(dict.fromkeys((self.caption, *self.others, *kept)))
 
 
 @dataclass(frozen=True, init=False)

@@ -18,6 +18,8 @@ from veneer.records.jsonlines import parse_object
 from veneer.text import read_text_any, separator_of
 
 NAME_KEY = "file_name"
+OTHERS_KEY = "other_captions"
+"""Column of a picture's further captions, in a file that holds one caption a picture."""
 CAPTION_KEYS = (
     "caption",
     "text",

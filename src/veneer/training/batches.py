@@ -213,7 +213,7 @@ class BatchSource:
         )
 
     def _told(self, step: int, position: int, item: CachedItem) -> tuple[str, str]:
-        """Caption and file of its embedding: one of its tags' orders, where there are some."""
+        """Caption and file of its embedding: one of several, where there are some."""
         if not item.orders:
             return item.caption, item.text
         share = randomness.uniform(self.settings.seed, "tag-order", step, position)

@@ -10,7 +10,6 @@ from veneer.captions.records import (
     caption_from_name,
     plan_item,
     read_records,
-    with_trigger,
     write_records,
     written_caption,
 )
@@ -33,13 +32,6 @@ def test_templates_are_put_together() -> None:
     )
     assert written_caption("cartoonish", TABLE) == "vnr, drawing of cartoonish"
     assert written_caption("a dog", CaptionTable()) == "a dog"
-
-
-def test_the_trigger_is_put_once() -> None:
-    assert with_trigger("a dog", "vnr") == "vnr, a dog"
-    assert with_trigger("vnr, a dog", "vnr") == with_trigger("vnr a dog", "vnr").replace("vnr a", "vnr, a")
-    assert with_trigger("", "vnr") == "vnr"
-    assert with_trigger("vnrish dog", "vnr") == "vnr, vnrish dog"
 
 
 def test_the_second_attempt_counts_whichever_process_made_it(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_columns_none_of_which_is_a_caption_are_named(tmp_path: Path) -> None:
     assert "columns found in metadata.csv of root: words; none is read" in notices["no-caption-column"]
 
 
-def test_several_captions_are_told_and_the_first_is_used(tmp_path: Path) -> None:
+def test_several_captions_are_told_and_the_first_stands_for_all(tmp_path: Path) -> None:
     line = json.dumps({"file_name": "p0.png", "text": ["one", "two"]})
     captions, notices = read(tmp_path, **{"metadata.jsonl": line})
     assert captions["p0.png"] == "one"
