@@ -21,7 +21,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from veneer.choices import SEARCHES
 from veneer.config import Recipe
-from veneer.errors import RunError
+from veneer.data.sources import refuse_unknown
+from veneer.errors import DatasetError, RunError
 from veneer.hubnames import OWN, TAGGER_FILES, embedder_names, is_tagger, revision_of, split_revision
 from veneer.lora.textual_inversion import refuse_words
 from veneer.models.base import load_base_of
@@ -127,6 +128,15 @@ def refuse_missing(run: RunDir, needs: Collection[Need]) -> None:
         )
 
 
+def fault_of(source: str) -> str:
+    """What is wrong with the name of a source, and what to do; empty where nothing is."""
+    try:
+        refuse_unknown([source])
+    except DatasetError as error:
+        return f"{error.what}: {error.todo}"
+    return ""
+
+
 def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
     is_online = functools.cache(hub_answers)  # asked once, and only where something has to come from it
     kept = TAGGER_FILES[0] if is_tagger(recipe.caption.model) else "config.json"
@@ -140,7 +150,11 @@ def _models(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
         ),
     ]
     for what, name, file, todo in asked:
-        if not _comes_from_the_hub(name) or _is_idle(what, to_do):
+        if _is_idle(what, to_do):
+            continue
+        if not _comes_from_the_hub(name):
+            if _is_lost(name):
+                yield Need(what, name, "missing", f"no such file or folder. {todo}")
             continue
         if what == "captioner" and _may_bring_captions(recipe):
             continue
@@ -161,6 +175,10 @@ def _is_idle(what: str, to_do: Collection[str]) -> bool:
 def _comes_from_the_hub(name: str) -> bool:
     bare, _ = split_revision(name)
     return name not in OWN and not Path(name).expanduser().exists() and not looks_like_path(bare)
+
+
+def _is_lost(name: str) -> bool:
+    return name not in ("", *OWN) and not Path(name).expanduser().exists()
 
 
 def _is_kept(name: str, revision: str | None, file: str) -> bool:
@@ -200,7 +218,9 @@ def _sources(recipe: Recipe, to_do: Collection[str]) -> Iterator[Need]:
     if "collect" not in to_do:
         return
     for source in recipe.collect.sources:
-        if source.startswith("hf:") and find_spec("datasets") is None:
+        if fault := fault_of(source):
+            yield Need("source", source, "missing", fault)
+        elif source.startswith("hf:") and find_spec("datasets") is None:
             yield Need("source", source, "missing", "Install what reads it: pip install 'veneer[hub]'")
         elif source.startswith((*SEARCHES, "hf:")):
             yield Need("source", source, "to fetch")

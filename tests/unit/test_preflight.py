@@ -164,3 +164,33 @@ def test_a_verb_of_one_stage_tells_what_is_missing_before_it_asks_the_hub(
     monkeypatch.setattr("veneer.attempt.load_stage", lambda name: pytest.fail("the stage began"))
     with pytest.raises(RunError, match=r"base stable-diffusion-v1-5.* not to be had|not to be had: base"):
         pipeline.run_stage("encode", RunDir(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["no-such-folder", "urls:no-such-list.txt", "urls:", " "])
+def test_a_source_that_is_not_there_is_told_before_the_first_stage(
+    tmp_path: Path, offline: None, source: str
+) -> None:
+    """`--dry-run` found nothing missing, and the run was refused after it had begun."""
+    asked: dict[str, dict[str, Any]] = {"collect": {"sources": [source]}, "caption": {"model": "none"}}
+    tables = {"base": {"model": "pocket"}, **asked}
+    need = found(tmp_path, tables)[f"source {source}"]
+    assert need.state == "missing" and "folder" in need.todo
+    assert not found(tmp_path, tables, ("train",))
+
+
+@pytest.mark.parametrize(
+    ("what", "table"),
+    [
+        ("base", {"base": {"model": "./gone"}}),
+        ("vae", {"base": {"model": "pocket", "vae": "./gone"}}),
+        ("embedder", {"compare": {"embedder": "./gone"}}),
+        ("captioner", {"caption": {"model": "./gone"}}),
+    ],
+)
+def test_a_model_whose_folder_is_not_there_is_told_too(
+    tmp_path: Path, offline: None, what: str, table: dict[str, dict[str, Any]]
+) -> None:
+    asked: dict[str, dict[str, Any]] = {"caption": {"model": "none"}, "collect": {"sources": ["bing:x"]}}
+    tables = {"base": {"model": "pocket"}, **asked}
+    need = found(tmp_path, tables | table)[f"{what} ./gone"]
+    assert need.state == "missing" and "no such file or folder" in need.todo
