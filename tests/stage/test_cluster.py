@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from helpers.clusterruns import contents, odd_recipe, odd_sources
+from helpers.training import copy_run, encoded_run, recipe_for, train_child, weights_hashes
+from helpers.twoprocesses import in_two_processes
 from helpers.webserver import web_server
 from veneer import pipeline
 from veneer.captions import captioning
@@ -24,7 +26,7 @@ from veneer.cluster.stages import OVER
 from veneer.config import Recipe
 from veneer.data.measured import read_measures
 from veneer.errors import DatasetError, RunError
-from veneer.events import ignore
+from veneer.events import CheckpointEvent, Event, Notice, ignore
 from veneer.records.dataset import Dataset
 from veneer.records.run import RunDir
 
@@ -157,3 +159,32 @@ def test_a_picture_that_cannot_be_used_ends_the_work_with_its_name(
     assert broken == [first.relative_to(run.dataset).as_posix()]
     with pytest.raises(DatasetError, match=first.name):
         encoding.encode_over(session, run, recipe)
+
+
+def test_training_is_that_of_two_processes_though_one_of_them_is_killed(
+    session: Any, base_folder: Path, tmp_path: Path
+) -> None:
+    train = {"train_batch_size": 2, "max_train_steps": 8, "checkpointing_steps": 2}
+    recipe = recipe_for(base_folder, train=train)
+    torchrun = encoded_run(tmp_path / "torchrun", recipe)
+    ours = copy_run(torchrun, tmp_path / "ours")
+    in_two_processes(train_child, torchrun, recipe)
+    told: list[Event] = []
+    killed: list[int] = []
+
+    def listen(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, CheckpointEvent) and not killed:
+            victim = next(
+                one
+                for one in psutil.Process().children(recursive=True)
+                if "ray::Trainee" in " ".join(one.cmdline())
+            )
+            victim.kill()
+            killed.append(victim.pid)
+
+    OVER["train"](session, ours, recipe, listen)
+    assert killed
+    assert [one.code for one in told if isinstance(one, Notice)].count("worker-lost") == 1
+    assert weights_hashes(ours) == weights_hashes(torchrun)
+    assert len(weights_hashes(ours)) > 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from helpers.training import (
     train_quietly,
     write_dataset,
 )
+from helpers.twoprocesses import in_two_processes
 from veneer.captions import captioning as captionwork
 from veneer.config import CaptionTable, Recipe
 from veneer.encoding import planning
@@ -36,15 +35,6 @@ from veneer.stages.collect import collect
 from veneer.stages.encode import encode
 from veneer.stages.generate import generate
 from veneer.training.step import recorded
-
-
-def in_process(rank: int, port: int, target: Callable[..., None], root: str, recipe: Recipe) -> None:
-    """What torchrun does: the environment of one of two processes."""
-    os.environ |= {
-        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
-    target(root, recipe)
 
 
 def late(module: Any, name: str) -> None:
@@ -78,23 +68,6 @@ def played_child(root: str, recipe: Recipe) -> None:
     """Train by recordings."""
     recorded.recorder_for = lambda device: Recorder()
     train_child(root, recipe)
-
-
-def in_two_processes(target: Callable[..., None], run: RunDir, recipe: Recipe | CaptionTable) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["veneer.stages.train", "helpers.training"])
-    children = [
-        context.Process(target=in_process, args=(rank, port, target, str(run.root), recipe))
-        for rank in range(2)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(180)
-    assert [child.exitcode for child in children] == [0, 0]
 
 
 @pytest.mark.parametrize(

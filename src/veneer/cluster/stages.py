@@ -14,6 +14,7 @@ from veneer.cluster.checking import check_over
 from veneer.cluster.collecting import collect_over
 from veneer.cluster.encoding import encode_over
 from veneer.cluster.session import Session, connected, import_ray, refuse_silence
+from veneer.cluster.training import train_over
 from veneer.config import Recipe
 from veneer.errors import RunError
 from veneer.events import OnEvent
@@ -24,6 +25,7 @@ OVER: Mapping[str, Callable[..., StageResult]] = {
     "check": check_over,
     "caption": caption_over,
     "encode": encode_over,
+    "train": train_over,
 }
 """What does a stage over a cluster, by its name."""
 
