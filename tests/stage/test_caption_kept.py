@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,10 @@ from helpers.tiny import tiny_pictures
 from veneer.captions import captioning as captionwork
 from veneer.captions import describing
 from veneer.captions.captioner import AGAIN, FIRST, Decoding
+from veneer.config import CaptionTable
 from veneer.errors import DatasetError
 from veneer.records.dataset import Dataset, Item
+from veneer.stages.caption import caption_again
 from veneer.stages.check import check
 from veneer.stages.collect import collect
 
@@ -232,3 +236,45 @@ def test_no_kill_makes_a_persons_words_of_what_was_generated(
 
 def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+class Dying:
+    """A captioner that sees what stands in the metadata, says a batch, and ends the process at the next."""
+
+    def __init__(self, dataset: Dataset, before: list[str]) -> None:
+        self.dataset, self.before, self.said = dataset, before, False
+
+    def describe(self, pictures: list[Path], decoding: Decoding) -> list[str]:
+        if self.said or captions(self.dataset) != self.before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.said = True
+        return [f"a new text {number}" for number in range(len(pictures))]
+
+
+def test_captions_asked_for_again_stand_until_the_new_ones_are_there(
+    dataset: Dataset, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were blanked first: a kill while the model worked left none."""
+    items = dataset.items()
+    dataset.write_metadata([Item(items[0].file_name, "my own words"), *items[1:]])
+    script(GOOD)
+    caption_set(dataset)
+    before, records = captions(dataset), (dataset.root / "captions.jsonl").read_bytes()
+    names = [item.file_name for item in items[:4]]
+    table = CaptionTable(model="m")
+    monkeypatch.setattr(captionwork, "CAPTION_BATCH_SIZE", 2)
+    monkeypatch.setattr(describing, "load_captioner", lambda *_: Dying(dataset, before))
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            caption_again(dataset.root, names, table)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert captions(dataset) == before
+    script(["nothing is asked"])
+    caption_set(dataset)  # what was said is no edit of what stands
+    assert captions(dataset) == before
+    assert (dataset.root / "captions.jsonl").read_bytes() == records
+    script(["one", "two", "three", "four"])
+    caption_again(dataset.root, names, table)
+    assert captions(dataset) == ["one", "two", "three", "four", *before[4:]]

@@ -73,6 +73,8 @@ def read_records(dataset: Dataset, captions: Mapping[str, str] | None = None) ->
             known = journals.get(record.file_name)
             if known is None or record.attempts >= known.attempts:  # each attempt may be another process's
                 journals[record.file_name] = record
+    if captions is not None:  # what was asked for anew does not stand yet, and what stands is no edit of it
+        journals = {n: one for n, one in journals.items() if captions.get(n, "") in ("", one.caption)}
     last = {record.file_name: record for record in _records_in(dataset.captions_jsonl)} | journals
     begun = {record.file_name: record for record in _records_in(dataset.root / BEGUN)} if captions else {}
     return last | {

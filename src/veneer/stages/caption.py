@@ -102,6 +102,7 @@ def caption(
     on_event: OnEvent = in_notebook,
     *,
     overwrite: bool = False,
+    again: Collection[str] = (),
     dry_run: bool = False,
     prune: bool = False,
     count_tokens: TokenCounter | None = None,
@@ -114,6 +115,7 @@ def caption(
         dataset: The data-set folder.
         caption: Captioner and what is made of its texts.
         overwrite: Whether generated captions are generated again; a person's stay all the same.
+        again: Pictures that are described anew, whoever wrote their captions.
         dry_run: Whether to count only, and write nothing.
         prune: Whether to only take lines out of the metadata that name no picture, and caption nothing; the
             file as it was is kept beside it.
@@ -136,7 +138,7 @@ def caption(
         items = read if prune else _with_texts(folder, read, on_event)
         if not items:
             raise DatasetError("no pictures", where=str(dataset), todo="Collect some with `veneer collect`")
-        records, todo = _plan(items, folder, caption, overwrite=overwrite)
+        records, todo = _plan(items, folder, caption, again, overwrite=overwrite)
         result = _counts(dataset, records, items, generated=len(todo))
         half_done = _half_done(folder, items, records)
         if dry_run or prune:
@@ -195,24 +197,13 @@ def caption_again(
     """Have pictures described anew, whoever wrote their captions.
 
     Args:
-        names: Which pictures; they come back as they were where it fails.
+        names: Which pictures; their captions stand until the new ones are there.
         table: The captioner, and what is made of its texts.
 
     Returns:
         What was captioned.
     """
-    dataset = Dataset(folder)
-    with locked(folder, "data set"):
-        records = read_records(dataset)
-        before = {item.file_name: item.caption for item in dataset.items() if item.file_name in names}
-        dataset.write_captions(dict.fromkeys(before, ""), before)
-        write_records(dataset, [record for name, record in records.items() if name not in names])
-        try:
-            return caption(folder, table, on_event)
-        except BaseException:
-            dataset.write_captions(before, dict.fromkeys(before, ""))  # what was written meanwhile stays
-            write_records(dataset, records.values())
-            raise
+    return caption(folder, table, on_event, again=names)
 
 
 def _with_texts(dataset: Dataset, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
@@ -245,14 +236,19 @@ def _counter_of(embedder: Embedder | None) -> TokenCounter | None:
 
 
 def _plan(
-    items: Sequence[Item], folder: Dataset, caption: CaptionTable, *, overwrite: bool
+    items: Sequence[Item],
+    folder: Dataset,
+    caption: CaptionTable,
+    again: Collection[str],
+    *,
+    overwrite: bool,
 ) -> tuple[Records, list[str]]:
     known = read_records(folder, {item.file_name: item.caption.strip() for item in items})
     records: Records = {}
     todo = []
     for item in items:
         planned = plan_item(item, known.get(item.file_name), caption, overwrite=overwrite)
-        if planned is None:
+        if planned is None or item.file_name in again:
             todo.append(item.file_name)
         else:
             records[item.file_name] = planned
