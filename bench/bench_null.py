@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.effects import fall, way
+from bench.effects import effect
 from bench.machine import setting, write_results
 from bench.null_pool import NUM_PROMPTS, NUM_SEEDS, Design, Pool, comparison, look
 from bench.null_tables import document
@@ -58,12 +58,11 @@ def judged(pool: Pool, design: Design, num_comparisons: int, seed: int) -> dict[
     """Draw and judge many comparisons.
 
     Returns:
-        Shares of the words, of reasons that decide, of measures that rise and fall; "way" is the share of the
-        way to the held-out pictures, "fall" that of subjects lost.
+        Shares of the words, of reasons that decide, of measures that rise and fall; and the size
+        of the effect.
     """
     random, counts = np.random.default_rng(seed), Counter[str]()
-    styles: list[Measure] = []
-    found: list[Measure] = []
+    found: list[dict[str, Measure | None]] = []
     for _ in range(num_comparisons):
         seen, facts = comparison(pool, design, random)
         measures = {spec.name: _known(spec.of(seen)) for spec in MEASURES if spec.name in READ}
@@ -74,10 +73,9 @@ def judged(pool: Pool, design: Design, num_comparisons: int, seed: int) -> dict[
         counts.update({reason.code for reason in verdict.reasons if reason.decides})
         for name, measure in measures.items():
             counts.update(_directions(name, measure))
-        styles += [measures["style"]] if measures["style"] else []
-        found += [measures["retrieval"]] if measures["retrieval"] else []
+        found.append(measures)
     shares = {name: count / num_comparisons for name, count in sorted(counts.items())}
-    return shares | {"way": way(styles), "fall": fall(found)}
+    return shares | effect(found)
 
 
 def _known(found: Measure | str) -> Measure | None:

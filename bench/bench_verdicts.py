@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from bench.bench_style import PICTURES
-from bench.effects import fall, newest_power, promised, way
+from bench.effects import effect, newest_power, promised
 from bench.machine import heading, setting, write_results
 from bench.style_systems import BASE
 from bench.style_tasks import STYLES, Style, Task, build_task
@@ -82,8 +82,7 @@ def look_at(style: Style, seed: int, work: Path, folder: Path) -> Shown | None:
 def verdicts(shown: Shown, num_prompts: int, draws: int, seed: int) -> dict[str, float]:
     """Judge many choices of prompts; shares of the words, of the way, and of subjects lost."""
     random, counts = np.random.default_rng(seed), Counter[str]()
-    styles: list[Measure] = []
-    found: list[Measure] = []
+    found: list[dict[str, Measure | None]] = []
     for _ in range(draws):
         order = random.permutation(len(shown.pairs))
         rows, others = sorted(order[:num_prompts]), sorted(order[num_prompts : num_prompts + NUM_HELD_OUT])
@@ -91,10 +90,9 @@ def verdicts(shown: Shown, num_prompts: int, draws: int, seed: int) -> dict[str,
         measures, _ = take_measures(seen)
         counts[judge(measures, facts).word] += 1
         counts["nearer"] += style_rises(measures)
-        styles += [measures["style"]] if measures["style"] else []
-        found += [measures["retrieval"]] if measures["retrieval"] else []
+        found.append(measures)
     shares = {word: counts[word] / draws for word in (*WORDS, "nearer")}
-    return shares | {"way": way(styles), "fall": fall(found)}
+    return shares | effect(found)
 
 
 def _chosen(shown: Shown, rows: list[int], others: list[int]) -> tuple[Evidence, Facts]:
@@ -132,19 +130,21 @@ def _saved(pictures: np.ndarray, folder: Path) -> list[Path]:
 def document(record: Mapping[str, Any]) -> str:
     """The table as Markdown."""
     lines = heading("Verdicts on adapters that learnt a style", record)
+    names = ["style", "seed", "prompts", "share of the way", "gain", "subjects lost", *COLUMNS.values()]
     lines += [
         f"Veneer's recipe in {record['steps']} steps, 48 subjects a style drawn once by each; "
         f"{record['draws']} choices of prompts a row. *Promised* is how often the power table shows as "
-        "long a way with as many prompts of one seed and as many subjects lost: there base and tuned "
-        "pictures start from different seeds, here from the same, so less effect is enough; there every "
-        "prompt goes the same part of the way, here some go further than others, so more is needed.",
+        "large a gain with as many prompts of one seed and as many subjects lost. The gain is in units of "
+        "the gain that would just be sure, in the view of style that sees most of it. The share of the way "
+        "is CLIP's; where the base lies as near to the held-out pictures as they do to each other, it says "
+        "nothing.",
         "",
-        f"| style | seed | prompts | share of the way | subjects lost | {' | '.join(COLUMNS.values())} |",
-        "|---|---:|---:|---:|---:|" + "---:|" * len(COLUMNS),
+        "| " + " | ".join(names) + " |",
+        "|---" + "|---:" * (len(names) - 1) + "|",
     ]
     for one in record["found"]:
         shares = " | ".join(f"{100 * one[name]:.0f} %" for name in COLUMNS)
-        gone = f"{100 * one['way']:.0f} % | {100 * one['fall']:.0f} %"
+        gone = f"{100 * one['way']:.0f} % | {one['signal']:.2f} | {100 * one['fall']:.0f} %"
         where = f"{one['style']} | {one['seed']} | {one['prompts']} | {gone}"
         lines.append(f"| {where} | {shares} |")
     return "\n".join([*lines, ""])
@@ -169,7 +169,7 @@ def main() -> None:
             for count in NUM_PROMPTS:
                 one = verdicts(shown, count, asked.draws, seed=count)
                 named = {"style": style.name, "seed": seed, "prompts": count}
-                shares = promised(power[f"{count}, one seed"], one["way"], one["fall"])
+                shares = promised(power[f"{count}, one seed"], one["signal"], one["fall"])
                 record["found"].append(
                     {**named, **one, **{f"promised {word}": shares[word] for word in shares}}
                 )

@@ -23,9 +23,11 @@ which only keep a result from being `better`, are left out: the share of `better
 MIXED = """\
 Each tuned picture went a part of the way from the base's pictures of its subject to the true picture, the
 same for all seeds, so that variety stays; the effect is given as the share of the way from the base to the
-held-out pictures that all comparisons of a row went together. Where subjects are lost, each prompt had one
-chance in ten that its tuned pictures show another subject. Base and tuned pictures start from different seeds
-here, from the same in a run, where less effect is enough; but training differs more from prompt to prompt."""
+held-out pictures that all comparisons of a row went together. *Gain* is what this is in the view of style
+that sees most of it, in units of the gain that would just be sure: it holds for other styles too. Where
+subjects are lost, each prompt had one chance in ten that its tuned pictures show another subject. Base and
+tuned pictures start from different seeds here, from the same in a run, where less effect is enough; but
+training differs more from prompt to prompt."""
 
 
 def document(record: Mapping[str, Any]) -> str:
@@ -76,10 +78,18 @@ def _false_alarms(found: Mapping[str, Shares]) -> list[str]:
 def _effects(effects: Mapping[str, Mapping[str, Shares]]) -> list[str]:
     kept = ("prompt-fell", "prompt-unsure", "subject-lost", "subject-unsure", "variety-unsure", "memorised")
     named = [name for name in kept if any(name in one for by in effects.values() for one in by.values())]
-    columns = ["prompts", "share of the way", "subjects lost", "`better`", "shown to be nearer", *named]
+    columns = [
+        "prompts",
+        "share of the way",
+        "gain",
+        "subjects lost",
+        "`better`",
+        "shown to be nearer",
+        *named,
+    ]
     lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
     return lines + [
-        f"| {prompts} | {_percent(one['way'], 0)} | {_percent(one['fall'], 0)} | "
+        f"| {prompts} | {_percent(one['way'], 0)} | {one['signal']:.2f} | {_percent(one['fall'], 0)} | "
         + " | ".join(_percent(one.get(name, 0), 0) for name in ("better", "nearer", *named))
         + " |"
         for prompts, by_pull in effects.items()
@@ -93,7 +103,7 @@ def power(by_pull: Mapping[str, Shares]) -> tuple[int, int, int]:
     Rows where subjects are lost (their name ends in a chance above 0) are left out.
     """
     rows = [one for name, one in by_pull.items() if not float(name.partition(", ")[2] or 0)]
-    third, most, whole = (round(100 * along(rows, way)["nearer"]) for way in (1 / 3, 2 / 3, 1.0))
+    third, most, whole = (round(100 * along(rows, "way", way)["nearer"]) for way in (1 / 3, 2 / 3, 1.0))
     return third, most, whole
 
 
