@@ -5,11 +5,10 @@ Nothing writes to a table after it is resolved (`veneer.recipe`). An unknown key
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from veneer.choices import Scheduler
 
@@ -37,8 +36,22 @@ TargetSet = Literal["none", "attention", "attention+ff", "attention+ff+conv"]
 Init = Literal["gaussian", "kaiming"]
 
 
-CONTRADICTION = "contradiction"
-"""Type of the validation error of keys that do not go together; its context names the first ``key``."""
+class ContradictionError(ValueError):
+    """Keys that each fit, and not together.
+
+    Attributes:
+        key: The first of them.
+    """
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"`{key}`: {why}" for key, why in faults))
+        self.key = faults[0][0]
+
+
+def contradiction_in(error: Mapping[str, Any]) -> ContradictionError | None:
+    """The contradiction that one of pydantic's errors is; None where it is another fault."""
+    cause = error.get("ctx", {}).get("error")
+    return cause if isinstance(cause, ContradictionError) else None
 
 
 class Table(BaseModel):
@@ -317,8 +330,7 @@ class Recipe(Table):
     def _refuse_contradictions(self) -> Self:
         faults = list(_contradictions(self))
         if faults:
-            text = "; ".join(f"`{key}`: {why}" for key, why in faults)
-            raise PydanticCustomError(CONTRADICTION, "{text}", {"text": text, "key": faults[0][0]})
+            raise ContradictionError(faults)
         return self
 
 

@@ -20,6 +20,7 @@ import psutil
 import torch
 from accelerate import PartialState
 
+from veneer.cores import cores
 from veneer.errors import RecipeError
 
 _T = TypeVar("_T")
@@ -74,8 +75,7 @@ def set_threads() -> None:
     """
     torch.set_flush_denormal(True)
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // local_processes()))
+        torch.set_num_threads(max(1, cores() // local_processes()))
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

@@ -20,7 +20,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from veneer.arguments import PathLike, given_texts, wrong_kind
-from veneer.config import CONTRADICTION, Recipe
+from veneer.config import Recipe, contradiction_in
 from veneer.errors import RecipeError
 from veneer.own_style import for_own_pictures
 from veneer.places import refuse_outside
@@ -149,6 +149,10 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe", overridden: Collec
     def origin(key: str) -> str:
         return f"--set {key}" if key in overridden else where
 
+    def blamed(text: str) -> str:
+        """Where keys that do not go together come from: overrides, if any of them is one."""
+        return " and ".join(f"--set {key}" for key in overridden if key in text) or where
+
     _refuse_large_numbers(tables, origin)
     try:
         return Recipe.model_validate(tables)
@@ -156,7 +160,8 @@ def resolve(tables: Mapping[str, Any], where: str = "recipe", overridden: Collec
         faults = []
         for one in error.errors():
             key = ".".join(str(part) for part in one["loc"][:2])
-            faults.append(_fault(dict(one), origin(key)))
+            told = contradiction_in(dict(one))
+            faults.append(f"{told}, in {blamed(str(told))}" if told else _fault(dict(one), origin(key)))
         raise RecipeError(
             "; ".join(faults), todo="See `veneer recipes show NAME` or docs/reference"
         ) from error
@@ -304,8 +309,6 @@ def _may_be_none(table: str, key: str) -> bool:
 
 
 def _fault(error: Mapping[str, Any], where: str) -> str:
-    if error["type"] == CONTRADICTION:
-        return f"{error['msg']}, in {where}"
     path = [str(part) for part in error["loc"]]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":

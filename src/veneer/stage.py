@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from veneer.config import Recipe
+from veneer.records.candidates import known_candidates
 from veneer.records.dataset import Dataset
 from veneer.records.files import hash_file
 from veneer.records.run import RunDir
@@ -164,9 +164,8 @@ def _files_in(folder: Callable[[RunDir], Path]) -> Callable[[RunDir], list[Path]
 
 def _trained(run: RunDir) -> list[Path]:
     """The list of candidates and the folder of the chosen one."""
-    told = json.loads(run.candidates_json.read_text("utf-8"))
-    chosen = told.get("chosen") if isinstance(told, dict) else None
-    folder = (run.root / chosen["path"]).parent if chosen and chosen["path"] else None
+    chosen = known_candidates(run).chosen
+    folder = (run.root / chosen.path).parent if chosen and chosen.path else None
     return [run.candidates_json, *(sorted(folder.iterdir()) if folder and folder.is_dir() else ())]
 
 

@@ -11,16 +11,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from veneer.captions.records import read_records, write_records
 from veneer.errors import RunError
+from veneer.lora.checkpoint import read_adapter
+from veneer.lora.file import write_diffusers, write_kohya
 from veneer.records.cache import CacheIndex, known_index, read_index
 from veneer.records.candidates import Candidates, CandidatesFile, known_candidates
 from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
+from veneer.records.files import write_json
 from veneer.records.metrics import Metrics
 from veneer.records.prompts import Prompt, read_prompts, write_prompts
 from veneer.records.provenance import add_provenance, read_provenance
-from veneer.records.run import RunDir
+from veneer.records.run import ADAPTER_FILE, RunDir
 from veneer.records.trainlog import read_steps
 
 OLD = Path(__file__).with_name("run-0.1.0")
@@ -84,6 +89,46 @@ class TestProvenance:
             add_provenance(Dataset(tmp_path), one)
         again, old = Dataset(tmp_path).provenance_jsonl, Dataset(run.dataset).provenance_jsonl
         assert again.read_bytes() == old.read_bytes()
+
+
+class TestCaptions:
+    def test_the_list_of_pictures_is_written_back_to_the_byte(self, run: RunDir) -> None:
+        dataset = Dataset(run.dataset)
+        old = dataset.metadata_csv.read_bytes()
+        items = dataset.items(ignore_missing=True) or dataset.read_metadata()
+        assert (len(items), items[0].caption) == (14, "a drawing of")
+        dataset.metadata_csv.unlink()
+        dataset.write_metadata(items)
+        assert dataset.metadata_csv.read_bytes() == old
+
+    def test_who_wrote_each_is_written_back_to_the_byte(self, run: RunDir) -> None:
+        dataset = Dataset(run.dataset)
+        old = dataset.captions_jsonl.read_bytes()
+        records = read_records(dataset)
+        assert (len(records), {one.by for one in records.values()}) == (14, {"name", "person"})
+        write_records(dataset, records.values())
+        assert dataset.captions_jsonl.read_bytes() == old
+
+
+class TestLora:
+    def test_both_layouts_are_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        for old, write in ((run.lora_file, write_diffusers), (run.kohya_file, write_kohya)):
+            write(tmp_path / old.name, read_adapter(old))
+            assert (tmp_path / old.name).read_bytes() == old.read_bytes()
+
+    def test_both_layouts_hold_what_the_checkpoint_holds(self, run: RunDir) -> None:
+        chosen = read_adapter(run.checkpoint(6) / ADAPTER_FILE).state
+        for path in (run.lora_file, run.kohya_file):
+            found = read_adapter(path).state
+            assert found.keys() == chosen.keys()
+            assert all(torch.equal(found[name], chosen[name]) for name in chosen)
+
+
+class TestSamples:
+    def test_what_they_were_drawn_with_is_written_back_to_the_byte(self, run: RunDir, tmp_path: Path) -> None:
+        old = run.drawn.settings_json.read_bytes()
+        write_json(tmp_path / "again", json.loads(old))
+        assert (tmp_path / "again").read_bytes() == old
 
 
 class TestPrompts:

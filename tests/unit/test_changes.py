@@ -108,7 +108,8 @@ def leave_files(name: str, run: RunDir, recipe: Recipe) -> None:
             write_json(run.metrics_json, {"verdict": "better", "reasons": [], "made": made})
         case _:
             target = stage_of(name).output(run)
-            write_text(target if target.suffix else target / "x", made)
+            text = json.dumps({"stop_reason": made}) if name == "train" else made
+            write_text(target if target.suffix else target / "x", text)
 
 
 def other_value(key: str) -> Any:

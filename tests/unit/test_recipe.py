@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from veneer.errors import RecipeError
 from veneer.recipe import bundled_names, differences, known_keys, load_recipe, recipe_text, resolve, to_toml
@@ -150,6 +151,16 @@ def test_keys_that_contradict_each_other_are_refused_at_once(
     with pytest.raises(RecipeError, match=rf"`{key}`: ") as caught:
         resolve(tables)
     assert "got {" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["train.validation_share=0", "train.choose=style"])
+def test_a_contradiction_is_blamed_on_the_override_that_made_it(key: str, tmp_path: Path) -> None:
+    tables = {"choose": "style"} if "share" in key else {"validation_share": 0}
+    (tmp_path / "own.toml").write_text(tomli_w.dumps({"train": tables}))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(tmp_path / "own.toml"), [key])
+    assert f"in --set {key.partition('=')[0]}" in str(caught.value)
+    assert "own.toml" not in str(caught.value)
 
 
 def test_keys_that_only_look_contradictory_are_not() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, BlipForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 
 from veneer.captions.processors import load_processor
 from veneer.errors import CaptionerError
 from veneer.hubnames import revision_of, split_revision
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
+from veneer.models.quiet import hide_progress_bars
 
 CAPTION_BATCH_SIZE = 8
 INSTRUCTION = "Describe this picture in one short sentence."
@@ -110,7 +110,7 @@ def load_captioner(name: str, device: torch.device | str = "cpu") -> Captioner:
     Raises:
         CaptionerError: If it is neither on disk nor to be had from the hub, or describes no pictures.
     """
-    transformers_logging.disable_progress_bar()
+    hide_progress_bars()
     device = torch.device(device)
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     source, revision = split_revision(name)[0], revision_of(name)

@@ -22,8 +22,10 @@ def complete_stage(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """Run folders, and folders that may hold some."""
+    from veneer.records.names import RUN_FILE
+
     found = [path for path in _beside(incomplete) if path.endswith("/")]
-    return [path.rstrip("/") if (Path(path) / "run.json").is_file() else path for path in found]
+    return [path.rstrip("/") if (Path(path) / RUN_FILE).is_file() else path for path in found]
 
 
 def _beside(incomplete: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from scipy import ndimage
 from veneer.data.phash import perceptual_hash
 from veneer.data.picture import decode_picture
 from veneer.data.textmarks import find_text
+from veneer.records.files import hash_file
 
 LOOK_PX = 512
 """Longer side at which pictures are looked at, in pixels; smaller ones as they are."""
@@ -76,13 +76,11 @@ def inspect_picture(path: Path) -> Inspected:
     picture.thumbnail((LOOK_PX, LOOK_PX))
     five, ninety_nine = np.percentile(_brightness(picture), (5, 99))
     marks = find_text(picture)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Inspected(
         width=width,
         height=height,
         num_bytes=path.stat().st_size,
-        sha256=sha256,
+        sha256=hash_file(path),
         phash=phash,
         colours=picture.resize((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX).tobytes(),
         entropy=round(max(0.0, *(channel.entropy() for channel in picture.split())), 3),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
-from transformers.utils import logging as transformers_logging
 
 from veneer.data.findings import Finding
 from veneer.data.picture import load_all_small
 from veneer.errors import VeneerError
 from veneer.hubnames import revision_of, split_revision
 from veneer.models import asdata
+from veneer.models.quiet import hide_progress_bars
 
 UNSAFE_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "unsafe"})
 UNSAFE_SHARE = 0.5
@@ -34,7 +34,7 @@ def unsafe_pictures(root: Path, names: Sequence[str], checker: str) -> list[Find
     Raises:
         VeneerError: If a named checker cannot be loaded.
     """
-    transformers_logging.disable_progress_bar()
+    hide_progress_bars()
     try:
         source, revision = split_revision(checker)[0], revision_of(checker)
         settings = {"revision": revision, **asdata.SETTINGS}

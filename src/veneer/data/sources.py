@@ -14,6 +14,7 @@ from veneer.data.sidecars import FolderCaptions, is_caption_name, with_others
 from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.dataset import PICTURE_SUFFIXES, Item
+from veneer.records.names import MASK
 from veneer.text import some_of
 
 POCKET_PICTURES = Path(__file__).parents[1] / "pocket" / "demo"
@@ -160,4 +161,4 @@ def is_picture_name(name: str) -> bool:
     """
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - 100,000 names: Path is ten times slower
     known = suffix in PICTURE_SUFFIXES or suffix in OTHER_PICTURE_SUFFIXES
-    return known and not name.endswith(".mask.png")
+    return known and not name.endswith(MASK)

@@ -6,13 +6,13 @@ written anew as PNG, which loses nothing. These functions run in worker processe
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from veneer.data.phash import perceptual_hash
 from veneer.data.picture import decode_picture
+from veneer.records.files import hash_file
 
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 
@@ -60,11 +60,9 @@ def standardise(source: Path, target: Path) -> Standardised:
     else:
         picture.save(target, format="PNG", compress_level=4)  # twice as fast as 6, and 2 % larger
         changes = changes or (f"{decoded.format} written as PNG",)
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Standardised(
         suffix=_SUFFIXES[decoded.format] if decoded.is_plain else ".png",
-        sha256=sha256,
+        sha256=hash_file(source),
         phash=perceptual_hash(picture),
         format=decoded.format,
         original_size=decoded.original_size,

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from veneer.cores import cores
 from veneer.errors import VeneerError
 
 _T = TypeVar("_T")
@@ -218,17 +219,6 @@ def serve() -> None:
         except Exception as error:
             answer = error
         _write(answers, answer)
-
-
-def cores() -> int:
-    """Cores that this process may use.
-
-    Returns:
-        A number from 1.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processes_for(num_jobs: int) -> int:

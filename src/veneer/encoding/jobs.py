@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from torch import Tensor
 
 from veneer import machine
 from veneer.config import Recipe
+from veneer.cores import cores
 from veneer.data.picture import load_picture
-from veneer.data.worker import cores
 from veneer.encoding.buckets import Crop, bucket_for, crop_for
 from veneer.encoding.pixels import mask_path, mask_values, open_mask, pixel_values
 from veneer.encoding.split import Picture
 from veneer.models.base import Base
 from veneer.models.families import CropView, Family
 from veneer.records.cache import content_key, write_tensors
+from veneer.records.files import hash_file
 
 CPU_THREADS, MOST_THREADS = 2, 16
 """Threads that decode pictures on a CPU, which has its own work, and at most beside an accelerator."""
@@ -105,7 +105,7 @@ def make_job(picture: Picture, cache: Path, recipe: Recipe, base: Base) -> Encod
     mirrored = table.flip > 0 and picture.split != "held_out"
     mask = mask_path(picture.path)
     masked = recipe.train.masked_loss and mask.is_file()
-    mask_hash = hashlib.sha256(mask.read_bytes()).hexdigest() if masked else ""
+    mask_hash = hash_file(mask) if masked else ""
     key = content_key("latents-1", picture.sha256, base.fingerprint, bucket, crops, mirrored, mask_hash)
     file = cache / "latents" / f"{key}.safetensors"
     return EncodeJob(picture.path, bucket, crops, mirrored, masked, base.vae_factor, file, base.family)

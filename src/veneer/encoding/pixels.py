@@ -11,8 +11,7 @@ from torch import Tensor
 
 from veneer.encoding.buckets import Crop
 from veneer.errors import DatasetError
-
-MASK_SUFFIX = ".mask.png"
+from veneer.records.names import MASK
 
 
 def open_mask(path: Path) -> Image.Image:
@@ -40,7 +39,7 @@ def mask_path(picture: Path) -> Path:
     Returns:
         Such as ``images/000001.mask.png``; it need not exist.
     """
-    return picture.with_name(picture.stem + MASK_SUFFIX)
+    return picture.with_name(picture.stem + MASK)
 
 
 def pixel_values(picture: Image.Image, crop: Crop, bucket: tuple[int, int], *, mirrored: bool) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from veneer.errors import DatasetError
 from veneer.events import Notice, OnEvent
 from veneer.records.cache import Split
 from veneer.records.dataset import MIN_PICTURES, Dataset, Item
+from veneer.records.files import hash_file
 from veneer.records.run import RunDir
 from veneer.seeds import derive
 
@@ -164,8 +164,7 @@ def _read(items: Sequence[tuple[Path, Item]], split: Split) -> list[Picture]:
 def _read_one(path: Path, item: Item, split: Split) -> Picture:
     picture = load_picture(path)
     hashes = perceptual_hash(picture), perceptual_hash(ImageOps.mirror(picture))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Picture(path, item, split, sha256, picture.size, hashes)
+    return Picture(path, item, split, hash_file(path), picture.size, hashes)
 
 
 def _root(group: list[int], index: int) -> int:

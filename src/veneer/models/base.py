@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from veneer.config import BaseTable
 from veneer.errors import BaseModelError
@@ -31,6 +30,7 @@ from veneer.models.families.paths import NoisePath
 from veneer.models.families.strangers import refuse_name
 from veneer.models.modelfiles import ModelFiles, find_model, identity_of_files, looks_like_path, read_json
 from veneer.models.parts import load_module, load_tokenizer, single_file, vae_folder
+from veneer.models.quiet import hide_progress_bars
 
 KINDS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 """Kinds of parts; a family may have several of one."""
@@ -156,7 +156,7 @@ def load_base(
     Raises:
         BaseModelError: If the model is missing, damaged, pickled or of another family.
     """
-    transformers_logging.disable_progress_bar()
+    hide_progress_bars()
     files, family = _recognised(model, revision, on_event)
     own = [part for part in family.parts_of(tuple(parts)) if part != "vae" or vae is None]
     if own and files.commit:  # of the hub, whose weights are not here yet

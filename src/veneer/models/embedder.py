@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from veneer import machine
 from veneer.config import Recipe
@@ -22,6 +21,7 @@ from veneer.hubnames import CLIP, DINO, embedder_names, revision_of, split_revis
 from veneer.intervals import Array
 from veneer.models import asdata
 from veneer.models.modelfiles import pocket_folder
+from veneer.models.quiet import hide_progress_bars
 
 EMBED_BATCH_SIZE = 32
 
@@ -189,7 +189,7 @@ def load_embedder(name: str, device: torch.device | str = "cpu", *, revision: st
         NetworkError: If the model is neither on disk nor to be had from the hub.
         VeneerError: If it is neither CLIP nor DINO, or has no safetensors weights.
     """
-    transformers_logging.disable_progress_bar()
+    hide_progress_bars()
     source, revision = split_revision(name)[0], revision_of(name, revision)
     source = str(pocket_folder() / "clip") if name == "pocket" else source
     try:

@@ -10,6 +10,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 
+def hide_progress_bars() -> None:
+    """No bars of transformers' own from here on: what is done is told by events."""
+    transformers_logging.disable_progress_bar()
+
+
 @contextlib.contextmanager
 def quiet_libraries(level: int = logging.ERROR) -> Iterator[None]:
     """Within the block both libraries say nothing below a level; then they speak as before, come what may."""

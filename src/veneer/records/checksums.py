@@ -6,12 +6,11 @@ A file that was cut, emptied or changed since its stage was done is found before
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from veneer.errors import RunError
-from veneer.records.files import Record, write_json
+from veneer.records.files import Record, hash_file, write_json
 from veneer.records.run import RunDir, RunRecord
 
 FOLDERS = ("cache", "train", "lora", "samples", "report")
@@ -103,7 +102,6 @@ def _known(run: RunDir) -> Checksums:
 def _sum(path: Path) -> str:
     """SHA-256; empty where there is no such file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError:
         return ""

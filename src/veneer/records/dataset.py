@@ -27,7 +27,7 @@ from veneer.records.jsonlines import json_line
 from veneer.records.locks import locked
 from veneer.records.metadata import OTHERS_KEY, MetadataRow, MetadataTable, captions_in, read_table
 from veneer.records.metadata_text import metadata_text
-from veneer.records.names import FreeNames
+from veneer.records.names import MASK, FreeNames
 from veneer.records.spellings import alike, assign
 from veneer.text import counted, some_of
 
@@ -112,6 +112,11 @@ class Dataset:
     def check_json(self) -> Path:
         """Findings of `veneer check`."""
         return self.root / CHECK_FILE
+
+    @property
+    def check_html(self) -> Path:
+        """Contact sheet of what `veneer check` found."""
+        return self.root / "check.html"
 
     @property
     def captions_jsonl(self) -> Path:
@@ -355,7 +360,7 @@ def _pictures_below(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") for part in parts)
-        if parts[0] == "rejected" or hidden or path.name.endswith(".mask.png"):
+        if parts[0] == "rejected" or hidden or path.name.endswith(MASK):
             continue
         if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
             yield path.relative_to(root).as_posix()

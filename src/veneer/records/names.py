@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from veneer.text import normal_form
+
 LONGEST_BYTES = 200
 """Longest name that is given out, in bytes: file systems take 255, and a mask's name is longer."""
+
+RUN_FILE = "run.json"
+"""What a run folder is known by."""
 
 MASK = ".mask.png"
 """What the name of a picture's mask ends with, in place of the picture's suffix."""
@@ -136,4 +140,4 @@ def _fitting(wanted: str) -> tuple[str, str]:
 
 def _key(name: str) -> str:
     """Equal for names that some file system takes for one."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return normal_form(name).casefold()

@@ -28,6 +28,7 @@ from veneer.errors import RunError
 from veneer.recipe import load_recipe, recipe_of, to_toml
 from veneer.records.files import Record, write_json, write_text
 from veneer.records.html import pictures_html, rows_html
+from veneer.records.names import RUN_FILE
 from veneer.records.prompts import Samples
 
 ADAPTER_FILE = "adapter.safetensors"
@@ -108,7 +109,7 @@ class RunDir:
     @property
     def run_json(self) -> Path:
         """Versions, and for each stage hashes, seconds, peak memory and notices."""
-        return self.root / "run.json"
+        return self.root / RUN_FILE
 
     @property
     def checksums_json(self) -> Path:

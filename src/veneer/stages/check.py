@@ -92,7 +92,7 @@ class CheckResult:
     @property
     def contact_sheet(self) -> Path:
         """The HTML file that shows every flagged picture."""
-        return self.root / "check.html"
+        return Dataset(self.root).check_html
 
     @property
     def summary(self) -> str:
@@ -162,7 +162,7 @@ def check(
         groups, chosen = _spread(looked, findings, removed, pick)
         notes += lacks(groups)
         sheet = contact_sheet(folder, len(names), findings, removed, notes, groups=groups, pick=chosen)
-        write_text(dataset / "check.html", sheet)
+        write_text(folder.check_html, sheet)
         moved = move_away(folder, _by_picture(findings, removed)) if apply else 0
         result = CheckResult(
             dataset, len(names), tuple(findings), moved, None, tuple(notes), removed, groups, chosen

@@ -14,6 +14,7 @@ from pathlib import Path
 from veneer.changes import is_done
 from veneer.config import Recipe
 from veneer.records.checksums import damaged_files, record_done
+from veneer.records.dataset import Dataset
 from veneer.records.files import PARTIAL
 from veneer.records.run import RunDir
 from veneer.stage import STAGE_NAMES, stage_of
@@ -57,7 +58,8 @@ def common_stages(donor: RunDir, recipe: Recipe, names: Sequence[str] = DATA_STA
 
 
 def _files(donor: RunDir, stages: Sequence[str]) -> Iterator[Path]:
-    left_out = set() if "check" in stages else {donor.dataset / "check.json", donor.dataset / "check.html"}
+    checked = Dataset(donor.dataset)
+    left_out = set() if "check" in stages else {checked.check_json, checked.check_html}
     kept = [donor.cache_index] if "encode" in stages else []
     kept += _within(donor.train) if "train" in stages else []
     # Tensors are named by all that they depend on: one that does not fit is not looked for.

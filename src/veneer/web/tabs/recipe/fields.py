@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from veneer.config import CONTRADICTION, Recipe
+from veneer.config import Recipe, contradiction_in
 from veneer.errors import VeneerError
 from veneer.recipe import toml_value
 from veneer.web.tabs.recipe.meanings import MEANINGS
@@ -134,8 +134,8 @@ def read_form(asked: Sequence[Field], shown: Sequence[Any]) -> tuple[Recipe | No
 def _faults(error: ValidationError) -> dict[str, str]:
     faults: dict[str, str] = {}
     for one in error.errors():
-        if one["type"] == CONTRADICTION:
-            faults.setdefault(one["ctx"]["key"], one["msg"])
+        if told := contradiction_in(dict(one)):
+            faults.setdefault(told.key, str(told))
             continue
         place = [str(part) for part in one["loc"]]
         text = f"{one['msg']}, got {one['input']!r}"
