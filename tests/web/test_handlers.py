@@ -88,7 +88,8 @@ FILLED = {
     "recipe-dataset": "dots", "train-recipe": "strange", "train-shown": "strange", "compare-run": "strange",
     "compare-prompts": "a", "compare-seeds": "0", "compare-steps": "1", "compare-scale": 1,
     "dataset-shown": ["dots", ["images/1.png"]],
-    "compare-rows": ["step-000001"], "runs-one": "strange", "runs-other": "strange", "runs-doomed": "nothing",
+    "compare-rows": ["step-000001"], "compare-others": ["run/strange"],
+    "runs-one": "strange", "runs-other": "strange", "runs-doomed": "nothing",
 }  # fmt: skip
 
 
@@ -126,7 +127,9 @@ def test_no_handler_opens_what_lies_outside(studio: Any, out: Path, monkeypatch:
         texts = [at for at, part in enumerate(function.inputs) if type(part).__name__ in TEXTS]
         tries = [usual]
         for at in texts:
-            tries += [[*usual[:at], text, *usual[at + 1 :]] for text in hostile]
+            is_many = getattr(function.inputs[at], "multiselect", None)
+            told = [[text] if is_many else text for text in hostile]
+            tries += [[*usual[:at], one, *usual[at + 1 :]] for one in told]
         for values in tries:
             tried += 1
             said = str(called(function, values))
