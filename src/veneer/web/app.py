@@ -96,6 +96,7 @@ def build_page(studio: Studio) -> Any:
                 wanted, table, run_lists = runs_tab.build(studio)
         dataset_tab.wire(studio, dataset, page, dataset_page.select)
         recipe_tab.wire(studio, recipe, page, recipe_page.select, train.recipe)
+        dataset_tab.follow_resolution(dataset, recipe.part("encode.resolution"))
         train_tab.wire(studio, train, [page.load, train_page.select])
         compare_tab.wire(studio, compare, [compare_page.select])
         late.mark(

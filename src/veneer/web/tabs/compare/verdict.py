@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from veneer.errors import RunError
@@ -23,7 +24,7 @@ def verdict_html(metrics: Metrics | None) -> str:
 
     verdict, headline = metrics.verdict, markup.escaped(metrics.headline)
     todo = f"<p>Next: {markup.escaped(metrics.todo)}.</p>" if metrics.todo else ""
-    reasons = "".join(f"<li>{markup.escaped(reason)}</li>" for reason in metrics.reasons)
+    reasons = "".join(_reasons(metrics))
     rows = [
         [
             _label(row),
@@ -38,6 +39,15 @@ def verdict_html(metrics: Metrics | None) -> str:
     badge = markup.badge(verdict, VERDICTS.get(verdict, "plain"))
     head = f"<h4>{headline or 'Verdict'} {badge}</h4>{todo}"
     return f'<div class="v-verdict">{head}<ul>{reasons}</ul>{table}</div>'
+
+
+def _reasons(metrics: Metrics) -> Iterator[str]:
+    """Each reason with the next thing to try for it; older files say reasons alone."""
+    todo = {str(one.get("text")): str(one.get("todo") or "") for one in metrics.reasons_named}
+    for reason in metrics.reasons:
+        step = todo.get(reason, "")
+        is_said = not step or step == metrics.todo  # above all reasons
+        yield f"<li>{markup.escaped(reason)}{'' if is_said else f'<br>Next: {markup.escaped(step)}.'}</li>"
 
 
 def report_frame(studio: Studio, run: str | None) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from veneer.errors import DatasetError
 from veneer.records.check import known_check
 from veneer.records.dataset import Dataset
 from veneer.records.pick import known_pick
-from veneer.records.provenance import read_provenance
+from veneer.records.provenance import PictureOrigin, read_provenance
 from veneer.records.rejected import Rejected, rejected_by_line
 from veneer.web import markup
 from veneer.web.tabs.dataset.thumbnails import thumbnail
@@ -31,6 +35,8 @@ class Card:
         notes: What is wrong with it, in plain words.
         flags: The same as flags.
         can_return: Whether a rejected picture can be brought back.
+        own: The name that its file had before it was collected; empty where that is not known.
+        size: Its width and height in pixels; zeros where they are not known.
     """
 
     name: str
@@ -39,6 +45,25 @@ class Card:
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     can_return: bool = False
+    own: str = ""
+    size: tuple[int, int] = (0, 0)
+
+    def holds(self, words: Sequence[str]) -> bool:
+        """Whether its names, caption and findings hold all words, whatever their case."""
+        text = " ".join((self.name, self.own, self.caption, *self.notes)).lower()
+        return all(word in text for word in words)
+
+
+ORDERS: Mapping[str, Callable[[Card], Any]] = {
+    "own file name": lambda card: card.own.lower(),
+    "caption": lambda card: card.caption.lower(),
+    "shortest caption first": lambda card: len(card.caption),
+    "smallest first": lambda card: card.size[0] * card.size[1],
+    "largest first": lambda card: -card.size[0] * card.size[1],
+    "most findings first": lambda card: -len(card.notes),
+}
+"""Orders of the pictures beside that in which they were taken."""
+AS_TAKEN = "as they were taken"
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,17 @@ class Gallery:
             REJECTED: len(self.rejected),
         }
         return [(f"{name} ({count})", name) for name, count in counts.items()]
+
+    def sorted(self, chosen: str, wanted: str = "", order: str = "") -> list[Card]:
+        """The pictures that a filter lets through, and whose names, caption or findings hold some words.
+
+        Args:
+            wanted: Words, all of which are held; empty for no such question.
+            order: One of `ORDERS`; any other text leaves them as they are.
+        """
+        words = wanted.lower().split()
+        found = [card for card in self.shown(chosen) if card.holds(words)]
+        return sorted(found, key=ORDERS[order]) if order in ORDERS else found
 
     def shown(self, chosen: str) -> list[Card]:
         """The pictures that a filter lets through.
@@ -101,6 +137,7 @@ def read_gallery(folder: Path) -> Gallery:
     dataset = Dataset(folder)
     checked = known_check(dataset)
     found = checked.by_picture if checked else {}
+    origins = _origins(dataset)
     cards = [
         Card(
             item.file_name,
@@ -108,11 +145,29 @@ def read_gallery(folder: Path) -> Gallery:
             item.caption,
             tuple(str(one.reason) for one in found.get(item.file_name, [])),
             tuple(str(one.flag) for one in found.get(item.file_name, [])),
+            own=_own_name(origins.get(item.file_name)),
+            size=_size(origins.get(item.file_name)),
         )
         for item in dataset.items()
     ]
     picked = known_pick(dataset)
     return Gallery(cards, _left_out(folder), picked.pictures if picked else ())
+
+
+def _origins(dataset: Dataset) -> Mapping[str, PictureOrigin]:
+    """Where pictures came from, by file name; nothing is known where the ledger is damaged."""
+    with contextlib.suppress(DatasetError):  # what is damaged is said where it is collected
+        return {one.file_name: one for one in read_provenance(dataset)}
+    return {}
+
+
+def _own_name(known: PictureOrigin | None) -> str:
+    """The last part of the path or address that a picture came from."""
+    return re.split(r"[/:\\]", known.origin.partition("?")[0].rstrip("/"))[-1] if known else ""
+
+
+def _size(known: PictureOrigin | None) -> tuple[int, int]:
+    return known.size or (0, 0) if known else (0, 0)
 
 
 def checked_resolution(dataset: Dataset) -> int:
@@ -135,7 +190,8 @@ def card_html(card: Card, cache: Path) -> str:
     alt = card.caption or f"{card.name}, no caption yet"
     shown = markup.picture(small, alt) if small else markup.empty("cannot be shown", card.path.name)
     notes = "".join(f'<div class="v-gone">{markup.escaped(note)}</div>' for note in card.notes)
-    return f'{shown}<div class="v-cell"><b>{markup.escaped(Path(card.name).name)}</b>{notes}</div>'
+    own = f" from {markup.escaped(card.own)}" if card.own else ""
+    return f'{shown}<div class="v-cell"><b>{markup.escaped(Path(card.name).name)}</b>{own}{notes}</div>'
 
 
 def make_ahead(cards: Iterable[Card], cache: Path) -> None:

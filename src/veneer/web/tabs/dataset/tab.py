@@ -27,11 +27,13 @@ class DatasetTab:
     Attributes:
         chosen: Which data set.
         views: What is redrawn when something changes.
+        resolution: Training resolution that pictures are looked at for.
     """
 
     chosen: Any
     views: Views
     message: Any
+    resolution: Any
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,30 @@ def build(studio: Studio) -> DatasetTab:
     facts = gr.HTML(elem_id="dataset-facts")
     with gr.Row(elem_classes="v-tools", visible=False) as browsing:
         show = gr.Dropdown([gallery.ALL], value=gallery.ALL, label="Show", elem_id="dataset-show")
+        wanted = gr.Textbox(
+            label="With the words", placeholder="in names, captions, findings", max_lines=1,
+            elem_id="dataset-wanted",
+        )  # fmt: skip
+        orders = [gallery.AS_TAKEN, *gallery.ORDERS]
+        order = gr.Dropdown(orders, value=gallery.AS_TAKEN, label="Order", elem_id="dataset-order")
         page = gr.Number(1, label="Page", minimum=1, precision=0, elem_id="dataset-page")
         back = gr.Button("Page before", elem_id="dataset-back")
         on = gr.Button("Next page", elem_id="dataset-on")
     cards = build_cards()
     with gr.Column(visible=False) as working:
-        tab = DatasetTab(chosen, Views(facts, show, page, back, on, (browsing, working), cards), message)
+        resolution = gr.Number(
+            512, label="Training resolution (pixels)", minimum=32, precision=0, render=False,
+            info="Follows the tab Recipe, until you write one here.", elem_id="dataset-resolution",
+        )  # fmt: skip
+        tab = DatasetTab(
+            chosen,
+            Views(facts, show, page, (wanted, order), back, on, (browsing, working), cards),
+            message,
+            resolution,
+        )
         with gr.Row(elem_classes="v-tools"):
+            every = gr.Button("Choose all of this page", elem_id="dataset-every")
+            no_one = gr.Button("Choose none", elem_id="dataset-none")
             reject = gr.Button("Reject chosen", elem_id="dataset-reject")
             restore = gr.Button("Restore chosen", elem_id="dataset-restore")
             again = gr.Button("Describe chosen again", elem_id="dataset-again")
@@ -85,6 +104,8 @@ def build(studio: Studio) -> DatasetTab:
     _wire_gathering(studio, tab, gathering)
     _wire_pages(studio, tab, back, on)
     _wire_cards(studio, tab, reject, restore)
+    for button, is_chosen in ((every, True), (no_one, False)):
+        late.bind(button.click, dataset_work.chooser(is_chosen), [cards.shown], cards.ticks)
     return tab
 
 
@@ -134,16 +155,33 @@ def wire(studio: Studio, tab: DatasetTab, page: Any, opened: Any) -> None:
     late.mark(opened, offer, None, [tab.chosen])
 
 
+def follow_resolution(tab: DatasetTab, resolution: Any) -> None:
+    """Look at pictures for the resolution of the tab Recipe, unless a person wrote another.
+
+    Args:
+        resolution: The recipe's field.
+    """
+    late.bind(
+        resolution.change, lambda side: late.lasting(gr.update(value=side or 512)), [resolution],
+        [tab.resolution], trigger_mode="always_last",
+    )  # fmt: skip
+
+
 def _shown_anew(studio: Studio, tab: DatasetTab, done: Any) -> None:
     """Show what is chosen by then, once something else is done: that may have taken minutes."""
     late.bind(
-        done.then, dataset_work.redrawer(studio), _place(tab), tab.views.outputs,
+        done.then, dataset_work.redrawer(studio), _looked_at(tab), tab.views.outputs,
         line=_LINE, preprocess=False,
     )  # fmt: skip
 
 
 def _place(tab: DatasetTab) -> list[Any]:
     return [tab.chosen, tab.views.show, tab.views.page]
+
+
+def _looked_at(tab: DatasetTab) -> list[Any]:
+    """What is looked at, and how: the first inputs of every question that shows pictures anew."""
+    return [*_place(tab), *tab.views.sought]
 
 
 def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
@@ -157,6 +195,7 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
                 label="Put before all captions", placeholder="8-bit illustration of", elem_id="dataset-prefix"
             )
             before = gr.Button("Put before all", elem_id="dataset-before")
+            undo = gr.Button("Undo the last change", elem_id="dataset-undo")
         with gr.Row():
             model = gr.Dropdown(
                 list(offers.CAPTIONERS), value=offers.POCKET, label="Captioner",
@@ -168,14 +207,17 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
         with gr.Row():
             missing = gr.Button("Describe what has no caption", variant="primary", elem_id="dataset-caption")
             everything = gr.Button("Describe all again (a person's words stay)", elem_id="dataset-recaption")
-    out, cards = [*tab.views.outputs, tab.message], tab.views.cards
+    kept, cards = gr.State({}), tab.views.cards
+    out = [*tab.views.outputs, kept, tab.message]
+    undoing, seen = busy.telling(undo.click, "Changing captions"), [*_looked_at(tab), kept]
+    late.bind(undoing, dataset_work.undoer(studio), seen, out, line=_LINE)
     for button, change, words in (
         (replace, editing.replace_text, [find, put]),
         (before, editing.put_before, [prefix]),
     ):
         edit = dataset_work.editor(studio, change)
         late.bind(
-            busy.telling(button.click, "Changing captions"), edit, [*_place(tab), *words], out, line=_LINE
+            busy.telling(button.click, "Changing captions"), edit, [*_looked_at(tab), *words], out, line=_LINE
         )
     how = [model, lead, trigger]
     for button, overwrite in ((missing, False), (everything, True)):
@@ -189,9 +231,7 @@ def _caption_tools(studio: Studio, tab: DatasetTab, again: Any) -> None:
 
 def _check_tools(studio: Studio, tab: DatasetTab) -> None:
     with gr.Accordion("Look for bad pictures", open=False):
-        resolution = gr.Number(
-            512, label="Training resolution (px)", minimum=32, precision=0, elem_id="dataset-resolution"
-        )
+        tab.resolution.render()
         with gr.Row():
             look = gr.Button("Check", variant="primary", elem_id="dataset-check")
             apply = gr.Button("Check, and reject copies and broken ones", elem_id="dataset-apply")
@@ -199,7 +239,7 @@ def _check_tools(studio: Studio, tab: DatasetTab) -> None:
         with gr.Row(elem_classes="v-tools"):
             number = gr.Number(20, label="Pictures to pick", minimum=1, precision=0, elem_id="dataset-number")
             pick = gr.Button("Pick those that differ most", elem_id="dataset-pick")
-    asked, out = [tab.chosen, resolution], [tab.views.show, tab.views.page, tab.message]
+    asked, out = [tab.chosen, tab.resolution], [tab.views.show, tab.views.page, tab.message]
     picking = busy.telling(pick.click, "Picking pictures")
     picker = dataset_work.checker(studio, pick=True)
     _shown_anew(studio, tab, late.bind(picking, picker, [*asked, number], out, unless=[tab.chosen]))
@@ -223,16 +263,20 @@ def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
     fails = (gr.skip(),) * len(views.outputs)
 
     def turned(step: int) -> Callable[..., Any]:
-        return guarded(lambda n, s, p: (*view_updates(studio, n, s, int(p or 1) + step), ""), fails)
+        return guarded(
+            lambda n, s, p, *how: (*view_updates(studio, n, s, int(p or 1) + step, how), ""), fails
+        )
 
-    place, out = _place(tab), [*views.outputs, tab.message]
+    place, out = _looked_at(tab), [*views.outputs, tab.message]
     how: dict[str, Any] = {"line": _LINE}
     late.bind(busy.telling(back.click, TURNING), turned(-1), place, out, **how)
     late.bind(busy.telling(on.click, TURNING), turned(1), place, out, **how)
     late.bind(views.page.submit, turned(0), place, out, **how)
     how["trigger_mode"] = "always_last"
-    fresh = guarded(lambda n, s: (*view_updates(studio, n, s, 1), ""), fails)
-    late.bind(busy.telling(views.show.input, TURNING), fresh, place[:2], out, **how)
+    fresh = guarded(lambda n, s, *how: (*view_updates(studio, n, s, 1, how), ""), fails)
+    asked = [*place[:2], *views.sought]
+    for part in (views.show, *views.sought):
+        late.bind(busy.telling(part.input, TURNING), fresh, asked, out, **how)
     first = guarded(lambda n: (*view_updates(studio, n, gallery.ALL, 1), ""), fails)
     late.bind(busy.telling(tab.chosen.input, TURNING), first, [tab.chosen], out, **how)
 
@@ -249,7 +293,7 @@ def _wire_cards(studio: Studio, tab: DatasetTab, reject: Any, restore: Any) -> N
             line="captions",
             trigger_mode="multiple",
         )
-    place = [tab.views.show, tab.views.page, cards.shown, *cards.ticks]
+    place = [tab.views.show, tab.views.page, *tab.views.sought, cards.shown, *cards.ticks]
     out = [*tab.views.outputs, tab.message]
     late.bind(
         busy.telling(reject.click, "Moving pictures"),

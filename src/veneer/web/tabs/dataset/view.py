@@ -14,6 +14,9 @@ from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.dataset import gallery
 
+Sought = tuple[str, str]
+"""Words that pictures are looked for by, and their order."""
+
 
 @dataclass(frozen=True)
 class Cards:
@@ -43,6 +46,7 @@ class Views:
         facts: Counts, sizes, buckets.
         show: The filter.
         page: The page's number.
+        sought: Words that are looked for, and the order.
         back: Button to the page before.
         on: Button to the next page.
         tools: What there is to do with pictures; hidden where there are none.
@@ -55,6 +59,7 @@ class Views:
     facts: Any
     show: Any
     page: Any
+    sought: tuple[Any, Any]
     back: Any
     on: Any
     tools: tuple[Any, Any]
@@ -92,13 +97,14 @@ def build_cards() -> Cards:
     return cards
 
 
-def view_updates(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
+def view_updates(studio: Studio, name: str | None, show: str, page: int, how: Sought = ("", "")) -> list[Any]:
     """Updates of everything that shows a data set.
 
     Args:
         name: Name of the data set; None where there is none.
         show: The filter.
         page: Number of the page, from 1; out of range is put right.
+        how: Words that are looked for, and the order.
 
     Returns:
         One update for each of `Views.outputs`.
@@ -125,14 +131,15 @@ def view_updates(studio: Studio, name: str | None, show: str, page: int) -> list
     pictures = gallery.read_gallery(folder)
     filters = pictures.filters()
     show = show if show in {value for _, value in filters} else gallery.ALL
-    shown = pictures.shown(show)
+    shown = pictures.sorted(show, *how)
     pages = max(1, -(-len(shown) // gallery.PAGE))
     page = min(max(1, page), pages)
     cards = shown[(page - 1) * gallery.PAGE : page * gallery.PAGE]
     cache = studio.workspace.thumbnails
     updates = _card_updates(name or "", cards, cache, rejected=show == gallery.REJECTED)
     gallery.make_ahead(shown[page * gallery.PAGE : (page + 2) * gallery.PAGE], cache)
-    empty = "" if cards else markup.empty("No picture here", f"Nothing fits “{show}”. Choose another filter.")
+    asked = f"“{show}” with “{how[0].strip()}”" if how[0].strip() else f"“{show}”"
+    empty = "" if cards else markup.empty("No picture here", f"Nothing fits {asked}. Choose another filter.")
     return [
         gallery.dataset_facts(folder, pictures),
         gr.update(choices=filters, value=show),

@@ -17,7 +17,7 @@ from veneer.web.messages import describe, guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import Studio
 from veneer.web.tabs.dataset import gallery, uploads
-from veneer.web.tabs.dataset.view import Views, subject, view_updates
+from veneer.web.tabs.dataset.view import Sought, Views, subject, view_updates
 
 NEW = "pictures"
 """Name of a data set that was given none."""
@@ -57,9 +57,24 @@ def redrawer(studio: Studio) -> Callable[..., list[Any]]:
     """Show a data set as it is now.
 
     Returns:
-        A handler of the data set, filter and page.
+        A handler of the data set, filter, page, words looked for and order.
     """
-    return lambda name, show, page: _redrawn(studio, name, show, int(page or 1))
+    return lambda name, show, page, *how: _redrawn(studio, name, show, int(page or 1), how)
+
+
+def chooser(is_chosen: bool) -> Callable[..., list[Any]]:
+    """Choose all pictures of the page, or none.
+
+    Returns:
+        A handler of the pictures shown. Its outputs are their ticks.
+    """
+
+    def choose(shown: tuple[str, list[str]]) -> list[Any]:
+        dataset, names = shown
+        ticked = [late.about(gr.update(value=is_chosen), subject(dataset, name)) for name in names]
+        return [*ticked, *[gr.skip()] * (gallery.PAGE - len(names))]
+
+    return choose
 
 
 def collector(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
@@ -118,18 +133,47 @@ def editor(studio: Studio, change: Callable[..., int]) -> Callable[..., Any]:
         change: Takes the folder and words, and tells how many captions it changed.
 
     Returns:
-        A handler of the data set, filter, page and words.
+        A handler of the data set, filter, page, words looked for, order, and words. Its outputs are what
+        is shown, what was changed, as `undoer` takes it, and a message.
     """
 
-    def edit(name: str | None, show: str, page: float, *words: str) -> Any:
+    def edit(name: str | None, show: str, page: float, wanted: str, order: str, *words: str) -> Any:
+        folder = _folder(studio, name)
         with studio.at_work():
-            count = change(_folder(studio, name), *words)
+            before = _captions(folder)
+            count = change(folder, *words)
+            after = _captions(folder)
+        changed = {one: [old, after[one]] for one, old in before.items() if after.get(one, old) != old}
         return (
-            *view_updates(studio, name, show, int(page or 1)),
+            *view_updates(studio, name, show, int(page or 1), (wanted, order)),
+            {"dataset": name, "captions": changed},
             markup.news(f"{count} captions changed.", "good"),
         )
 
-    return guarded(edit, (gr.skip(),) * len(Views.COUNTED))
+    return guarded(edit, (gr.skip(),) * (1 + len(Views.COUNTED)))
+
+
+def undoer(studio: Studio) -> Callable[..., Any]:
+    """Take the last change of all captions back; a caption that was changed since stays.
+
+    Returns:
+        A handler of the data set, filter, page, words looked for, order, and what `editor` kept.
+    """
+
+    def undo(name: str | None, show: str, page: float, *how_and_kept: Any) -> Any:
+        wanted, order, kept = how_and_kept
+        captions = (kept or {}).get("captions", {})
+        if not captions or kept["dataset"] != name:
+            raise VeneerError("nothing to undo", todo="The last change of this data set's captions can be")
+        old, new = ({one: pair[side] for one, pair in captions.items()} for side in (0, 1))
+        with studio.at_work():
+            stayed = Dataset(_folder(studio, name)).write_captions(old, new)
+        told = f"{len(old) - len(stayed)} captions are as they were."
+        told += f" {len(stayed)} were changed since and stay." if stayed else ""
+        shown = view_updates(studio, name, show, int(page or 1), (wanted, order))
+        return *shown, {}, markup.news(told, "good")
+
+    return guarded(undo, (gr.skip(),) * (1 + len(Views.COUNTED)))
 
 
 def describer(studio: Studio, *, overwrite: bool, chosen_only: bool = False) -> Callable[..., Iterator[str]]:
@@ -228,10 +272,10 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
         restore: Whether they are brought back.
 
     Returns:
-        A handler of the filter, page, the pictures shown and their ticks.
+        A handler of the filter, page, words looked for, order, the pictures shown and their ticks.
     """
 
-    def move(show: str, page: float, shown: tuple[str, list[str]], *ticks: bool) -> Any:
+    def move(show: str, page: float, wanted: str, order: str, shown: Any, *ticks: bool) -> Any:
         from veneer.data.findings import Finding
         from veneer.data.rejection import bring_back, move_away
 
@@ -247,7 +291,7 @@ def mover(studio: Studio, *, restore: bool) -> Callable[..., Any]:
                 )
         word = "restored" if restore else "rejected; nothing is deleted"
         return (
-            *view_updates(studio, name, show, int(page or 1)),
+            *view_updates(studio, name, show, int(page or 1), (wanted, order)),
             markup.news(f"{count} pictures {word}.", "good"),
         )
 
@@ -266,9 +310,9 @@ def _said(outcome: Outcome, words: list[str]) -> str:
     return outcome.message(outcome.result.summary) + markup.command(words)
 
 
-def _redrawn(studio: Studio, name: str | None, show: str, page: int) -> list[Any]:
+def _redrawn(studio: Studio, name: str | None, show: str, page: int, how: Sought) -> list[Any]:
     try:
-        return view_updates(studio, name, show, page)
+        return view_updates(studio, name, show, page, how)
     except Exception:  # the message says already what is wrong with this data set
         return [gr.skip()] * len(Views.COUNTED)
 
@@ -278,6 +322,10 @@ def _ticked(names: list[str], *ticks: bool) -> list[str]:
     if not chosen:
         raise VeneerError("no picture is chosen", todo="Tick “Choose” below some pictures first")
     return chosen
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    return {item.file_name: item.caption for item in Dataset(folder).items()}
 
 
 def _folder(studio: Studio, name: str | None) -> Path:

@@ -55,6 +55,10 @@ class RecipeTab:
     draft: Any
     takes: Any
 
+    def part(self, name: str) -> Any:
+        """The input of a field, by its full name."""
+        return self.parts[[field.name for field in self.asked].index(name)]
+
 
 def build(studio: Studio, kept_draft: Any) -> RecipeTab:
     """Lay out the tab.
@@ -171,7 +175,7 @@ def wire(studio: Studio, tab: RecipeTab, page: Any, opened: Any, to_start: Any) 
     offer = partial(_lists, studio)
     late.mark(opened, offer, None, [tab.start, tab.pictures])
     _tell_what_it_takes(studio, tab, opened)
-    base = tab.parts[[field.name for field in tab.asked].index("base.model")]
+    base = tab.part("base.model")
     late.mark(opened, lambda: gr.update(choices=offers.bases(studio.workspace)), None, [base])
     saving = guarded(lambda n, *v: _save(studio, tab, n, v), (*_kept(tab), gr.skip()))
     done = late.bind(
@@ -218,7 +222,7 @@ def _lists(studio: Studio) -> list[Any]:
 def _wire_form(tab: RecipeTab, studio: Studio) -> None:
     out = [tab.about, *tab.parts, tab.message]
     load = guarded(lambda name: _loaded(studio, tab, name), (gr.skip(),) * (len(out) - 1))
-    sources = tab.parts[[field.name for field in tab.asked].index("collect.sources")]
+    sources = tab.part("collect.sources")
     how: dict[str, Any] = {"trigger_mode": "always_last", "line": _LINE}
     _look(studio, tab, late.bind(tab.start.input, load, [tab.start], out, **how).then)
     put = late.bind(tab.pictures.input, lambda name: f"datasets/{name}", [tab.pictures], [sources], **how)

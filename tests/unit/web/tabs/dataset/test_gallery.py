@@ -11,6 +11,7 @@ from veneer.data.findings import Finding
 from veneer.data.rejection import bring_back, move_away
 from veneer.records.dataset import Dataset
 from veneer.records.files import write_json
+from veneer.records.jsonlines import append_lines
 from veneer.web.tabs.dataset import gallery
 
 
@@ -63,3 +64,22 @@ def test_a_damaged_line_of_what_was_left_out_takes_no_other_with_it(folder: Path
     assert len(shown.cards) == 30
     assert [card.notes for card in shown.rejected].count(("its line in reasons.jsonl is damaged",)) == 4
     assert [card.path.name for card in shown.rejected if card.name == "a.png"] == ["a.png", "not kept"]
+
+
+def test_pictures_are_found_by_words_in_own_names_and_captions_and_sorted(folder: Path) -> None:
+    origins = ["/home/me/Zebra.JPG", "https://example.org/a/Apple.png?size=3", "C:\\pictures\\mole.png"]
+    lines = [
+        {"file_name": f"images/{number:06d}.png", "origin": origin, "size": [64 * number, 64]}
+        for number, origin in enumerate(origins, start=1)
+    ]
+    append_lines(Dataset(folder).provenance_jsonl, lines)
+    shown = gallery.read_gallery(folder)
+    assert [card.own for card in shown.cards[:4]] == ["", "Zebra.JPG", "Apple.png", "mole.png"]
+    assert [card.own for card in shown.sorted("all", "zebra")] == ["Zebra.JPG"]
+    assert [card.caption for card in shown.sorted("all", "RED dot 29")] == ["a Red dot 29"]
+    assert [card.own for card in shown.sorted("all", "", "own file name")][-3:] == [
+        "Apple.png", "mole.png", "Zebra.JPG",
+    ]  # fmt: skip
+    assert shown.sorted("all", "", "largest first")[0].own == "mole.png"
+    assert shown.sorted("all", "", "no such order") == shown.shown("all")
+    assert shown.sorted("rejected", "zebra") == []

@@ -47,3 +47,38 @@ def test_an_emptied_resolution_is_the_usual_one(folder: Path, tmp_path: Path) ->
     for resolution in (None, 0):
         told = [str(one) for one in checker(studio)("set", resolution)]
         assert "--resolution 512" in " ".join(told)
+
+
+def test_a_change_of_all_captions_is_undone_but_for_what_was_changed_since(
+    folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio")
+    from veneer.captions.editing import replace_text, set_caption
+    from veneer.web.tabs.dataset.work import editor, undoer
+
+    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
+    (tmp_path / "datasets").mkdir()
+    folder = folder.rename(tmp_path / "datasets" / "set")
+    seen = ("set", "all", 1, "", "")
+    *_, kept, told = editor(studio, replace_text)(*seen, "red", "blue")
+    assert "29 captions changed" in told
+    set_caption(folder, "images/000002.png", "by hand")
+    assert "nothing to undo" in undoer(studio)("other", *seen[1:], kept)[-1]
+    *_, left, told = undoer(studio)(*seen, kept)
+    assert "28 captions are as they were. 1 were changed since and stay." in told
+    captions = [item.caption for item in Dataset(folder).items()]
+    assert captions[:4] == ["", "a Red dot 1", "by hand", "a Red dot 3"]
+    assert "nothing to undo" in undoer(studio)(*seen, left)[-1]
+
+
+def test_all_pictures_of_a_page_are_chosen_and_no_others() -> None:
+    pytest.importorskip("gradio")
+    from veneer.web.server.engine import gr
+    from veneer.web.tabs.dataset import gallery
+    from veneer.web.tabs.dataset.work import chooser
+
+    ticks = chooser(True)(("set", ["images/1.png", "images/2.png"]))
+    assert [(tick["value"], tick["of"]) for tick in ticks[:2]] == [
+        (True, "set/images/1.png"), (True, "set/images/2.png"),
+    ]  # fmt: skip
+    assert ticks[2:] == [gr.skip()] * (gallery.PAGE - 2)
