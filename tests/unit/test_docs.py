@@ -102,6 +102,19 @@ def test_files_that_the_pages_name_are_there() -> None:
             assert (ROOT / name).exists(), f"{page.relative_to(ROOT)}: {name}"
 
 
+def test_the_design_names_every_room_and_module_of_the_top() -> None:
+    text = (ROOT / "docs/design.md").read_text("utf-8")
+    tops = [path for path in (ROOT / "src/veneer").iterdir() if path.is_dir() or path.suffix == ".py"]
+    tops = [path for path in tops if not path.name.startswith("_")]
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in tops]
+    assert [name for name in names if name not in text] == []
+
+
+def test_the_readme_names_every_verb() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [verb for verb in {words[0] for words in COMMANDS if words} if f"`{verb}`" not in text] == []
+
+
 def test_recipes_open_with_purpose_hardware_minutes_and_command() -> None:
     for recipe in (ROOT / "src/veneer/recipes").glob("*.toml"):
         head = recipe.read_text("utf-8").partition("\n[")[0]

@@ -20,7 +20,7 @@ def is_chosen_by_pictures(recipe: Recipe) -> bool:
     return recipe.train.choose == "style" or bool(recipe.compare.scales)
 
 
-def judging(index: CacheIndex, recipe: Recipe) -> tuple[CachedItem, ...]:
+def judged_by(index: CacheIndex, recipe: Recipe) -> tuple[CachedItem, ...]:
     """The held-out pictures that the verdict looks at; all of them unless pictures choose."""
     held_out = index.split("held_out")
     return held_out[::2] if is_chosen_by_pictures(recipe) else held_out
@@ -53,7 +53,7 @@ def choosing_jobs(index: CacheIndex, recipe: Recipe, *, at_least: int = 0) -> li
         at_least: Prompts at least, where there are so many captions.
     """
     own = recipe.generate.prompts
-    judged = {*own, *(item.caption for item in judging(index, recipe))}
+    judged = {*own, *(item.caption for item in judged_by(index, recipe))}
     known = dict.fromkeys(item.caption for item in (*choosing(index), *index.split("train")))
     prompts = [text for text in known if text not in judged][: max(len(own), at_least)] or list(own)
     return [(prompt, seed + SEED_SHIFT) for prompt in prompts for seed in recipe.generate.seeds]

@@ -144,7 +144,7 @@ def sweep_pairs(
             folder = out / f"{number}-{lora.stem}-{scale:g}"
             load_lora(sampler, lora, scale)
             drawn = [replace(pair, tuned=folder / pair.base.name) for pair in pairs]
-            _paint(sampler, [(pair.prompt, pair.seed or 0, pair.tuned) for pair in drawn])
+            _draw_into(sampler, [(pair.prompt, pair.seed or 0, pair.tuned) for pair in drawn])
             on_event(Progress(STAGE, len(results) + 1, folder.name))
             found = compare_pairs(drawn, known, embedders, prompt_margin=prompt_margin)
             results.append(Swept(lora, scale, folder, found))
@@ -175,10 +175,10 @@ def _jobs(wanted: Sequence[tuple[str, int]]) -> list[Job]:
 
 
 def _draw(sampler: Sampler, jobs: Sequence[Job], folder: Path) -> None:
-    _paint(sampler, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
+    _draw_into(sampler, [(job.prompt.prompt, job.seed, folder / job.file_name) for job in jobs])
 
 
-def _paint(sampler: Sampler, wanted: Sequence[tuple[str, int, Path]]) -> None:
+def _draw_into(sampler: Sampler, wanted: Sequence[tuple[str, int, Path]]) -> None:
     """Draw prompts with seeds into files."""
     drawn = sample(sampler, [(prompt, seed) for prompt, seed, _ in wanted])
     for (_, _, path), one in zip(wanted, drawn, strict=True):

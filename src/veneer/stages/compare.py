@@ -13,7 +13,7 @@ from typing import Any
 
 from veneer.arguments import PathLike
 from veneer.config import Recipe
-from veneer.encoding.choosing import judging
+from veneer.encoding.choosing import judged_by
 from veneer.errors import RunError
 from veneer.events import Notice, OnEvent, StageStarted, ignore
 from veneer.lora.reader import file_of
@@ -237,7 +237,7 @@ def read_references(run: RunDir, recipe: Recipe) -> References:
         Held-out and training pictures, losses and sizes; empty where the run does not have them.
     """
     index = known_index(run)
-    held_out, training = (judging(index, recipe), index.split("train")) if index else ((), ())
+    held_out, training = (judged_by(index, recipe), index.split("train")) if index else ((), ())
     known = known_candidates(run)
     side_px, native_px = (
         recipe.generate.resolution or recipe.encode.resolution,

@@ -14,7 +14,7 @@ from typing import Any
 
 from veneer.arguments import PathLike
 from veneer.config import GenerateTable, Recipe
-from veneer.encoding.choosing import choosing, choosing_jobs, judging
+from veneer.encoding.choosing import choosing, choosing_jobs, judged_by
 from veneer.errors import BaseModelError, RunError
 from veneer.events import Event, Notice, OnEvent, Progress, StageStarted, ignore
 from veneer.lora.embedding_file import load_textual_inversion, read_embedding
@@ -86,7 +86,7 @@ def generate(
             "the run has no adapter yet", where=str(run.lora_file), todo="Train and export it first"
         )
     index = known_index(run)
-    held_out = [item.caption for item in judging(index, recipe)] if index else []
+    held_out = [item.caption for item in judged_by(index, recipe)] if index else []
     prompts = build_prompts(recipe, held_out)
     jobs = build_jobs(prompts, recipe.generate.seeds)
     sampler = sampler_of(recipe, on_event)

@@ -30,7 +30,7 @@ from veneer.training.interrupt import Interruption, watch_signals
 from veneer.training.losses import build_loss, build_objective
 from veneer.training.machine_limits import fit_to_machine, this_machine
 from veneer.training.network import KEPT_SHARE, build_network
-from veneer.training.optimizers import build_stepper
+from veneer.training.optimizers import build_optimizer
 from veneer.training.plan import plan_for
 from veneer.training.previews import preview_maker, style_scorer
 from veneer.training.step.compile import compile_unet
@@ -145,7 +145,7 @@ def build_trainer(
         free = torch.cuda.mem_get_info(accelerator.device)[0]
         reader.keep_texts_on(accelerator.device, index.texts, min(free // KEPT_SHARE, BUDGET_BYTES))
     source = batch_source(reader, index, recipe, network.path)
-    stepper = build_stepper(network.parameters, settings, accelerator.device, on_event)
+    optimizer = build_optimizer(network.parameters, settings, accelerator.device, on_event)
     validator = Validator(
         network,
         objective,
@@ -169,8 +169,8 @@ def build_trainer(
             network=network,
             loss=loss,
             batches=Prefetcher(source, accelerator.device),
-            stepper=stepper,
-            judge=Evaluator(run, settings, network, stepper, validator, style, on_event),
+            optimizer=optimizer,
+            judge=Evaluator(run, settings, network, optimizer, validator, style, on_event),
             preview=preview_maker(run, recipe, network, accelerator, on_event),
             interruption=interruption,
             identity=identity,
@@ -229,11 +229,11 @@ def _newest(run: RunDir, on_event: OnEvent) -> checkpoints.Checkpoint | None:
 
 
 def _result(trainer: Trainer, recipe: Recipe) -> TrainResult:
-    chosen, reason = trainer.ledger.chosen(recipe.train.choose)
+    chosen, reason = trainer.record.chosen(recipe.train.choose)
     if chosen is None:
         raise RunError(
             "training left no candidate", where="train/candidates.json", todo="Report this as a bug"
         )
-    base = trainer.ledger.base
+    base = trainer.record.base
     loss = None if base is None else base.loss
-    return TrainResult(trainer.step, chosen, loss, trainer.ledger.stopped, reason)
+    return TrainResult(trainer.step, chosen, loss, trainer.record.stopped, reason)

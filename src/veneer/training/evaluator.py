@@ -27,21 +27,21 @@ class Evaluator:
     """Keeps the candidates of a run.
 
     Attributes:
-        stepper: Its optimizer, which may hold other weights for training than for judging.
+        optimizer: Its optimizer, which may hold other weights for training than for judging.
         validator: Measures the held-out loss.
         style: Measures the style, where that chooses the result; None otherwise.
         on_event: Told of every held-out loss.
-        ledger: What was found out so far.
+        record: What was found out so far.
     """
 
     run: RunDir
     settings: TrainTable
     network: Network
-    stepper: OptimizerAndSchedule
+    optimizer: OptimizerAndSchedule
     validator: Validator
     style: Style | None
     on_event: OnEvent
-    ledger: Candidates = field(default_factory=Candidates)
+    record: Candidates = field(default_factory=Candidates)
 
     def validate(self, step: int, ema: Sequence[Tensor]) -> None:
         """Judge the weights as they are, and their moving average; decide whether to stop.
@@ -50,23 +50,23 @@ class Evaluator:
             step: Optimizer step, 0 for the base.
             ema: Moving average of each parameter; empty where there is none.
         """
-        had = self.ledger.best
-        with self.stepper.evaluating():
+        had = self.record.best
+        with self.optimizer.evaluating():
             self._evaluator(step, "step", self.network.state())
         if ema and step:
             with self.network.holding(ema):
                 self._evaluator(step, "ema", self.network.state())
-        if step and self.ledger.best is not None:
-            self.ledger.without_gain = 0 if self.ledger.best is not had else self.ledger.without_gain + 1
+        if step and self.record.best is not None:
+            self.record.without_gain = 0 if self.record.best is not had else self.record.without_gain + 1
             self._stop_in_time(step)
 
     def finish(self, step: int) -> None:
         """Judge the mean of the last checkpoints where the recipe asks for it, and write candidates.json."""
-        if self.settings.average_last and not any(c.kind == "average" for c in self.ledger.candidates):
+        if self.settings.average_last and not any(c.kind == "average" for c in self.record.candidates):
             self._judge_average(step, self.settings.average_last)
         if processes.is_main_process():
             self._prune()
-            found = self.ledger.finished(self.settings.choose, self.validator.pictures)
+            found = self.record.finished(self.settings.choose, self.validator.pictures)
             found.write(self.run.candidates_json)
         processes.wait_for_everyone()
 
@@ -74,21 +74,21 @@ class Evaluator:
         """Put back what a checkpoint holds; where `patience` was raised since, training goes on.
 
         Args:
-            plain: The ledger as plain data.
+            plain: The record as plain data.
         """
-        self.ledger = Candidates.model_validate(plain)
-        self.ledger.stopped = None
-        self._stop_in_time(max((c.step for c in self.ledger.candidates), default=0))
+        self.record = Candidates.model_validate(plain)
+        self.record.stopped = None
+        self._stop_in_time(max((c.step for c in self.record.candidates), default=0))
 
     def start_over(self) -> None:
         """Forget every candidate but the base."""
-        self.ledger = Candidates(base=self.ledger.base)
+        self.record = Candidates(base=self.record.base)
 
     def _stop_in_time(self, step: int) -> None:
         patience = self.settings.patience
-        if patience is not None and self.ledger.without_gain >= patience:
+        if patience is not None and self.record.without_gain >= patience:
             reason = f"the held-out loss did not fall in {patience} validations, up to step {step}"
-            self.ledger.stopped = reason
+            self.record.stopped = reason
 
     def _evaluator(self, step: int, kind: WeightsKind, files: Files) -> None:
         measured = self.validator.measure()
@@ -97,9 +97,9 @@ class Evaluator:
         candidate = Candidate(step=step, kind=kind, **({"loss": None} | numbers), style=style)
         best = False
         if step == 0:
-            self.ledger.base = candidate
+            self.record.base = candidate
         else:
-            best = self.ledger.add(candidate)
+            best = self.record.add(candidate)
             self._keep(candidate, best, files)
         if measured is not None:
             self.on_event(ValidationEvent(step, kind, measured.loss, best))
@@ -114,7 +114,7 @@ class Evaluator:
         elif candidate.kind != "step":
             return
         name = (path / ADAPTER_FILE).relative_to(self.run.root).as_posix()
-        self.ledger.candidates[-1] = candidate.model_copy(update={"path": name})
+        self.record.candidates[-1] = candidate.model_copy(update={"path": name})
 
     def _judge_average(self, step: int, count: int) -> None:
         steps = checkpoints.saved_steps(self.run.checkpoints)[-count:]
@@ -129,8 +129,8 @@ class Evaluator:
         self.network.load(own)
 
     def _prune(self) -> None:
-        chosen = self.ledger.chosen(self.settings.choose)[0]
+        chosen = self.record.chosen(self.settings.choose)[0]
         for folder in (self.run.kept_candidates).glob("*"):
             if chosen is None or chosen.path is None or (self.run.root / chosen.path).parent != folder:
                 shutil.rmtree(folder)
-        self.ledger.forget_missing(self.run.root)
+        self.record.forget_missing(self.run.root)

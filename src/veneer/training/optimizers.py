@@ -141,7 +141,7 @@ class OptimizerAndSchedule:
             torch._foreach_copy_(weights, own)
 
 
-def build_stepper(
+def build_optimizer(
     parameters: Mapping[str, nn.Parameter], train: TrainTable, device: torch.device, on_event: OnEvent
 ) -> OptimizerAndSchedule:
     """Build the optimizer and the schedule of a recipe.

@@ -23,7 +23,7 @@ class TrainingState:
     """
 
     network: Network
-    stepper: OptimizerAndSchedule
+    optimizer: OptimizerAndSchedule
     scaler: torch.amp.GradScaler
     ema: Sequence[Tensor]
 
@@ -34,12 +34,12 @@ class TrainingState:
             Tensors by file and name, and the rest as plain data.
         """
         tensors: dict[str, Tensor] = {}
-        optimizer = pack(self.stepper.state(), tensors)
-        with self.stepper.evaluating():
+        optimizer = pack(self.optimizer.state(), tensors)
+        with self.optimizer.evaluating():
             files = self.network.state()
         files["optimizer"] = tensors
-        if self.stepper.steps_elsewhere:
-            files["stepping"] = {str(number): w.clone() for number, w in enumerate(self.stepper.weights)}
+        if self.optimizer.steps_elsewhere:
+            files["stepping"] = {str(number): w.clone() for number, w in enumerate(self.optimizer.weights)}
         if self.ema:
             files["ema"] = dict(zip(self.network.parameters, (t.clone() for t in self.ema), strict=True))
         return files, {"optimizer": optimizer, "scaler": self.scaler.state_dict()}
@@ -52,10 +52,10 @@ class TrainingState:
             state: The rest.
         """
         self.network.load(files)
-        self.stepper.load(unpack(state["optimizer"], files["optimizer"]))
-        if self.stepper.steps_elsewhere:
-            self.stepper.optimizer.train()
-            for number, weight in enumerate(self.stepper.weights):
+        self.optimizer.load(unpack(state["optimizer"], files["optimizer"]))
+        if self.optimizer.steps_elsewhere:
+            self.optimizer.optimizer.train()
+            for number, weight in enumerate(self.optimizer.weights):
                 weight.copy_(files["stepping"][str(number)])
         self.scaler.load_state_dict(state["scaler"])
         for own, name in zip(self.ema, self.network.parameters, strict=False):

@@ -72,7 +72,7 @@ class TrainerParts:
     network: Network
     loss: Loss
     batches: Prefetcher
-    stepper: OptimizerAndSchedule
+    optimizer: OptimizerAndSchedule
     judge: Evaluator
     preview: Preview
     interruption: Interruption
@@ -98,7 +98,7 @@ class Trainer:
         )
         self._ema = [weight.clone() for weight in weights] if self._settings.ema_decay else []
         self._ema_gain = torch.zeros((), device=weights[0].device)
-        self._moving = TrainingState(parts.network, parts.stepper, self._scaler, self._ema)
+        self._moving = TrainingState(parts.network, parts.optimizer, self._scaler, self._ema)
         self._step = self._choose_step(weights)
         batch = self._settings.train_batch_size * self._settings.gradient_accumulation_steps
         self._log = TrainLog(parts.run.log_jsonl, batch, writes=processes.is_main_process())
@@ -111,9 +111,9 @@ class Trainer:
         self._start = self._state()
 
     @property
-    def ledger(self) -> Candidates:
+    def record(self) -> Candidates:
         """The candidates so far."""
-        return self._evaluator.ledger
+        return self._evaluator.record
 
     def train(self) -> None:
         """Train to the last step, or until the held-out loss has not fallen for long.
@@ -130,7 +130,7 @@ class Trainer:
                 self._preview()
         elif not self._is_concluded:
             self._conclude()
-        while self.step < self._settings.max_train_steps and self.ledger.stopped is None:
+        while self.step < self._settings.max_train_steps and self.record.stopped is None:
             self.step += 1
             self._train_step()
             if self._is_read() and self._went_back():
@@ -162,7 +162,7 @@ class Trainer:
             loss=self._p.loss,
             autocast=self._p.accelerator.autocast,
             gradients=self._gradients,
-            stepper=self._p.stepper,
+            optimizer=self._p.optimizer,
             scaler=self._scaler,
             weights=weights,
             ema=self._ema,
@@ -188,7 +188,7 @@ class Trainer:
     def _is_due(self, every: int | None) -> bool:
         if every is None:
             return False
-        is_last = self.step == self._settings.max_train_steps or self.ledger.stopped is not None
+        is_last = self.step == self._settings.max_train_steps or self.record.stopped is not None
         return is_last or self.step % every == 0
 
     def _is_read(self) -> bool:
@@ -199,7 +199,7 @@ class Trainer:
         )
 
     def _train_step(self) -> None:
-        rate = self._p.stepper.set_rate(self.step, self.health.cut)
+        rate = self._p.optimizer.set_rate(self.step, self.health.cut)
         self._ema_gain.fill_(1 - ema_decay_at(self.step, self._settings.ema_decay))
         self._accumulate()
         values = self._step.finish(is_asked=self._p.interruption.is_asked)
@@ -261,7 +261,7 @@ class Trainer:
                 todo='Lower train.learning_rate, or set train.mixed_precision = "no"',
             )
         checkpoint = checkpoints.load_newest([self._p.run.checkpoints], self._p.on_event)
-        returns, parts, events = self.health.returns + 1, self.health.parts, self.ledger.events
+        returns, parts, events = self.health.returns + 1, self.health.parts, self.record.events
         if checkpoint is None:
             self._put_back(*self._start)
             self.step = 0
@@ -269,13 +269,13 @@ class Trainer:
         else:
             self.resume(checkpoint)
         self.health = BadSteps(returns=returns, parts=parts)
-        self.ledger.events = events
+        self.record.events = events
         self._log.cut_back(self.step)
         where = f"back to step {self.step}, with the learning rate times {self.health.cut}"
         self._notify("went-back", f"{BAD_STEPS} bad steps in a row at step {event.step}: {where}")
 
     def _notify(self, code: str, message: str) -> None:
-        self.ledger.tell(self.step, code, message)
+        self.record.tell(self.step, code, message)
         self._p.on_event(Notice(STAGE, code, message))
 
     def _validate(self) -> None:
@@ -285,7 +285,7 @@ class Trainer:
     def _preview(self) -> None:
         """Draw a preview, or tell why there is none: training goes on as if it had been drawn."""
         try:
-            with self._p.stepper.evaluating():
+            with self._p.optimizer.evaluating():
                 self._with_room(lambda: self._p.preview(self.step))
         except (VeneerError, RuntimeError) as error:
             if not isinstance(error, VeneerError) and not machine.is_out_of_memory(error):
@@ -335,6 +335,6 @@ class Trainer:
             "identity": dict(self._p.identity),
             "health": asdict(self.health),
             "is_concluded": self._is_concluded,
-            "ledger": self.ledger.model_dump(),
+            "ledger": self.record.model_dump(),
         }
         return files, plain

@@ -10,7 +10,7 @@ import pytest
 from helpers.indexes import cache_index, cached_item
 from veneer import intervals
 from veneer.config import Recipe
-from veneer.encoding.choosing import choosing, choosing_jobs, judging
+from veneer.encoding.choosing import choosing, choosing_jobs, judged_by
 from veneer.errors import RecipeError
 from veneer.proof.likeness import style_measure
 from veneer.proof.pairs import View
@@ -40,7 +40,7 @@ def recipe_of(choose: str) -> Recipe:
 
 def test_no_picture_prompt_or_seed_chooses_and_judges() -> None:
     index, recipe = index_of(5), recipe_of("style")
-    judges, chooses = judging(index, recipe), choosing(index)
+    judges, chooses = judged_by(index, recipe), choosing(index)
     assert {one.file_name for one in (*judges, *chooses)} == {f"images/{n}.png" for n in range(5)}
     assert not {one.file_name for one in judges} & {one.file_name for one in chooses}
     judged = build_jobs(build_prompts(recipe, [one.caption for one in judges]), recipe.generate.seeds)
@@ -51,7 +51,7 @@ def test_no_picture_prompt_or_seed_chooses_and_judges() -> None:
 
 
 def test_another_rule_leaves_every_held_out_picture_to_the_verdict() -> None:
-    assert len(judging(index_of(5), recipe_of("validation"))) == 5
+    assert len(judged_by(index_of(5), recipe_of("validation"))) == 5
 
 
 def test_one_caption_for_all_chooses_by_the_recipes_prompts_with_seeds_of_its_own() -> None:

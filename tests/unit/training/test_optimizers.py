@@ -16,7 +16,7 @@ from veneer.config import Optimizer, TrainTable
 from veneer.errors import RecipeError, RunError
 from veneer.events import ignore
 from veneer.training.network import WORD
-from veneer.training.optimizers import OPTIMIZERS, Gradients, build_stepper, parameter_groups, schedule_of
+from veneer.training.optimizers import OPTIMIZERS, Gradients, build_optimizer, parameter_groups, schedule_of
 
 NAMES = (
     "mid.to_q.lora_A.weight",
@@ -72,11 +72,11 @@ def test_restarts_come_back_to_the_peak() -> None:
 
 def test_the_rate_is_a_function_of_step_and_cut_alone() -> None:
     settings = TrainTable(max_train_steps=10, learning_rate=1e-3)
-    stepper = build_stepper(parameters(), settings, torch.device("cpu"), ignore)
+    optimizer = build_optimizer(parameters(), settings, torch.device("cpu"), ignore)
     for step in (7, 2, 7):
         expected = 1e-3 * 0.5 * (1 + math.cos(math.pi * (step - 1) / 10))
-        assert stepper.set_rate(step, 1.0) == pytest.approx(expected)
-    assert stepper.set_rate(7, 0.5) == pytest.approx(expected / 2)
+        assert optimizer.set_rate(step, 1.0) == pytest.approx(expected)
+    assert optimizer.set_rate(7, 0.5) == pytest.approx(expected / 2)
 
 
 def test_gradients_are_views_that_backward_adds_into() -> None:
@@ -111,7 +111,7 @@ def test_small_gradients_are_left_alone() -> None:
 def test_a_stepper_held_still_has_its_rate_on_the_device_and_is_saved_as_any_other() -> None:
     own = parameters()
     settings = TrainTable(learning_rate=1e-3, lr_scheduler="linear", max_train_steps=10, loraplus_ratio=2)
-    plain = build_stepper(own, settings, torch.device("cpu"), ignore)
+    plain = build_optimizer(own, settings, torch.device("cpu"), ignore)
     saved = plain.state()
     still = plain.held_still()
     assert still is not None
@@ -131,21 +131,21 @@ def test_a_stepper_held_still_has_its_rate_on_the_device_and_is_saved_as_any_oth
 
 def test_other_optimizers_cannot_be_held_still() -> None:
     settings = TrainTable(optimizer="adafactor")
-    stepper = build_stepper(parameters(), settings, torch.device("cpu"), ignore)
-    assert stepper.held_still() is None
-    assert build_stepper(parameters(), TrainTable(), torch.device("mps"), ignore).held_still() is None
+    optimizer = build_optimizer(parameters(), settings, torch.device("cpu"), ignore)
+    assert optimizer.held_still() is None
+    assert build_optimizer(parameters(), TrainTable(), torch.device("mps"), ignore).held_still() is None
 
 
 def test_a_step_held_still_skips_what_is_marked_and_nothing_else() -> None:
     own = parameters()
-    stepper = build_stepper(own, TrainTable(), torch.device("cpu"), ignore).held_still()
-    assert stepper is not None
+    optimizer = build_optimizer(own, TrainTable(), torch.device("cpu"), ignore).held_still()
+    assert optimizer is not None
     for marked, moves in ((1.0, False), (0.0, True)):
         before = {name: parameter.detach().clone() for name, parameter in own.items()}
         for parameter in own.values():
             parameter.grad = torch.full((3,), math.nan if marked else 1.0)
-        stepper.optimizer.found_inf = torch.tensor(marked)
-        stepper.optimizer.step()
+        optimizer.optimizer.found_inf = torch.tensor(marked)
+        optimizer.optimizer.step()
         assert all(torch.equal(before[name], own[name]) != moves for name in own)
 
 
@@ -162,23 +162,23 @@ def test_what_an_optimizer_needs_is_in_its_extra() -> None:
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "schedulefree", None)
     with pytest.raises(RecipeError, match=r"the package schedulefree .*pip install 'veneer\[optimizers\]'"):
-        build_stepper(parameters(), TrainTable(optimizer="schedulefree"), torch.device("cpu"), ignore)
+        build_optimizer(parameters(), TrainTable(optimizer="schedulefree"), torch.device("cpu"), ignore)
 
 
 def test_what_zero_would_change_does_not_decay() -> None:
     """A magnitude of DoRA and a learnt word that decay go away from the base, not back to it."""
     names = ("up.lora_A.weight", "up.lora_magnitude_vector", WORD)
     mixed = {name: nn.Parameter(torch.ones(4)) for name in names}
-    stepper = build_stepper(
+    optimizer = build_optimizer(
         mixed, TrainTable(learning_rate=0.1, adam_weight_decay=0.5), torch.device("cpu"), ignore
     )
     for parameter in mixed.values():
         parameter.grad = torch.zeros(4)
-    stepper.set_rate(1, 1.0)
-    stepper.optimizer.step()
+    optimizer.set_rate(1, 1.0)
+    optimizer.optimizer.step()
     values = [float(parameter.detach().mean()) for parameter in mixed.values()]
     assert values == pytest.approx([0.95, 1, 1])
-    one_group = stepper.state()
+    one_group = optimizer.state()
     one_group["param_groups"] = one_group["param_groups"][:1]
     with pytest.raises(RunError, match="earlier version"):
-        stepper.load(one_group)
+        optimizer.load(one_group)

@@ -36,7 +36,7 @@ class Work:
     loss: Loss
     autocast: Callable[[], contextlib.AbstractContextManager[None]]
     gradients: Gradients
-    stepper: OptimizerAndSchedule
+    optimizer: OptimizerAndSchedule
     scaler: torch.amp.GradScaler
     weights: list[Tensor]
     ema: list[Tensor]
@@ -100,7 +100,7 @@ class Step:
 
     def _update(self) -> Tensor:
         work = self._work
-        work.scaler.unscale_(work.stepper.optimizer)
+        work.scaler.unscale_(work.optimizer.optimizer)
         before, after = work.gradients.clip(work.max_grad_norm)
         self._apply(before)
         if work.ema:
@@ -110,12 +110,12 @@ class Step:
         return torch.stack([work.gradients.loss, before, after, work.gradients.flag])
 
     def _apply(self, norm: Tensor) -> None:
-        work, optimizer = self._work, self._work.stepper.optimizer
+        work, optimizer = self._work, self._work.optimizer.optimizer
         is_good = torch.isfinite(norm + work.gradients.loss)
         if work.scaler.is_enabled():
             work.scaler.step(optimizer)
             work.scaler.update()
-        elif work.stepper.skips_on_device:
+        elif work.optimizer.skips_on_device:
             optimizer.found_inf = (~is_good).float()
             optimizer.step()
         elif bool(is_good):

@@ -89,8 +89,8 @@ class StaticStep(Step):
     """
 
     def __init__(self, work: Work, recorder: Recorder, settle: Body, on_event: OnEvent) -> None:
-        still = work.stepper.held_still()
-        super().__init__(work if still is None else replace(work, stepper=still))
+        still = work.optimizer.held_still()
+        super().__init__(work if still is None else replace(work, optimizer=still))
         self._recorder: Recorder | None = recorder
         self._settle = settle
         self._on_event = on_event

@@ -10,7 +10,7 @@ from torch import nn
 
 from veneer.config import TrainTable
 from veneer.events import ignore
-from veneer.training.optimizers import Gradients, build_stepper
+from veneer.training.optimizers import Gradients, build_optimizer
 from veneer.training.step.eager import Step, Work, ema_decay_at
 
 
@@ -39,7 +39,7 @@ def test_a_step_moves_the_average_by_its_gain() -> None:
         loss=lambda part: torch.tensor(0.0),
         autocast=contextlib.nullcontext,
         gradients=Gradients(parameters),
-        stepper=build_stepper(dict(layer.named_parameters()), TrainTable(), torch.device("cpu"), ignore),
+        optimizer=build_optimizer(dict(layer.named_parameters()), TrainTable(), torch.device("cpu"), ignore),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         weights=weights,
         ema=ema,

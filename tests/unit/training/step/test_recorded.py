@@ -15,7 +15,7 @@ from helpers.tape import Recorder
 from veneer.config import TrainTable
 from veneer.events import OnEvent, ignore
 from veneer.training.batches import MicroBatch
-from veneer.training.optimizers import Gradients, build_stepper
+from veneer.training.optimizers import Gradients, build_optimizer
 from veneer.training.step.eager import Step, Work
 from veneer.training.step.recorded import StaticStep
 
@@ -32,14 +32,14 @@ def batch(seed: int) -> MicroBatch:
 
 def work_on(layer: nn.Linear) -> Work:
     parameters = list(layer.parameters())
-    stepper = build_stepper(
+    optimizer = build_optimizer(
         dict(layer.named_parameters()), TrainTable(learning_rate=0.1), torch.device("cpu"), ignore
     )
     return Work(
         loss=lambda one: (layer(one.latents).square().mean(dim=(1, 2, 3)) * one.weights).sum(),
         autocast=contextlib.nullcontext,
         gradients=Gradients(parameters),
-        stepper=stepper,
+        optimizer=optimizer,
         scaler=torch.amp.GradScaler("cpu", init_scale=1024, growth_interval=2),
         weights=[parameter.data for parameter in parameters],
         ema=[],
@@ -60,7 +60,7 @@ def steps(kind: str, recorder: Recorder) -> list[list[float]]:
     )
     seen = []
     for number in range(1, 8):
-        work.stepper.set_rate(number, 1.0)
+        work.optimizer.set_rate(number, 1.0)
         one = batch(seed=number)
         if number == BAD:
             one = replace(one, weights=one.weights * math.inf)
