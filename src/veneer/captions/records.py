@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from veneer.captions.faults import Fault
 from veneer.config import CaptionTable
 from veneer.records.dataset import Dataset, Item
-from veneer.records.files import open_to_append, write_text
+from veneer.records.files import damaged, open_to_append, write_text
 from veneer.records.jsonlines import drop_torn_line, read_lines
 from veneer.records.provenance import read_provenance
 from veneer.text import with_trigger
@@ -55,6 +57,9 @@ class CaptionRecord:
     faults: tuple[Fault, ...] = ()
     attempts: int = 1
     edited: bool = False
+
+
+_RECORD = TypeAdapter(CaptionRecord)
 
 
 def read_records(dataset: Dataset, captions: Mapping[str, str] | None = None) -> dict[str, CaptionRecord]:
@@ -209,7 +214,11 @@ def _lines(records: Iterable[CaptionRecord]) -> str:
 def _records_in(path: Path) -> Iterator[CaptionRecord]:
     drop_torn_line(path)
     for line in read_lines(path):
-        yield CaptionRecord(**{**line, "faults": tuple(line["faults"])})
+        try:
+            yield _RECORD.validate_python(line)
+        except ValidationError as error:
+            todo = "Delete the line; its caption then counts as a person's"
+            raise damaged(path, error, todo) from error
 
 
 def _journals(dataset: Dataset) -> Iterator[Path]:

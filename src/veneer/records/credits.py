@@ -40,7 +40,7 @@ def read_credits(dataset: Dataset) -> list[PictureCredit]:
     there = set(dataset.picture_names()) if dataset.root.is_dir() else set()
     found: dict[PictureCredit, None] = {}
     for entry in read_lines(dataset.provenance_jsonl):
-        if entry.get("file_name") not in there or not entry.get("attribution"):
+        if str(entry.get("file_name")) not in there or not entry.get("attribution"):
             continue
         told = {key: str(entry.get(key) or "") for key in ("title", "author", "licence", "page")}
         found[PictureCredit(**{**told, "title": told["title"] or str(entry["file_name"])})] = None

@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -5,6 +7,7 @@ from typing import Any
 import pytest
 
 from veneer.captions.records import (
+    BEGUN,
     CaptionRecord,
     append_journal,
     caption_from_name,
@@ -14,6 +17,7 @@ from veneer.captions.records import (
     written_caption,
 )
 from veneer.config import CaptionTable
+from veneer.errors import RunError
 from veneer.records.dataset import Dataset, Item
 
 TABLE = CaptionTable(
@@ -96,3 +100,22 @@ def test_a_journal_without_metadata_is_taken_up() -> None:
 )
 def test_names_become_captions(name: str, caption: str) -> None:
     assert caption_from_name(name) == caption
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", BEGUN, ".captions-0.jsonl"])
+@pytest.mark.parametrize(
+    "fault", [{"by": None}, {"by": "a stranger"}, {"faults": None}, {"faults": 3}, {"attempts": "x"}]
+)
+def test_a_line_that_is_no_record_is_named(tmp_path: Path, name: str, fault: dict[str, object]) -> None:
+    whole = {"file_name": "images/1.png", "by": "model", "text": "a", "caption": "a"}
+    (tmp_path / name).write_text(json.dumps(whole | fault) + "\n")
+    with pytest.raises(RunError, match=rf"{re.escape(name)} is damaged: {next(iter(fault))}"):
+        read_records(Dataset(tmp_path), {"images/1.png": "a"})
+    (tmp_path / name).write_text(json.dumps(whole | {"of a later version": 1}) + "\n")
+    read_records(Dataset(tmp_path), {"images/1.png": "a"})
+
+
+def test_a_line_without_a_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "captions.jsonl").write_text('{"file_name": "images/1.png"}\n')
+    with pytest.raises(RunError, match=r"captions\.jsonl is damaged: by: Field required"):
+        read_records(Dataset(tmp_path))
