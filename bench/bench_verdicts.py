@@ -14,7 +14,7 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,23 @@ def document(record: Mapping[str, Any]) -> str:
         "| " + " | ".join(names) + " |",
         "|---" + "|---:" * (len(names) - 1) + "|",
     ]
-    for one in record["found"]:
-        shares = " | ".join(f"{100 * one[name]:.0f} %" for name in COLUMNS)
-        gone = f"{100 * one['way']:.0f} % | {one['signal']:.2f} | {100 * one['fall']:.0f} %"
-        where = f"{one['style']} | {one['seed']} | {one['prompts']} | {gone}"
-        lines.append(f"| {where} | {shares} |")
+    lines += [_row(one) for one in record["found"]]
+    lines += [_row(_mean(record["found"], count)) for count in NUM_PROMPTS]
     return "\n".join([*lines, ""])
+
+
+def _row(one: Mapping[str, Any]) -> str:
+    shares = " | ".join(f"{100 * one[name]:.0f} %" for name in COLUMNS)
+    gone = f"{100 * one['way']:.0f} % | {one['signal']:.2f} | {100 * one['fall']:.0f} %"
+    return f"| {one['style']} | {one['seed']} | {one['prompts']} | {gone} | {shares} |"
+
+
+def _mean(found: Sequence[Mapping[str, Any]], num_prompts: int) -> dict[str, Any]:
+    """All adapters together; with a few dozen subjects each is one draw of chance."""
+    rows = [one for one in found if one["prompts"] == num_prompts]
+    names = ("way", "signal", "fall", *COLUMNS)
+    means = {name: sum(one[name] for one in rows) / len(rows) for name in names}
+    return {"style": "**all**", "seed": "", "prompts": num_prompts, **means}
 
 
 def main() -> None:

@@ -62,7 +62,13 @@ def document(record: Mapping[str, Any]) -> str:
 
 
 def _false_alarms(found: Mapping[str, Shares]) -> list[str]:
-    names = {name for shares in found.values() for name in shares} - {"way", "style-same", *WORDS}
+    names = {name for shares in found.values() for name in shares} - {
+        "way",
+        "fall",
+        "signal",
+        "style-same",
+        *WORDS,
+    }
     seen = [name for name in WORDS if any(name in shares for shares in found.values())]
     rows = [*seen, *sorted(names, key=lambda name: (name not in ("nearer", "further"), " " in name, name))]
     return [

@@ -12,10 +12,10 @@ from veneer.proof.style_views import SMALLEST
 from veneer.stats import Measure, measure_from, units_needed
 
 POWER: Mapping[int, tuple[int, int, int]] = {
-    5: (3, 10, 24),
-    8: (5, 18, 38),
-    14: (8, 33, 77),
-    24: (15, 50, 86),
+    5: (3, 10, 26),
+    8: (5, 19, 42),
+    14: (9, 35, 86),
+    24: (16, 54, 89),
 }
 """How often, in per cent, a third, two thirds and the whole of the way are shown to be nearer, by number of
 prompts that share three seeds: `make bench-null`."""

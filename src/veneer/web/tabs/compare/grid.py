@@ -25,7 +25,7 @@ FOREIGN = "loras"
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """What a row is drawn with.
 
     Attributes:
@@ -140,10 +140,10 @@ def _files(
     return [*own, *((label, path, f"other-{fingerprint([name])}") for label, path, name in foreign)]
 
 
-def _rows(files: Sequence[tuple[str, Path, str]], scales: Sequence[float]) -> list[Row]:
+def _rows(files: Sequence[tuple[str, Path, str]], scales: Sequence[float]) -> list[GridRow]:
     """A row for each file at each strength, in that order."""
     return [
-        Row(f"{label} at {scale:g}", path, scale, f"{folder}-{scale:g}")
+        GridRow(f"{label} at {scale:g}", path, scale, f"{folder}-{scale:g}")
         for label, path, folder in files
         for scale in scales
     ]

@@ -15,9 +15,9 @@ MEANING: Mapping[Effort, str] = {
     "Thorough": "twice the steps and twice the seeds: twice the time, and a surer verdict",
 }
 SHARES: Mapping[Effort, float] = {"Quick": 0.25, "Balanced": 1.0, "Thorough": 2.0}
-STEPS = ("max_train_steps", "lr_warmup_steps", "checkpointing_steps", "validation_steps", "preview_steps")
+SCALED = ("max_train_steps", "lr_warmup_steps", "checkpointing_steps", "validation_steps", "preview_steps")
 """Keys of the table train that go with the steps: as many looks at the run, whatever its length."""
-KEYS = (*(f"train.{key}" for key in STEPS), "generate.seeds")
+EFFORT_KEYS = (*(f"train.{key}" for key in SCALED), "generate.seeds")
 """What an effort sets."""
 
 
@@ -25,10 +25,10 @@ def with_effort(recipe: Recipe, effort: Effort) -> dict[str, Any]:
     """What an effort sets, relative to a recipe.
 
     Returns:
-        Values by the full names of their keys, in the order of `KEYS`.
+        Values by the full names of their keys, in the order of `EFFORT_KEYS`.
     """
     share = SHARES[effort]
-    steps = {f"train.{key}": _scaled(getattr(recipe.train, key), share) for key in STEPS}
+    steps = {f"train.{key}": _scaled(getattr(recipe.train, key), share) for key in SCALED}
     return {**steps, "generate.seeds": _seeds(recipe.generate.seeds, share)}
 
 

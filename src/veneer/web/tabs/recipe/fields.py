@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 from veneer.config import Recipe, contradiction_in
 from veneer.errors import VeneerError
 from veneer.recipe import toml_value
-from veneer.web.tabs.recipe.meanings import MEANINGS
+from veneer.web.tabs.recipe.meanings import KEY_MEANINGS
 
 FieldKind = Literal["flag", "choice", "number", "text", "lines", "numbers", "pairs"]
-UPFRONT = tuple(MEANINGS)
+UPFRONT = tuple(KEY_MEANINGS)
 """What matters before anything else; every other key is folded away."""
 AS_TEXT = frozenset({"train.seed"})
 """Numbers that may be larger than a browser can count."""

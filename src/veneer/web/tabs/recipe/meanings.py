@@ -19,7 +19,7 @@ class Meaning:
     advice: str
 
 
-MEANINGS: Mapping[str, Meaning] = {
+KEY_MEANINGS: Mapping[str, Meaning] = {
     "base.model": Meaning(
         "Base model",
         "What is customised. Choose one, or write a hub name, a folder or a .safetensors file.",
@@ -71,7 +71,7 @@ MEANINGS: Mapping[str, Meaning] = {
 }
 """By key of the recipe; these stand in front, in this order."""
 
-GROUPS: Mapping[str, str] = {
+TABLE_NAMES: Mapping[str, str] = {
     "base": "Base model",
     "collect": "Gathering pictures",
     "caption": "Captions",
@@ -90,8 +90,8 @@ def label_of(name: str) -> str:
     Args:
         name: Full name of the key, such as "train.seed".
     """
-    if name in MEANINGS:
-        return MEANINGS[name].label
+    if name in KEY_MEANINGS:
+        return KEY_MEANINGS[name].label
     words = name.partition(".")[2].replace("_", " ")
     return words[:1].upper() + words[1:]
 
@@ -102,5 +102,5 @@ def help_of(name: str, sentence: str) -> str:
     Args:
         sentence: What the config model says of it, with range and default.
     """
-    known = MEANINGS.get(name)
+    known = KEY_MEANINGS.get(name)
     return f"{known.advice if known else sentence} `{name}`"

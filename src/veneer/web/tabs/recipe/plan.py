@@ -26,7 +26,7 @@ USUAL_PICTURES = 100
 """Pictures assumed where a search has yet to find them."""
 STEPS_COUNTED = 1000
 """Steps that a plan is kept for; those of the form are scaled from it."""
-SD15, SDXL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl-base-1.0"
+_SD15, _SDXL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def by_bundled_settings(recipe: Recipe) -> Recipe:
     from veneer.models.families.sdxl import SDXL_SETTINGS
     from veneer.models.modelfiles import current_name
 
-    known = {SD15: SD1_SETTINGS, SDXL: SDXL_SETTINGS}
+    known = {_SD15: SD1_SETTINGS, _SDXL: SDXL_SETTINGS}
     settings = known.get(current_name(split_revision(recipe.base.model)[0]))
     if settings is None:
         return recipe

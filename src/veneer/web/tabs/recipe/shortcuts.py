@@ -12,7 +12,7 @@ from veneer.web import late, markup
 from veneer.web.messages import guarded
 from veneer.web.server.engine import gr
 from veneer.web.studio import DEMO, Studio
-from veneer.web.tabs.recipe.effort import KEYS, MEANING, Effort, told, with_effort
+from veneer.web.tabs.recipe.effort import EFFORT_KEYS, MEANING, Effort, told, with_effort
 from veneer.web.tabs.recipe.fields import Field
 
 STYLE_KEYS = ("caption.prefix", "generate.prompts")
@@ -66,7 +66,7 @@ def wire(
         line: The line in which questions about the form are answered.
     """
     by_name = {field.name: (field, part) for field, part in zip(tab.asked, tab.parts, strict=True)}
-    asked, fields = zip(*(by_name[name] for name in KEYS), strict=True)
+    asked, fields = zip(*(by_name[name] for name in EFFORT_KEYS), strict=True)
     fails = (gr.skip(),) * len(fields)
     for effort, button in parts.efforts.items():
         done = late.bind(

@@ -19,7 +19,7 @@ from veneer.web.server.engine import gr
 from veneer.web.studio import DEMO, Studio
 from veneer.web.tabs.recipe import draft, shortcuts
 from veneer.web.tabs.recipe.fields import AS_TEXT, UPFRONT, Field, fields, read_form, values_of
-from veneer.web.tabs.recipe.meanings import GROUPS, help_of, label_of
+from veneer.web.tabs.recipe.meanings import TABLE_NAMES, help_of, label_of
 from veneer.web.tabs.recipe.plan import plan_html, takes_html
 
 MAX_TOML_BYTES = 200_000
@@ -122,7 +122,7 @@ def _parts(known: dict[str, Field], recipe: Recipe, studio: Studio) -> list[tupl
     in_columns([known[name] for name in UPFRONT])
     with gr.Accordion(f"Everything ({len(known)} keys)", open=False, elem_id="recipe-everything"):
         gr.HTML("<p>Every other key of a recipe, by its table; those above are left out here.</p>")
-        for table, group in GROUPS.items():
+        for table, group in TABLE_NAMES.items():
             rest = [field for field in known.values() if field.table == table and field.name not in UPFRONT]
             with gr.Accordion(f"{group} ({len(rest)} more)", open=False, elem_id=f"more-{table}"):
                 in_columns(rest)

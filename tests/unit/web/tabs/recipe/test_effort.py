@@ -3,14 +3,14 @@
 import pytest
 
 from veneer.recipe import bundled_names, load_recipe
-from veneer.web.tabs.recipe.effort import KEYS, told, with_effort
+from veneer.web.tabs.recipe.effort import EFFORT_KEYS, told, with_effort
 
 
 @pytest.mark.parametrize("name", bundled_names())
 def test_balanced_is_the_recipe_itself(name: str) -> None:
     recipe = load_recipe(name)
     values = with_effort(recipe, "Balanced")
-    assert tuple(values) == KEYS
+    assert tuple(values) == EFFORT_KEYS
     for key, value in values.items():
         table, one = key.split(".")
         assert getattr(getattr(recipe, table), one) == value

@@ -4,12 +4,12 @@ import pytest
 
 from veneer.config import Recipe
 from veneer.web.tabs.recipe.fields import fields
-from veneer.web.tabs.recipe.meanings import GROUPS, MEANINGS, help_of, label_of
+from veneer.web.tabs.recipe.meanings import KEY_MEANINGS, TABLE_NAMES, help_of, label_of
 
 
 def test_what_stands_in_front_is_a_key_and_every_table_has_a_name() -> None:
-    assert set(MEANINGS) <= {field.name for field in fields()}
-    assert list(GROUPS) == list(Recipe.model_fields)
+    assert set(KEY_MEANINGS) <= {field.name for field in fields()}
+    assert list(TABLE_NAMES) == list(Recipe.model_fields)
 
 
 @pytest.mark.parametrize("field", fields(), ids=lambda field: field.name)
