@@ -73,13 +73,26 @@ class Tagger:
         Returns:
             For each its tags, parted by commas: characters, what is seen, and a rating where it is asked for,
             each the likeliest first; underscores are spaces but in faces such as ^_^.
+
+        Raises:
+            CaptionerError: If the model says no number for each tag.
         """
-        (given,) = self.session.get_inputs()
-        found = []
-        for picture in pictures:  # one at a time: older models take no more
-            (said,) = self.session.run(None, {given.name: prepared(picture, self.side_px)})
-            found.append(", ".join(self._chosen(np.asarray(said, np.float64).reshape(-1))))
-        return found
+        said = (
+            self._said(prepared(one, self.side_px)) for one in pictures
+        )  # older models take one at a time
+        return [", ".join(self._chosen(numbers)) for numbers in said]
+
+    def _said(self, picture: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the model says, whatever shape and type it promised."""
+        try:
+            (said,) = self.session.run(None, {self.session.get_inputs()[0].name: picture})
+            numbers = np.asarray(said, np.float64).reshape(-1)
+        except Exception as error:  # ONNX Runtime's own kinds of error have no base but Exception
+            raise _no_tagger(Path(self.caption.model), _reason(error)) from error
+        if len(numbers) != len(self.tags) or not np.isfinite(numbers).all():
+            what = f"it says no number for each of its {len(self.tags)} tags"
+            raise _no_tagger(Path(self.caption.model), what)
+        return numbers
 
     def _chosen(self, said: NDArray[np.float64]) -> Iterator[str]:
         asked = self.caption
@@ -181,10 +194,11 @@ def _session(path: Path) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
     except Exception as error:  # its own kinds of error have no base but Exception
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise _no_tagger(path, reason) from error
+        raise _no_tagger(path, _reason(error)) from error
 
 
 def _side(session: Any, num_tags: int, where: str) -> int:
@@ -200,9 +214,11 @@ def _side(session: Any, num_tags: int, where: str) -> int:
         raise _no_tagger(
             Path(where), f"it takes {shape or 'several inputs'}, and not one picture, channels last"
         )
-    if list(said[0].shape)[-1] != num_tags:
-        what = f"it says {list(said[0].shape)[-1]} things, and its list has {num_tags}"
-        raise _no_tagger(Path(where), what)
+    if given[0].type != "tensor(float)":
+        raise _no_tagger(Path(where), f"it takes a {given[0].type}, and no tensor(float)")
+    if list(said[0].shape)[-1:] != [num_tags]:
+        count = next(reversed(said[0].shape), "no known number of")
+        raise _no_tagger(Path(where), f"it says {count} things, and its list has {num_tags}")
     return int(shape[1])
 
 
@@ -211,6 +227,12 @@ def _refuse_size(path: Path, most: int) -> None:
         raise _no_tagger(path, "there is no such file")
     if path.stat().st_size > most:
         raise _no_tagger(path, f"it has more than {most >> 20} MiB")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says, fit to be printed."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _no_tagger(path: Path, reason: str) -> CaptionerError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +119,61 @@ def test_damaged_missing_and_huge_files_are_refused(tmp_path: Path, monkeypatch:
     (folder / "selected_tags.csv").unlink()
     with pytest.raises(CaptionerError, match="no such file"):
         load_tagger(str(folder), CaptionTable())
+
+
+def write_graph(folder: Path, made: Sequence[Any], given: int, said: Any) -> Path:
+    """A tagger of any graph from ``picture`` to ``tags``, and the usual list."""
+    from onnx import helper
+
+    write_tagger(folder)
+    picture = helper.make_tensor_value_info("picture", given, [1, 32, 32, 3])
+    graph = helper.make_graph(list(made), "tagger", [picture], [said])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE", "INT32", "UINT8", "STRING", "nan", "inf", "list", "7"])
+def test_models_that_take_or_say_something_else_are_refused(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each ended the command as an unexpected fault, or, of no number, was told of no tag."""
+    from onnx import TensorProto, helper
+
+    count = LIST.count("\n") - 1
+    said = helper.make_tensor_value_info("tags", TensorProto.FLOAT, [1, count])
+    given, value = TensorProto.FLOAT, helper.make_tensor("v", TensorProto.FLOAT, [1, count], [0.5] * count)
+    if kind == "STRING":
+        value = helper.make_tensor("v", TensorProto.STRING, [1, count], [b"x"] * count)
+        said = helper.make_tensor_value_info("tags", TensorProto.STRING, [1, count])
+    elif kind in {"nan", "inf"}:
+        value = helper.make_tensor("v", TensorProto.FLOAT, [1, count], [float(kind)] * count)
+    elif kind not in {"list", "7"}:
+        given = getattr(TensorProto, kind)
+    made = [helper.make_node("Constant", [], ["tags"], value=value)]
+    if kind == "list":
+        made = [helper.make_node("SequenceConstruct", ["picture"], ["tags"])]
+        said = helper.make_tensor_sequence_value_info("tags", TensorProto.FLOAT, None)
+    elif kind == "7":  # numbers, where a shape of as many as the list has is promised
+        shape = helper.make_tensor("s", TensorProto.INT64, [2], [7, -1])
+        made = [
+            helper.make_node("Constant", [], ["shape"], value=shape),
+            helper.make_node("Reshape", ["picture", "shape"], ["tags"]),
+        ]
+    folder = write_graph(tmp_path / "tagger", made, given, said)
+    with pytest.raises(CaptionerError, match="the tagger cannot be used"):
+        tags(folder, coloured("red"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_model_is_told_of_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime printed the fault by itself, and tried again."""
+    folder = write_tagger(tmp_path / "tagger")
+    model = folder / "model.onnx"
+    model.write_bytes(model.read_bytes().replace(b"ReduceMean", b"\xf5educeMean"))
+    with pytest.raises(CaptionerError, match="cannot be used"):
+        load_tagger(str(folder), CaptionTable())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_in_other_files_are_not_read(tmp_path: Path) -> None:
