@@ -200,6 +200,19 @@ def test_a_word_of_another_size_is_refused_and_the_same_word_is_replaced(base_fo
         load_textual_inversion(pipeline, one_encoder(torch.zeros(1, 8)))
 
 
+@pytest.mark.parametrize("sign", ["<|endoftext|>", "<|startoftext|>"])
+def test_a_word_that_every_prompt_has_is_refused(base_folder: Path, sign: str) -> None:
+    """It ended the command as an unexpected fault."""
+    pipeline = assemble(load_base(str(base_folder)), "dpmsolver")
+    before = len(pipeline.tokenizer)
+    for count in (1, 3):
+        with pytest.raises(AdapterError, match="a sign of the base's own"):
+            load_textual_inversion(
+                pipeline, Embedding(sign, {"text_encoder": torch.zeros(count, 16)}), "word.safetensors"
+            )
+    assert len(pipeline.tokenizer) == before
+
+
 def test_the_base_stays_as_it_is(base_folder: Path) -> None:
     base = load_base(str(base_folder), parts=("tokenizer", "text_encoder"))
     table = LoraTable(embedding_token=TOKEN, embedding_init="city")

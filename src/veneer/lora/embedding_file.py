@@ -179,6 +179,7 @@ def find_end(text_encoder: Any, tokenizer: Any) -> None:
 def _refuse_misfit(pipeline: Any, embedding: Embedding, where: str) -> None:
     own, given = _readers(pipeline), set(embedding.vectors)
     if own == given:
+        _refuse_sign(pipeline, embedding, where)
         return
     kind = type(pipeline).__name__
     what = (
@@ -187,6 +188,14 @@ def _refuse_misfit(pipeline: Any, embedding: Embedding, where: str) -> None:
         else f"learnt words are not drawn with by {kind}"
     )
     raise AdapterError(what, where=where, todo="Name the base that it was trained on")
+
+
+def _refuse_sign(pipeline: Any, embedding: Embedding, where: str) -> None:
+    """Refuse a word that every prompt has: in its place, all of them would say something else."""
+    signs = {sign for part in embedding.vectors for sign in _reader(pipeline, part)[0].all_special_tokens}
+    if taken := sorted(signs & set(embedding.tokens)):
+        what = f"the embedding's word {taken[0]!r} is a sign of the base's own, begin or end of a prompt"
+        raise AdapterError(what, where=where, todo="Take another file: no prompt can call this word")
 
 
 def _readers(pipeline: Any) -> set[str]:
