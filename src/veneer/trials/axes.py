@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,14 +116,12 @@ def _ends(told: str) -> tuple[str, str] | None:
 def _range(key: str, low: str, high: str, where: str) -> Axis:
     try:
         ends = [toml_value(low), toml_value(high)]
-    except ValueError:
-        ends = []
-    numbers = [one for one in ends if isinstance(one, (int, float)) and not isinstance(one, bool)]
-    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+        numbers = [float(one) for one in ends if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    except (ValueError, OverflowError):  # no number, or one of hundreds of digits
+        numbers = []
+    if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
         raise RecipeError("not a range of numbers", where=where, todo="Write it as low..high")
-    return Axis(
-        key, (), float(numbers[0]), float(numbers[1]), is_whole=all(isinstance(one, int) for one in numbers)
-    )
+    return Axis(key, (), *numbers, is_whole=all(isinstance(one, int) for one in ends))
 
 
 def _parts(told: str) -> Iterator[str]:

@@ -47,6 +47,11 @@ def test_a_range_is_searched_by_factors_where_it_is_wide() -> None:
         (["compare.embedder=pocket,auto"], "measured by this key"),
         (["lora.rank=8..4"], "not a range of numbers"),
         (["lora.rank=a..b"], "not a range of numbers"),
+        (["lora.rank=1.." + "9" * 400], "not a range of numbers"),  # too large for a float
+        (["lora.rank=" + "-" + "9" * 400 + "..1"], "not a range of numbers"),
+        (["train.learning_rate=1e-5..inf"], "not a range of numbers"),
+        (["train.learning_rate=-inf..1e-5"], "not a range of numbers"),
+        (["train.learning_rate=nan..1"], "not a range of numbers"),
     ],
 )
 def test_what_cannot_be_varied_is_told(texts: list[str], words: str) -> None:
