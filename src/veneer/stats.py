@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.stats import t
 
+from veneer.errors import RunError
 from veneer.intervals import MIN_UNITS, Array, Chance, Interval, mean_interval, shared_seeds
 
 Better = Literal["higher", "lower"]
@@ -152,11 +153,25 @@ def measure_from(plain: Mapping[str, Any]) -> Measure:
 
     Args:
         plain: An entry of metrics.json.
+
+    Raises:
+        RunError: If it is none.
     """
     known = {field.name: plain[field.name] for field in fields(Measure) if field.name in plain}
-    for key in ("ci95", "ci99", "sure"):
-        known[key] = None if known.get(key) is None else (known[key][0], known[key][1])
-    return Measure(**known)
+    try:
+        for key in ("ci95", "ci99", "sure"):
+            known[key] = None if known.get(key) is None else (known[key][0], known[key][1])
+        measure = Measure(**known)
+        measure.plain()  # needs every number to be one
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise _damaged(str(error)) from error
+    if not isinstance(measure.n, int) or measure.better not in get_args(Better):
+        raise _damaged("n or better is not what it can be")
+    return measure
+
+
+def _damaged(reason: str) -> RunError:
+    return RunError(f"a measure is damaged: {reason}", todo="Run `veneer compare RUN` again")
 
 
 def paired(

@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from veneer import stats
+from veneer.errors import RunError
 
 
 def test_paired_gives_means_delta_and_wins() -> None:
@@ -90,3 +93,17 @@ def test_bad_values_are_refused(bad: tuple[list[float], list[float]]) -> None:
 def test_measure_is_written_and_read() -> None:
     measure = stats.paired([0.0] * 6, [0.25, 0.5, 0.75, 0.25, 0.5, 0.75], range(6))
     assert stats.measure_from(measure.plain()).plain() == measure.plain()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"delta": "x"}, {"base": None}, {"ci95": 7}, {"ci95": "x"}, {"ci99": [1]}, {"sure": [[], 1]}),
+        *({"n": "many"}, {"tuned": 10**400}, {"better": "x"}, {"least": {}}, {"ideal": []}, None),
+    ],
+)
+def test_a_measure_that_was_changed_by_hand_is_told(odd: dict[str, Any] | None) -> None:
+    """It ended `compare`, `report` and `sweep` as an unexpected fault."""
+    plain = stats.paired([0.0] * 6, [0.25, 0.5, 0.75, 0.25, 0.5, 0.75], range(6)).plain()
+    with pytest.raises(RunError, match="a measure is damaged"):
+        stats.measure_from({"base": 0.1} if odd is None else {**plain, **odd})
