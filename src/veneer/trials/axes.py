@@ -121,7 +121,8 @@ def _range(key: str, low: str, high: str, where: str) -> Axis:
         numbers = []
     if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
         raise RecipeError("not a range of numbers", where=where, todo="Write it as low..high")
-    return Axis(key, (), *numbers, is_whole=all(isinstance(one, int) for one in ends))
+    low_end, high_end = numbers
+    return Axis(key, (), low_end, high_end, is_whole=all(isinstance(one, int) for one in ends))
 
 
 def _parts(told: str) -> Iterator[str]:

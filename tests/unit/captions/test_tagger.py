@@ -144,7 +144,7 @@ def test_models_that_take_or_say_something_else_are_refused(
     said = helper.make_tensor_value_info("tags", TensorProto.FLOAT, [1, count])
     given, value = TensorProto.FLOAT, helper.make_tensor("v", TensorProto.FLOAT, [1, count], [0.5] * count)
     if kind == "STRING":
-        value = helper.make_tensor("v", TensorProto.STRING, [1, count], [b"x"] * count)
+        value = helper.make_tensor("v", TensorProto.STRING, [1, count], [b"x"] * count)  # type: ignore[list-item]
         said = helper.make_tensor_value_info("tags", TensorProto.STRING, [1, count])
     elif kind in {"nan", "inf"}:
         value = helper.make_tensor("v", TensorProto.FLOAT, [1, count], [float(kind)] * count)
