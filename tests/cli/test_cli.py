@@ -197,8 +197,14 @@ def test_recipes_say_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("source", "status"), [("/etc", 1), ("../secret", 1), ("hf: /etc", 1), ("some", 0)])
 def test_a_strangers_recipe_is_kept_within_a_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: Any, status: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    source: Any,
+    status: int,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some").mkdir()
     recipe, out = tmp_path / "strange.toml", tmp_path / "run"
     recipe.write_text(f'[collect]\nsources = ["{source}"]\n')
     words = ["run", str(recipe), "--out", str(out), "--within", str(tmp_path), "--dry-run"]

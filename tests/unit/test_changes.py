@@ -154,8 +154,11 @@ def test_what_a_recipe_may_not_say_is_refused_whatever_the_run() -> None:
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != NEVER])
 def test_a_changed_key_redoes_what_depends_on_it_or_is_refused_by_name(
-    key: str, performed: list[str], tmp_path: Path
+    key: str, performed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for named in ("another", "autox"):  # what the changed keys name is there
+        (tmp_path / named).mkdir()
     pipeline.run(Recipe(), tmp_path / "run")
     before = bytes_of(tmp_path / "run")
     performed.clear()

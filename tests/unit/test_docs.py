@@ -115,6 +115,23 @@ def test_the_readme_names_every_verb() -> None:
     assert [verb for verb in {words[0] for words in COMMANDS if words} if f"`{verb}`" not in text] == []
 
 
+def too_long(text: str) -> list[str]:
+    """Lines of prose above 120 characters that could be broken; tables, code and HTML are as they are."""
+    lines = FENCED.sub("", text).splitlines()
+    return [line for line in lines if len(line) > 120 and line[0] not in "|<" and " " in line.strip("- ")]
+
+
+def test_lines_of_prose_are_of_120() -> None:
+    pages = [*PAGES, *ROOT.glob("*.md"), ROOT / "pocket/README.md"]
+    long = {page.name: too_long(page.read_text("utf-8")) for page in pages if "reference" not in page.parts}
+    assert {name: lines for name, lines in long.items() if lines} == {}
+
+
+def test_a_line_that_is_too_long_is_found() -> None:
+    assert too_long("word " * 30) == ["word " * 30]
+    assert too_long(f"| {'x ' * 80}|\n```\n{'x ' * 80}\n```\n[a]({'x' * 130})") == []
+
+
 def test_recipes_open_with_purpose_hardware_minutes_and_command() -> None:
     for recipe in (ROOT / "src/veneer/recipes").glob("*.toml"):
         head = recipe.read_text("utf-8").partition("\n[")[0]

@@ -73,7 +73,8 @@ def test_a_folder_with_such_a_name_is_a_folder(tmp_path: Path, monkeypatch: pyte
 def test_a_dry_run_says_which_revision_is_asked_for(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    command = ["run", "sd15-style", "--out", str(tmp_path / "r"), "--dry-run", "--set", "collect.sources=x"]
+    source = f"collect.sources={tmp_path}"
+    command = ["run", "sd15-style", "--out", str(tmp_path / "r"), "--dry-run", "--set", source]
     assert exit_status([*command, "--set", f"caption.model=owner/name@{COMMIT}"]) == 0
     said = capsys.readouterr().out
     assert f": commit {PINNED[CLIP]}" in said

@@ -54,7 +54,7 @@ def leave_files(name: str, folder: RunDir, recipe: Recipe) -> None:
             captions = (folder.dataset / "metadata.csv").read_text()
             write_json(folder.cache / "index.json", [recipe.encode.resolution, captions])
         case "train":
-            write_json(folder.candidates_json, recipe.train.seed)
+            write_json(folder.candidates_json, {"seed": recipe.train.seed})
         case "export":
             write_text(folder.lora_file, folder.candidates_json.read_text())
         case "compare":
