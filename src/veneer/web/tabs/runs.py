@@ -41,7 +41,7 @@ def build(studio: Studio) -> tuple[Any, Any, list[Any]]:
         elem_id="runs-wanted",
     )
     table = gr.HTML(elem_id="runs-table")
-    wanted.input(
+    wanted.change(  # at `input` a text that is filled in at once has the value from before
         guarded(lambda words: overview(studio, words), None), [wanted], [table],
         trigger_mode="always_last", concurrency_id=LINE,
     )  # fmt: skip

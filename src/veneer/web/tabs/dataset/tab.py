@@ -276,7 +276,9 @@ def _wire_pages(studio: Studio, tab: DatasetTab, back: Any, on: Any) -> None:
     fresh = guarded(lambda n, s, *how: (*view_updates(studio, n, s, 1, how), ""), fails)
     asked = [*place[:2], *views.sought]
     for part in (views.show, *views.sought):
-        late.bind(busy.telling(part.input, TURNING), fresh, asked, out, **how)
+        # a text that is filled in at once has, at its `input`, the value from before
+        moment = part.change if isinstance(part, gr.Textbox) else part.input
+        late.bind(busy.telling(moment, TURNING), fresh, asked, out, **how)
     first = guarded(lambda n: (*view_updates(studio, n, gallery.ALL, 1), ""), fails)
     late.bind(busy.telling(tab.chosen.input, TURNING), first, [tab.chosen], out, **how)
 
