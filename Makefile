@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-copies bench-studio sd15-smoke sdxl-smoke pocket-eval clean
+.PHONY: setup demo test test-all test-gpu lint docs bench bench-gpu bench-style bench-methods bench-data bench-kill bench-faults bench-null bench-copies bench-cluster bench-studio sd15-smoke sdxl-smoke pocket-eval clean
 
 setup: $(STAMP)
 
@@ -73,6 +73,11 @@ bench-methods: setup
 
 bench-data: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_data
+
+# A cluster on this machine; the sizes are pictures, of which 100 are checked in a second or so. SIZES='1000 5000' is a try.
+bench-cluster: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m bench.bench_cluster $(if $(SIZES),--sizes $(SIZES))
 
 bench-kill: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.bench_kill
