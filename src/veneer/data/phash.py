@@ -15,6 +15,8 @@ NEAR_BITS = 6
 """Pictures whose hashes differ in at most this many of 64 bits are taken for copies of each other."""
 
 _Indices = NDArray[np.int64]
+_Block = tuple[_Indices, _Indices, Sequence[np.uint64]]
+"""Earlier and later indices of pairs, and the masks by which such pairs were looked for before."""
 _MOST_SHARED, _MOST_BANDS = 3, 64
 """Bands that pairs are looked for by, at most; and bands of a hash, which has no more bits."""
 _SORTING = 20
@@ -67,15 +69,24 @@ def near_pairs(hashes: Sequence[int], bits: int = NEAR_BITS) -> Iterator[tuple[i
     Yields:
         Index of the earlier, index of the later, bits in which they differ; sorted by the later one.
     """
-    values = np.asarray(hashes, dtype=np.uint64)
+    values, alike = np.unique(np.asarray(hashes, dtype=np.uint64), return_inverse=True)
+    near: list[list[int]] = [[one] for one in range(len(values))]
+    for first, second in _near_values(values, bits).tolist():
+        near[first].append(second)
+        near[second].append(first)
+    before: list[list[int]] = [[] for _ in values]  # indices of each value so far
+    for later, one in enumerate(alike.tolist()):
+        found = sorted((index, other) for other in near[one] for index in before[other])
+        yield from ((index, later, distance(int(values[one]), int(values[other]))) for index, other in found)
+        before[one].append(later)
+
+
+def _near_values(values: NDArray[np.uint64], bits: int) -> _Indices:
+    """Pairs among hashes of which no two are equal: their indices, shape (N, 2), each pair once."""
     equal = _bands_shared(len(values), bits)
     blocks = _shared_candidates(values, bits, equal) if equal else _all_candidates(len(values))
-    parts = [_near_of(values, earlier, later, bits) for earlier, later in blocks]
-    if not parts:
-        return
-    found = np.unique(np.concatenate(parts), axis=0)  # by the later one, and each once
-    for later, earlier in found.tolist():
-        yield earlier, later, (int(values[earlier]) ^ int(values[later])).bit_count()
+    parts = [_near_of(values, *block, bits) for block in blocks]
+    return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
 
 def _bands_shared(count: int, bits: int) -> int:
@@ -91,23 +102,23 @@ def _bands_shared(count: int, bits: int) -> int:
     return min(by_bands, key=by_bands.__getitem__)
 
 
-def _all_candidates(count: int) -> Iterator[tuple[_Indices, _Indices]]:
+def _all_candidates(count: int) -> Iterator[_Block]:
     step = max(1, _AT_ONCE // max(1, count))
     for first in range(1, count, step):
         later = np.arange(first, min(count, first + step))
-        yield np.concatenate([np.arange(one) for one in later.tolist()]), np.repeat(later, later)
+        yield np.concatenate([np.arange(one) for one in later.tolist()]), np.repeat(later, later), ()
 
 
-def _shared_candidates(
-    values: NDArray[np.uint64], bits: int, equal: int
-) -> Iterator[tuple[_Indices, _Indices]]:
-    """Pairs that agree in some bands; one that agrees in more comes several times."""
+def _shared_candidates(values: NDArray[np.uint64], bits: int, equal: int) -> Iterator[_Block]:
+    """Pairs that agree in some bands; one that agrees in more of them comes with each."""
     ends = np.linspace(0, 64, bits + equal + 1).round().astype(int).tolist()
-    masks = [(1 << end) - (1 << start) for start, end in pairwise(ends)]
-    for shared in combinations(masks, equal):
-        keys = values & np.uint64(sum(shared))
+    bands = [(1 << end) - (1 << start) for start, end in pairwise(ends)]
+    masks = [np.uint64(sum(shared)) for shared in combinations(bands, equal)]
+    for number, mask in enumerate(masks):
+        keys = values & mask
         order = np.argsort(keys, kind="stable")
-        yield from _pairs_of_equals(keys[order], order)
+        for earlier, later in _pairs_of_equals(keys[order], order):
+            yield earlier, later, masks[:number]
 
 
 def _pairs_of_equals(keys: NDArray[np.uint64], order: _Indices) -> Iterator[tuple[_Indices, _Indices]]:
@@ -128,7 +139,14 @@ def _pairs_of_equals(keys: NDArray[np.uint64], order: _Indices) -> Iterator[tupl
         first = last
 
 
-def _near_of(values: NDArray[np.uint64], earlier: _Indices, later: _Indices, bits: int) -> _Indices:
-    """Those of some pairs that differ in few bits: later and earlier index, shape (N, 2)."""
-    near = np.bitwise_count(values[earlier] ^ values[later]) <= bits
-    return np.unique(np.stack([later[near], earlier[near]], axis=1), axis=0)
+def _near_of(
+    values: NDArray[np.uint64], earlier: _Indices, later: _Indices, seen: Sequence[np.uint64], bits: int
+) -> _Indices:
+    """Those of some pairs that differ in few bits, shape (N, 2); what agrees in a mask seen came with it."""
+    differing = values[earlier] ^ values[later]
+    is_near = np.bitwise_count(differing) <= bits
+    earlier, later, differing = earlier[is_near], later[is_near], differing[is_near]
+    is_new = np.ones(len(differing), bool)
+    for mask in seen:
+        is_new &= (differing & mask) != 0
+    return np.stack([earlier[is_new], later[is_new]], axis=1)

@@ -94,3 +94,23 @@ def test_of_many_hashes_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> Non
     count = 20_000
     list(near_pairs(many_hashes(3, count).tolist()))
     assert compared < count**2 / 2 / 50
+
+
+def test_many_copies_of_one_picture_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair of them came with every choice of bands: two thousand took half a minute and 800 MiB."""
+    kept = 0
+    usual = phash._near_of
+
+    def counting(*asked: Any) -> np.ndarray:
+        nonlocal kept
+        found = usual(*asked)
+        kept += len(found)
+        return found
+
+    monkeypatch.setattr(phash, "_near_of", counting)
+    hashes = many_hashes(5, 3000)
+    hashes[:400] = hashes[0]
+    hashes[400:500] = hashes[0] ^ np.uint64(1)
+    found = list(near_pairs(hashes.tolist()))
+    assert found == all_pairs(hashes, NEAR_BITS)
+    assert kept == len({frozenset((int(hashes[a]), int(hashes[b]))) for a, b, bits in found if bits})
