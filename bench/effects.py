@@ -68,7 +68,7 @@ def newest_power() -> Mapping[str, Any]:
     return dict(json.loads(table.read_text("utf-8"))["effects"])
 
 
-def promised(by_effect: Mapping[str, Shares], signal: float, fall: float) -> dict[str, float]:
+def promised(by_effect: Mapping[str, Shares], signal: float, fall: float) -> dict[str, float | None]:
     """How often as large an effect is shown to be nearer, and called `better`.
 
     Args:
@@ -78,7 +78,8 @@ def promised(by_effect: Mapping[str, Shares], signal: float, fall: float) -> dic
         fall: Share of subjects lost; outside the table the nearest row counts.
 
     Returns:
-        Shares, in [0, 1]; between rows they are read off straight lines.
+        Shares, in [0, 1]; between rows they are read off straight lines. None for a gain beyond the table's
+        largest: there it says nothing, as its own largest gains cost the prompt.
     """
     by_lost: dict[str, list[Shares]] = {}
     for name, one in by_effect.items():
@@ -86,6 +87,8 @@ def promised(by_effect: Mapping[str, Shares], signal: float, fall: float) -> dic
     lines = sorted(
         (along(rows, "signal", signal) for rows in by_lost.values()), key=lambda line: line["fall"]
     )
+    if signal > max(one["signal"] for one in by_effect.values()):
+        return {"better": None, "nearer": None}
     falls = [line["fall"] for line in lines]
     return {
         word: float(np.interp(fall, falls, [line[word] for line in lines])) for word in ("better", "nearer")

@@ -39,6 +39,10 @@ def test_subjects_lost_are_those_that_are_found_no_more() -> None:
     assert fall([replace(STYLE, delta=-0.1), replace(STYLE, delta=0.0)]) == pytest.approx(0.05)
 
 
+def test_nothing_is_promised_beyond_the_table() -> None:
+    assert promised(TABLE, 0.81, 0.0) == {"better": None, "nearer": None}
+
+
 @pytest.mark.parametrize(
     ("gain", "lost", "better", "nearer"),
     [
@@ -46,7 +50,7 @@ def test_subjects_lost_are_those_that_are_found_no_more() -> None:
         (0.5, 0.0, 0.4, 0.5),
         (0.5, 0.1, 0.1, 0.4),
         (0.5, 0.05, 0.25, 0.45),
-        (2, -1, 0.6, 0.8),
+        (0.8, -1, 0.6, 0.8),
     ],
 )
 def test_a_promise_is_read_between_rows(gain: float, lost: float, better: float, nearer: float) -> None:
