@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from veneer.records.files import Record
 from veneer.records.run import RunDir
@@ -25,15 +27,15 @@ TrialState = Literal["planned", "done", "failed", "stopped"]
 class TrialRecord(Record):
     """One trial."""
 
-    name: str
-    """Its folder, such as "003"."""
+    name: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+    """Its folder, such as "003"; a sweep folder may be a stranger's, so no other name is believed."""
     settings: Mapping[str, str]
     """What differs from the recipe: values as TOML by key."""
     state: TrialState = "planned"
     """Whether it was looked at, failed, or was stopped early."""
     why: str = ""
     """Why it failed or was stopped."""
-    beside: str = ""
+    beside: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{0,64}$")] = ""
     """Folder of the base's pictures that it was looked at beside, in ``base/``."""
     losses: Mapping[str, float] = {}
     """Held-out loss by step, as far as a command saw it."""

@@ -19,6 +19,8 @@ RULER = (
     "compare.prompt_margin",
 )
 """Keys that trials are measured by: varied, they would change the ruler and not the thing."""
+MOST_TRIALS = 10_000
+"""Most combinations of listed values."""
 FEWEST_DECADES = 10.0
 """A range of numbers at least so many times wider than its low end is searched by factors."""
 
@@ -70,12 +72,15 @@ def combinations(axes: Sequence[Axis]) -> list[dict[str, str]]:
     """Every combination of listed values, the last axis changing fastest.
 
     Raises:
-        RecipeError: If an axis is a range.
+        RecipeError: If an axis is a range, or there are more than `MOST_TRIALS`.
     """
     for axis in axes:
         if not axis.values:
             todo = "Add --search N, or list values with commas"
             raise RecipeError("a range has no end of values", where=f"--over {axis.key}", todo=todo)
+    if (count := math.prod(len(axis.values) for axis in axes)) > MOST_TRIALS:
+        todo = f"Leave values out, or let --search N choose among them; at most {MOST_TRIALS} are tried"
+        raise RecipeError(f"{count} trials", where="--over", todo=todo)
     rows = itertools.product(*(axis.values for axis in axes))
     return [dict(zip((axis.key for axis in axes), row, strict=True)) for row in rows]
 

@@ -141,7 +141,7 @@ def next_probe(recipe: Recipe, record: SweepRecord, look: LookUp) -> dict[str, s
         if settings not in known:
             return settings
     for divisor, count in LONGER_PROBES:
-        of_length = [trial for trial in record.trials if trial.settings[STEPS_KEY] == str(length)]
+        of_length = [trial for trial in record.trials if _steps_of(trial) == length]
         ranked = [one for one in ranking_of([look(trial) for trial in of_length]) if one.is_ranked]
         length = max(1, steps // divisor)
         for one in ranked[:count]:
@@ -171,13 +171,21 @@ def first_probes(recipe: Recipe, steps: int) -> list[dict[str, str]]:
 
 def foreseen(folder: SweepDir, record: SweepRecord, steps: int) -> float:
     """Seconds that a probe of so many steps will take, by those that were done; 0 before the first."""
-    done = [one for one in record.trials if one.state == "done"]
+    done = [one for one in record.trials if one.state == "done" and _steps_of(one)]
     if not done:
         return 0.0
     trained = {one.name: _stage_seconds(folder, one, ("train",)) for one in done}
-    each = max(trained[one.name] / int(one.settings[STEPS_KEY]) for one in done)
+    each = max(trained[one.name] / _steps_of(one) for one in done)
     rest = max(seconds_of(folder, one) - trained[one.name] for one in done[-3:])
     return rest + each * steps
+
+
+def _steps_of(trial: TrialRecord) -> int:
+    """Steps of a probe; 0 where a record that was changed by hand does not say."""
+    try:
+        return max(0, int(trial.settings.get(STEPS_KEY, "")))
+    except ValueError:
+        return 0
 
 
 def seconds_of(folder: SweepDir, trial: TrialRecord) -> float:

@@ -62,3 +62,12 @@ def test_what_cannot_be_varied_is_told(texts: list[str], words: str) -> None:
 def test_a_range_needs_a_search() -> None:
     with pytest.raises(RecipeError, match="--search"):
         combinations(read_axes(["lora.rank=2..8"]))
+
+
+def test_more_combinations_than_anybody_waits_for_are_refused() -> None:
+    values = ",".join(str(number) for number in range(1, 200))
+    axes = read_axes(
+        [f"{key}={values}" for key in ("lora.rank", "train.seed", "train.max_train_steps", "base.vae")]
+    )
+    with pytest.raises(RecipeError, match=r"1568239201 trials.*--search"):
+        combinations(axes)

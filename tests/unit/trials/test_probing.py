@@ -82,3 +82,12 @@ def test_no_time_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no time to probe"):
         find_settings(RECIPE, RunDir(tmp_path / "run"), 0.0)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("said", [{}, {STEPS_KEY: "0"}, {STEPS_KEY: "many"}, {STEPS_KEY: "9" * 5000}])
+def test_a_probe_that_does_not_say_its_steps_is_passed_over(tmp_path: Path, said: dict[str, str]) -> None:
+    folder, record = begun(tmp_path)
+    odd = TrialRecord(name="002", settings=said, state="done", seconds=1.0)
+    changed = record.model_copy(update={"trials": (*record.trials, odd)})
+    assert foreseen(folder, changed, 60) == foreseen(folder, record, 60)
+    assert next_probe(RECIPE, changed, look) is not None
