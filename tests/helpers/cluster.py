@@ -23,7 +23,7 @@ class PoolHere:
     """The interface of `veneer.cluster.pool.Pool`."""
 
     def __init__(self, session: Session, worker: type, arguments: tuple[Any, ...] = (), **_: Any) -> None:
-        self.size = session.hands(is_model=False)[0]
+        self.size = session.processes_of(is_model=False)[0]
         self._worker = worker
         self._arguments = arguments
         self._objects: list[Any] = []

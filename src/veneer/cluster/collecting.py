@@ -20,7 +20,7 @@ from veneer.cluster.pool import Answer, Pool, answering
 from veneer.cluster.session import Session
 from veneer.config import Recipe
 from veneer.data.download import Downloader, Missed, Reach
-from veneer.data.hands import Fetches
+from veneer.data.executors import Fetches
 from veneer.data.standard import Standardised, standardise
 from veneer.data.worker import Failure, J, Workers
 from veneer.errors import DatasetError
@@ -49,11 +49,11 @@ def collect_over(
         recipe,
         on_event,
         allow_private_addresses=allow_private_addresses,
-        hands=ClusterHands(session),
+        executor=ClusterExecutor(session),
     )
 
 
-class ClusterHands:
+class ClusterExecutor:
     """Who fetches pictures and brings them into the data set's form: processes of a cluster."""
 
     def __init__(self, session: Session) -> None:
@@ -64,7 +64,11 @@ class ClusterHands:
         """Clients with the limits of this process's one, which is left to ask sources."""
         reach = own.reach
         with Pool(self._session, Client, (reach,), at_once=reach.connections) as pool:
-            yield RemoteDownloader(pool, reach)
+            client = RemoteDownloader(pool, reach)
+            try:
+                yield client
+            finally:
+                client.threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def standardising(self) -> Iterator[RemoteStandards]:

@@ -82,7 +82,7 @@ class Pool:
         is_model: bool = False,
         at_once: int = 1,
     ) -> None:
-        self.size, self._gpus = session.hands(is_model=is_model)
+        self.size, self._gpus = session.processes_of(is_model=is_model)
         self._worker, self._arguments, self._at_once = worker, arguments, at_once
         self._actors: list[Any] = []
         self._turns = count()

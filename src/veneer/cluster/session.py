@@ -44,7 +44,7 @@ class Session:
     workers: int = 0
     gpu_share: float = 1.0
 
-    def hands(self, *, is_model: bool) -> tuple[int, float]:
+    def processes_of(self, *, is_model: bool) -> tuple[int, float]:
         """How many processes work at once, and the share of a GPU that each gets; 0 without one."""
         share = self.gpu_share if is_model and self.gpus else 0.0
         fit, usual = (int(self.gpus / share),) * 2 if share else (self.cpus, self.usual)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from veneer.choices import SEARCHES
 from veneer.data.download import Missed
-from veneer.data.hands import Fetches
+from veneer.data.executors import Fetches
 from veneer.data.hub import hub_pictures
 from veneer.data.sources import Found, folder_pictures, pocket_pictures
 from veneer.data.websources import (

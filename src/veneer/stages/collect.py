@@ -17,8 +17,8 @@ from veneer.arguments import PathLike, given_path, given_texts
 from veneer.config import CollectTable, Recipe
 from veneer.data.catalogues import CATALOGUES
 from veneer.data.download import PART, Downloader, Missed, Reach
+from veneer.data.executors import Executor, LocalExecutor
 from veneer.data.fetch import DEAD, MANY_DEAD, Fetcher, find_pictures
-from veneer.data.hands import Hands, OwnHands
 from veneer.data.hub import refuse_wrong_options
 from veneer.data.picture import begins_as_picture
 from veneer.data.provenance import Provenance
@@ -95,7 +95,7 @@ def collect(
     search_address: str = BING,
     catalogues: Mapping[str, str] = CATALOGUES,
     follow_links: bool = False,
-    hands: Hands = OwnHands(),  # noqa: B008 - has no state
+    executor: Executor = LocalExecutor(),  # noqa: B008 - has no state
 ) -> CollectResult:
     """Collect pictures from all sources.
 
@@ -110,7 +110,7 @@ def collect(
         reach: Further limits of the client; its size comes from ``config``.
         catalogues: Addresses of Openverse and Commons.
         follow_links: Whether links in folders are followed that lead out of them.
-        hands: Who fetches pictures and brings them into the data set's form.
+        executor: Who fetches pictures and brings them into the data set's form.
 
     Returns:
         What was collected.
@@ -134,13 +134,13 @@ def collect(
             _as_run_error(out, tally),
             _scratch(out) as scratch,
             Downloader(_reach(reach, collect, allow_private_addresses)) as downloader,
-            hands.fetching(downloader) as fetching,
+            executor.fetching(downloader) as fetching,
         ):
             pages = out / "search-pages"
             web = Web(downloader, scratch, pages, tally.listen, search_address, catalogues)
             found = find_pictures(sources, out, collect.limit, web, follow_links=follow_links)
             fetched = Fetcher(fetching, scratch).fetch(tally.new(found))
-            with hands.standardising() as workers:
+            with executor.standardising() as workers:
                 for (one, partial), made in workers.map(tally.jobs(fetched)):
                     tally.enter(one, partial, made)
                     if tally.is_full:
@@ -157,7 +157,7 @@ def run(
     on_event: OnEvent = ignore,
     *,
     allow_private_addresses: bool = False,
-    hands: Hands = OwnHands(),  # noqa: B008 - has no state
+    executor: Executor = LocalExecutor(),  # noqa: B008 - has no state
 ) -> CollectResult:
     """The stage, as the pipeline calls it."""
     return collect(
@@ -166,7 +166,7 @@ def run(
         recipe.collect,
         on_event,
         allow_private_addresses=allow_private_addresses,
-        hands=hands,
+        executor=executor,
     )
 
 

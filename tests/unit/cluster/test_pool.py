@@ -48,9 +48,9 @@ def test_threads_that_come_together_start_the_processes_once(monkeypatch: pytest
 
 
 def test_no_more_processes_are_asked_for_than_fit() -> None:
-    assert Session(cpus=4, usual=2).hands(is_model=True) == (2, 0.0)
-    assert Session(cpus=4, usual=2, workers=9).hands(is_model=False) == (4, 0.0)
+    assert Session(cpus=4, usual=2).processes_of(is_model=True) == (2, 0.0)
+    assert Session(cpus=4, usual=2, workers=9).processes_of(is_model=False) == (4, 0.0)
     with_gpus = Session(cpus=64, usual=64, gpus=4, gpu_share=0.5)
-    assert with_gpus.hands(is_model=True) == (8, 0.5)
-    assert with_gpus.hands(is_model=False) == (64, 0.0)
-    assert Session(cpus=64, usual=64, gpus=4, workers=3).hands(is_model=True) == (3, 1.0)
+    assert with_gpus.processes_of(is_model=True) == (8, 0.5)
+    assert with_gpus.processes_of(is_model=False) == (64, 0.0)
+    assert Session(cpus=64, usual=64, gpus=4, workers=3).processes_of(is_model=True) == (3, 1.0)

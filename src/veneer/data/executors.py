@@ -44,7 +44,7 @@ class Standardises(Protocol):
         """Do jobs side by side, and give their labels and results in order."""
 
 
-class Hands(Protocol):
+class Executor(Protocol):
     """Who does the work of collecting."""
 
     def fetching(self, own: Downloader) -> AbstractContextManager[Fetches]:
@@ -54,7 +54,7 @@ class Hands(Protocol):
         """What brings pictures into the data set's form."""
 
 
-class OwnHands:
+class LocalExecutor:
     """This process, and workers on its machine."""
 
     def fetching(self, own: Downloader) -> AbstractContextManager[Fetches]:
