@@ -14,19 +14,23 @@ from veneer.web.workspace import Workspace
 
 
 @pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return thirty_dots(tmp_path / "set")
+    """The data set "set" of the studio: thirty dots."""
+    (tmp_path / "datasets").mkdir()
+    return thirty_dots(tmp_path / "datasets" / "set")
 
 
 def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(
-    folder: Path, tmp_path: Path
+    folder: Path, studio: Studio
 ) -> None:
     pytest.importorskip("gradio")
     from veneer.web.tabs.dataset.work import saver
 
-    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
-    (tmp_path / "datasets").mkdir()
-    folder = folder.rename(tmp_path / "datasets" / "set")
     saving = saver(studio, 0)(("set", ["images/000000.png"]), " by   hand ")
     with studio.at_work():
         assert "as soon as this is done" in next(saving)[1]
@@ -37,28 +41,22 @@ def test_a_caption_left_while_the_studio_works_is_saved_once_that_is_done(
     assert Dataset(folder).items()[0].caption == "by hand"
 
 
-def test_an_emptied_resolution_is_the_usual_one(folder: Path, tmp_path: Path) -> None:
+def test_an_emptied_resolution_is_the_usual_one(folder: Path, studio: Studio) -> None:
     pytest.importorskip("gradio")
     from veneer.web.tabs.dataset.work import checker
 
-    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
-    (tmp_path / "datasets").mkdir()
-    folder.rename(tmp_path / "datasets" / "set")
     for resolution in (None, 0):
         told = [str(one) for one in checker(studio)("set", resolution)]
         assert "--resolution 512" in " ".join(told)
 
 
 def test_a_change_of_all_captions_is_undone_but_for_what_was_changed_since(
-    folder: Path, tmp_path: Path
+    folder: Path, studio: Studio
 ) -> None:
     pytest.importorskip("gradio")
     from veneer.captions.editing import replace_text, set_caption
     from veneer.web.tabs.dataset.work import editor, undoer
 
-    studio = Studio(Workspace(tmp_path), JobBook(Workspace(tmp_path)))
-    (tmp_path / "datasets").mkdir()
-    folder = folder.rename(tmp_path / "datasets" / "set")
     seen = ("set", "all", 1, "", "")
     *_, kept, told = editor(studio, replace_text)(*seen, "red", "blue")
     assert "29 captions changed" in told
