@@ -57,6 +57,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "the same": lambda one: one,
     "moved by 7 pixels": lambda one: Image.fromarray(np.roll(np.asarray(one), (7, -7), (0, 1))),
     "mirrored": ImageOps.mirror,
+    "mirrored, moved": lambda one: Image.fromarray(np.roll(np.asarray(one)[:, ::-1], (7, -7), (0, 1))),
+    "mirrored, closer": lambda one: closer(ImageOps.mirror(one)),
     "brighter": lambda one: ImageEnhance.Brightness(one).enhance(1.15),
     "less contrast": lambda one: ImageEnhance.Contrast(one).enhance(0.6),
     "blurred": lambda one: one.filter(ImageFilter.GaussianBlur(3)),
